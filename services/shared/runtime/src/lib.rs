@@ -1,1 +1,19 @@
-//! meta-runtime
+//! What every service needs to be a service: configuration, logs, health, reflection, who is
+//! calling, deadlines, draining, and one kind of client for peers in this process or elsewhere.
+
+pub mod access;
+pub mod auth;
+pub mod clock;
+pub mod config;
+mod deadline;
+pub mod logs;
+pub mod serve;
+pub mod service;
+pub mod start;
+pub mod transport;
+
+pub use auth::{call, principal};
+pub use clock::{jitter, new_id, now};
+pub use service::{Host, Service, StartError, Wiring};
+pub use start::main;
+pub use transport::Transport;

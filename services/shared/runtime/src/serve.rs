@@ -1,0 +1,179 @@
+//! Listens, serves, and drains.
+
+use crate::auth::Auth;
+use crate::service::{Background, StartError, Wiring};
+use axum::serve::ListenerExt;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tonic_health::ServingStatus;
+
+/// How the process stops.
+#[derive(Debug, Clone, Copy)]
+pub struct Drain {
+    /// Health says NOT_SERVING this long before the listener closes.
+    pub lame_duck: Duration,
+    /// Requests in flight get this long afterwards.
+    pub grace: Duration,
+}
+
+/// A bound listener with what is served on it.
+pub struct Bound {
+    listener: TcpListener,
+    router: axum::Router,
+    health: Vec<(tonic_health::server::HealthReporter, Vec<&'static str>)>,
+}
+
+impl Bound {
+    /// Binds a service's gRPC (with health and reflection) and HTTP routes to an address.
+    ///
+    /// # Errors
+    /// When the address cannot be bound.
+    pub async fn new(
+        listen: SocketAddr,
+        wirings: &[&Wiring],
+        auth: &Auth,
+    ) -> Result<Self, StartError> {
+        let listener = TcpListener::bind(listen)
+            .await
+            .map_err(|e| StartError::failed(&format!("cannot listen on {listen}"), e))?;
+        let (reporter, health) = tonic_health::server::health_reporter();
+        let mut names: Vec<&'static str> = vec![""];
+        let mut router = axum::Router::new();
+        let mut plain = None;
+        for wiring in wirings {
+            names.extend(&wiring.names);
+            if let Some(http) = &wiring.http {
+                plain = Some(http.clone());
+            }
+        }
+        if plain.is_none() {
+            let mut routes = tonic::service::RoutesBuilder::default();
+            for reflection in reflection()? {
+                match reflection {
+                    Reflection::V1(service) => routes.add_service(service),
+                    Reflection::V1Alpha(service) => routes.add_service(service),
+                };
+            }
+            routes.add_service(health);
+            router = routes.routes().into_axum_router();
+            for wiring in wirings {
+                router = router.merge(wiring.grpc_routes(auth.clone()).reset_fallback());
+            }
+        }
+        let router = plain.unwrap_or(router);
+        Ok(Self { listener, router, health: vec![(reporter, names)] })
+    }
+
+    /// The address it is bound to.
+    ///
+    /// # Errors
+    /// When the socket is gone.
+    pub fn address(&self) -> Result<SocketAddr, StartError> {
+        self.listener.local_addr().map_err(|e| StartError::failed("listener", e))
+    }
+}
+
+enum Reflection<A, B> {
+    V1(A),
+    V1Alpha(B),
+}
+
+#[expect(clippy::type_complexity, reason = "the types are tonic's, named once")]
+fn reflection() -> Result<
+    [Reflection<
+        tonic_reflection::server::v1::ServerReflectionServer<
+            impl tonic_reflection::server::v1::ServerReflection,
+        >,
+        tonic_reflection::server::v1alpha::ServerReflectionServer<
+            impl tonic_reflection::server::v1alpha::ServerReflection,
+        >,
+    >; 2],
+    StartError,
+> {
+    let builder = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(meta_proto::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
+    };
+    let failed = |e| StartError::failed("reflection", e);
+    Ok([
+        Reflection::V1(builder().build_v1().map_err(failed)?),
+        Reflection::V1Alpha(builder().build_v1alpha().map_err(failed)?),
+    ])
+}
+
+/// Serves until `stop` is canceled, then drains: health says NOT_SERVING, the listeners close,
+/// requests in flight end, background tasks stop.
+///
+/// # Errors
+/// When a listener fails or a background task ends by itself.
+pub async fn run(
+    bound: Vec<Bound>,
+    background: &mut Wiring,
+    stop: CancellationToken,
+    drain: Drain,
+) -> Result<(), StartError> {
+    let work = CancellationToken::new();
+    let closing = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+    for Background { name, start } in std::mem::take(&mut background.background) {
+        let task = start(work.clone());
+        tasks.spawn(async move {
+            task.await;
+            name
+        });
+    }
+    let mut health = Vec::new();
+    let mut servers = JoinSet::new();
+    for one in bound {
+        for (reporter, names) in one.health {
+            for name in names {
+                reporter.set_service_status(name, ServingStatus::Serving).await;
+                health.push((reporter.clone(), name));
+            }
+        }
+        let closing = closing.clone();
+        let listener = one.listener.tap_io(|io| {
+            if let Err(error) = io.set_nodelay(true) {
+                tracing::debug!(%error, "could not set TCP_NODELAY");
+            }
+        });
+        servers.spawn(async move {
+            axum::serve(listener, one.router)
+                .with_graceful_shutdown(closing.cancelled_owned())
+                .await
+        });
+    }
+    let early = tokio::select! {
+        () = stop.cancelled() => None,
+        Some(ended) = tasks.join_next() => Some(match ended {
+            Ok(name) => format!("the background task {name} ended by itself"),
+            Err(error) => format!("a background task panicked: {error}"),
+        }),
+        Some(ended) = servers.join_next() => Some(match ended {
+            Ok(Ok(())) => "the listener closed by itself".to_owned(),
+            Ok(Err(error)) => format!("the listener failed: {error}"),
+            Err(error) => format!("the listener panicked: {error}"),
+        }),
+    };
+    for (reporter, name) in &health {
+        reporter.set_service_status(*name, ServingStatus::NotServing).await;
+    }
+    if early.is_none() {
+        tokio::time::sleep(drain.lame_duck).await;
+    }
+    work.cancel();
+    closing.cancel();
+    let ended = tokio::time::timeout(drain.grace, async {
+        while tasks.join_next().await.is_some() {}
+        while servers.join_next().await.is_some() {}
+    });
+    if ended.await.is_err() {
+        tracing::warn!(grace_ms = drain.grace.as_millis(), "drain grace is over, closing the rest");
+    }
+    early.map_or(Ok(()), |what| Err(StartError::Failed(what)))
+}
