@@ -1,0 +1,1 @@
+DELETE FROM overrides WHERE tenant = $1 AND run = $2

@@ -1,0 +1,1 @@
+SELECT document FROM overrides WHERE tenant = $1 AND run = $2
