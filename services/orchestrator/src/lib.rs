@@ -1,1 +1,3 @@
-//! orchestrator
+//! The orchestrator.
+
+pub mod core;

@@ -130,3 +130,128 @@ pub struct PlanOp {
     /// Why.
     pub why: String,
 }
+
+impl PlanGraph {
+    /// This plan after the operations of a re-plan; operations on steps that do not exist change
+    /// nothing.
+    #[must_use]
+    pub fn rewritten(&self, ops: &[PlanOp]) -> Self {
+        let mut graph = self.clone();
+        for op in ops {
+            let Some(at) = graph.steps.iter().position(|s| s.name == op.step) else { continue };
+            match op.kind {
+                PlanOpKind::CleanCache => graph.steps[at].clean_cache = true,
+                PlanOpKind::Serialise => serialise(&mut graph.steps, at),
+                PlanOpKind::ExtendTimeout => {
+                    if let Some(ms) = op.timeout_ms {
+                        graph.steps[at].timeout_ms = ms;
+                    }
+                }
+                PlanOpKind::InsertBefore => {
+                    if let Some(step) = &op.insert {
+                        graph.steps[at].needs.push(step.name.clone());
+                        graph.steps.insert(at, step.clone());
+                    }
+                }
+            }
+        }
+        graph
+    }
+
+    /// Names of the steps that neither wait for this one nor are waited for by it.
+    pub fn beside(&self, name: &str) -> Vec<String> {
+        let before = self.reach(name, |s, n| s.name == n, |s| s.needs.clone());
+        let after = self.reach(
+            name,
+            |s, n| s.name == n,
+            |s| {
+                let waits = self.steps.iter().filter(|o| o.needs.contains(&s.name));
+                waits.map(|o| o.name.clone()).collect()
+            },
+        );
+        self.steps
+            .iter()
+            .map(|s| s.name.clone())
+            .filter(|n| n != name && !before.contains(n) && !after.contains(n))
+            .collect()
+    }
+
+    fn reach(
+        &self,
+        from: &str,
+        is: impl Fn(&PlannedStep, &str) -> bool,
+        next: impl Fn(&PlannedStep) -> Vec<String>,
+    ) -> std::collections::BTreeSet<String> {
+        let mut seen = std::collections::BTreeSet::new();
+        let mut open = vec![from.to_owned()];
+        while let Some(name) = open.pop() {
+            for step in self.steps.iter().filter(|s| is(s, &name)) {
+                for other in next(step) {
+                    if seen.insert(other.clone()) {
+                        open.push(other);
+                    }
+                }
+            }
+        }
+        seen
+    }
+}
+
+/// Makes the step at `at` wait for every step that could run beside it.
+fn serialise(steps: &mut [PlannedStep], at: usize) {
+    let graph = PlanGraph {
+        steps: steps.to_vec(),
+        summary: String::new(),
+        risk: Vec::new(),
+        overrides: crate::settings::Overrides::default(),
+    };
+    let beside = graph.beside(&steps[at].name);
+    steps[at].needs.extend(beside);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::project::parse;
+
+    fn graph() -> PlanGraph {
+        let text = "[[step]]\nname='a'\nrun='t'\n[[step]]\nname='b'\nrun='t'\nneeds=['a']\n\
+                    [[step]]\nname='c'\nrun='t'\nneeds=['a']\n[[step]]\nname='d'\nrun='t'\nneeds=['b']\n";
+        let project = parse(text).unwrap();
+        PlanGraph {
+            steps: project.steps,
+            summary: String::new(),
+            risk: Vec::new(),
+            overrides: project.overrides,
+        }
+    }
+
+    fn op(kind: PlanOpKind, step: &str) -> PlanOp {
+        PlanOp { kind, step: step.into(), timeout_ms: Some(5), insert: None, why: String::new() }
+    }
+
+    #[test]
+    fn steps_beside_are_those_without_a_path_between() {
+        assert_eq!(graph().beside("c"), ["b", "d"]);
+        assert!(graph().beside("a").is_empty());
+    }
+
+    #[test]
+    fn serialising_makes_no_cycle() {
+        let g = graph().rewritten(&[op(PlanOpKind::Serialise, "c")]);
+        assert_eq!(g.step("c").unwrap().needs, ["a", "b", "d"]);
+        assert!(crate::project::find_cycle(&g.steps).is_none());
+    }
+
+    #[test]
+    fn operations_change_only_their_step() {
+        let g = graph().rewritten(&[
+            op(PlanOpKind::CleanCache, "b"),
+            op(PlanOpKind::ExtendTimeout, "a"),
+            op(PlanOpKind::CleanCache, "nobody"),
+        ]);
+        assert!(g.step("b").unwrap().clean_cache && !g.step("a").unwrap().clean_cache);
+        assert_eq!(g.step("a").unwrap().timeout_ms, 5);
+        assert_eq!(g.steps[2], graph().steps[2]);
+    }
+}

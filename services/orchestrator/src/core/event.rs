@@ -1,0 +1,338 @@
+//! The run's event log: everything that ever happened to it, enough to build it again.
+
+use super::run::{Attempt, Delta, Gate, Patch, Run};
+use meta_domain::autofix::{FixTry, FixerCommand};
+use meta_domain::gate::GateStatus;
+use meta_domain::id::GateId;
+use meta_domain::plan::PlanGraph;
+use meta_domain::signal::{ExitInfo, Signal};
+use meta_domain::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// How an execution went.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Execution {
+    /// How the process ended.
+    pub exit: ExitInfo,
+    /// Milliseconds.
+    pub duration_ms: u64,
+    /// Bytes of output that were cut.
+    pub cut_bytes: u64,
+    /// Sandbox level.
+    pub sandbox: String,
+}
+
+/// One thing that happened. `step` names the step it happened to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type")]
+pub enum RunEvent {
+    /// The run exists.
+    #[serde(rename = "run.created")]
+    Created {
+        /// As it was made.
+        run: Box<Run>,
+    },
+    /// It left `pending`.
+    #[serde(rename = "meta.run.started")]
+    Started,
+    /// Its workspace is made.
+    #[serde(rename = "run.prepared")]
+    Prepared {
+        /// First commit.
+        commit: String,
+        /// How many files.
+        files: usize,
+    },
+    /// A step may start once `due` has come.
+    #[serde(rename = "step.queued")]
+    StepQueued {
+        /// The step.
+        step: String,
+        /// Not before.
+        due: Timestamp,
+    },
+    /// A runner took it.
+    #[serde(rename = "step.started")]
+    StepStarted {
+        /// The step.
+        step: String,
+        /// Which execution.
+        execution: u32,
+        /// Log of this execution.
+        log: String,
+        /// The runner.
+        runner: String,
+    },
+    /// It passed.
+    #[serde(rename = "step.succeeded")]
+    StepSucceeded {
+        /// The step.
+        step: String,
+        /// How it went.
+        execution: Execution,
+        /// Head afterwards.
+        commit: String,
+        /// It passed on a plain retry at the same commit.
+        flaky: bool,
+    },
+    /// One execution failed.
+    #[serde(rename = "step.attempt_failed")]
+    StepAttemptFailed {
+        /// The step.
+        step: String,
+        /// How it went.
+        execution: Execution,
+    },
+    /// The failure has a type.
+    #[serde(rename = "autofix.classified")]
+    Classified {
+        /// The step.
+        step: String,
+        /// The failure.
+        signal: Signal,
+    },
+    /// It runs again after a wait.
+    #[serde(rename = "autofix.retry")]
+    Retry {
+        /// The turn.
+        attempt: Attempt,
+        /// When.
+        due: Timestamp,
+    },
+    /// Fixers were chosen.
+    #[serde(rename = "autofix.fix_started")]
+    FixStarted {
+        /// The step.
+        step: String,
+        /// Best first.
+        fixers: Vec<FixerCommand>,
+        /// Why.
+        reason: String,
+    },
+    /// A fixer proposed a patch.
+    #[serde(rename = "autofix.proposed")]
+    Proposed {
+        /// The step.
+        step: String,
+        /// The patch.
+        patch: Patch,
+    },
+    /// The guard let it through.
+    #[serde(rename = "autofix.reviewed")]
+    Reviewed {
+        /// The step.
+        step: String,
+        /// Why a human has to approve it, when one has to.
+        approval: Option<String>,
+        /// The patch with its measures.
+        patch: Patch,
+    },
+    /// A verification began.
+    #[serde(rename = "autofix.verification_started")]
+    VerificationStarted {
+        /// The step.
+        step: String,
+        /// Its log.
+        log: String,
+    },
+    /// The step passed with it in a second copy.
+    #[serde(rename = "autofix.verified")]
+    Verified {
+        /// The step.
+        step: String,
+    },
+    /// A fixer's try ended without a patch that counts.
+    #[serde(rename = "autofix.tried")]
+    Tried {
+        /// The step.
+        step: String,
+        /// What came of it.
+        result: FixTry,
+    },
+    /// A verified patch was committed.
+    #[serde(rename = "autofix.patch_applied")]
+    PatchApplied {
+        /// The turn.
+        attempt: Attempt,
+        /// The commit.
+        commit: String,
+    },
+    /// A new plan version is in force.
+    #[serde(rename = "autofix.replanned")]
+    Replanned {
+        /// The turn.
+        attempt: Attempt,
+        /// The record.
+        delta: Delta,
+        /// The new plan.
+        graph: PlanGraph,
+        /// Its number.
+        version: u32,
+    },
+    /// A gate waits.
+    #[serde(rename = "autofix.escalated")]
+    Escalated {
+        /// The turn.
+        attempt: Attempt,
+        /// The gate.
+        gate: Gate,
+    },
+    /// A step asks before it starts.
+    #[serde(rename = "approval.requested")]
+    ApprovalRequested {
+        /// The gate.
+        gate: Gate,
+    },
+    /// Nothing is left to try.
+    #[serde(rename = "autofix.gave_up")]
+    GaveUp {
+        /// The turn.
+        attempt: Attempt,
+    },
+    /// The workspace is going back.
+    #[serde(rename = "autofix.rollback_started")]
+    RollbackStarted {
+        /// The step; empty when an operator asked.
+        step: String,
+        /// Why.
+        reason: String,
+    },
+    /// The workspace went back.
+    #[serde(rename = "autofix.rolled_back")]
+    RolledBack {
+        /// The turn; absent when an operator asked.
+        attempt: Option<Attempt>,
+        /// Head afterwards.
+        commit: String,
+    },
+    /// A human approved.
+    #[serde(rename = "approval.granted")]
+    ApprovalGranted {
+        /// The gate.
+        gate: GateId,
+        /// Its step.
+        step: String,
+        /// Who.
+        actor: String,
+        /// What they said.
+        notes: String,
+    },
+    /// A human rejected.
+    #[serde(rename = "approval.rejected")]
+    ApprovalRejected {
+        /// The gate.
+        gate: GateId,
+        /// Its step.
+        step: String,
+        /// Who.
+        actor: String,
+        /// What they said.
+        notes: String,
+    },
+    /// An approved patch is on its way into the workspace.
+    #[serde(rename = "autofix.commit_started")]
+    CommitStarted {
+        /// The step.
+        step: String,
+        /// Who approved it.
+        approved_by: String,
+        /// The fixer.
+        fixer: FixerCommand,
+        /// The patch.
+        patch: Patch,
+    },
+    /// A finding was accepted by a human: the step counts as passed.
+    #[serde(rename = "step.accepted")]
+    StepAccepted {
+        /// The step.
+        step: String,
+        /// Who.
+        actor: String,
+    },
+    /// A step failed for good.
+    #[serde(rename = "step.failed")]
+    StepFailed {
+        /// The step.
+        step: String,
+        /// Why.
+        reason: String,
+    },
+    /// The run waits for a human.
+    #[serde(rename = "run.paused")]
+    Paused,
+    /// It goes on.
+    #[serde(rename = "run.resumed")]
+    Resumed,
+    /// Every step passed.
+    #[serde(rename = "run.succeeded")]
+    Succeeded,
+    /// A step, or the workspace, failed for good.
+    #[serde(rename = "run.failed")]
+    Failed {
+        /// Why.
+        reason: String,
+    },
+    /// Somebody canceled it.
+    #[serde(rename = "meta.run.canceled")]
+    Canceled {
+        /// Who.
+        actor: String,
+    },
+    /// Somebody sent it on from its failed step.
+    #[serde(rename = "run.retry")]
+    RunRetry {
+        /// Who.
+        actor: String,
+    },
+}
+
+impl RunEvent {
+    /// The step it happened to; empty for the run itself.
+    pub fn step(&self) -> &str {
+        match self {
+            Self::Created { .. }
+            | Self::Started
+            | Self::Prepared { .. }
+            | Self::Paused
+            | Self::Resumed
+            | Self::Succeeded
+            | Self::Failed { .. }
+            | Self::Canceled { .. }
+            | Self::RunRetry { .. }
+            | Self::RolledBack { attempt: None, .. } => "",
+            Self::StepQueued { step, .. }
+            | Self::StepStarted { step, .. }
+            | Self::StepSucceeded { step, .. }
+            | Self::StepAttemptFailed { step, .. }
+            | Self::Classified { step, .. }
+            | Self::FixStarted { step, .. }
+            | Self::Proposed { step, .. }
+            | Self::Reviewed { step, .. }
+            | Self::VerificationStarted { step, .. }
+            | Self::Verified { step }
+            | Self::Tried { step, .. }
+            | Self::RollbackStarted { step, .. }
+            | Self::ApprovalGranted { step, .. }
+            | Self::ApprovalRejected { step, .. }
+            | Self::CommitStarted { step, .. }
+            | Self::StepAccepted { step, .. }
+            | Self::StepFailed { step, .. } => step,
+            Self::Retry { attempt, .. }
+            | Self::PatchApplied { attempt, .. }
+            | Self::Replanned { attempt, .. }
+            | Self::Escalated { attempt, .. }
+            | Self::GaveUp { attempt }
+            | Self::RolledBack { attempt: Some(attempt), .. } => &attempt.step,
+            Self::ApprovalRequested { gate } => &gate.step,
+        }
+    }
+
+    /// The status a decision event gives its gate.
+    pub fn gate_status(&self) -> Option<(GateId, GateStatus)> {
+        match self {
+            Self::ApprovalGranted { gate, .. } => Some((*gate, GateStatus::Approved)),
+            Self::ApprovalRejected { gate, .. } => Some((*gate, GateStatus::Rejected)),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! The pure core: plans from sources, and the run state machine.
+
+pub mod apply;
+pub mod event;
+pub mod invariants;
+pub mod plan;
+pub mod run;
+pub mod transition;

@@ -1,0 +1,399 @@
+//! The run: one execution of a plan, with all that the loop knows of it.
+
+use meta_domain::autofix::{FixTry, FixerCommand, Outcome, PastAttempt, Strategy};
+use meta_domain::failure::FailureType;
+use meta_domain::gate::{GateEffect, GateStatus, GateType};
+use meta_domain::id::{AttemptId, DeltaId, GateId, PlanId, RunId, SpecId, TenantId};
+use meta_domain::plan::{PlanGraph, PlanOp, PlannedStep};
+use meta_domain::signal::{ExitInfo, Signal};
+use meta_domain::source::Source;
+use meta_domain::status::{RunStatus, StepStatus};
+use meta_domain::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// One execution of a plan.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    /// Its id.
+    pub id: RunId,
+    /// Whom it belongs to.
+    pub tenant: TenantId,
+    /// What it builds.
+    pub spec: SpecId,
+    /// The plan version in force.
+    pub plan: PlanId,
+    /// Its number, from 1.
+    pub plan_version: u32,
+    /// Its content.
+    pub graph: PlanGraph,
+    /// Where the files come from.
+    pub source: Source,
+    /// Where steps see the workspace; empty means the runner's default.
+    pub mount: String,
+    /// Names the caches.
+    pub cache_key: String,
+    /// How many plan versions it may go through by itself.
+    pub max_iterations: u32,
+    /// Who started it.
+    pub created_by: String,
+    /// When.
+    pub created_at: Timestamp,
+    /// Where it stands.
+    pub status: RunStatus,
+    /// Why it failed, in one line.
+    pub reason: String,
+    /// When it left `pending`.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// First commit of the workspace; empty before it is prepared.
+    pub base: String,
+    /// Last commit of the workspace.
+    pub head: String,
+    /// Its steps, in plan order.
+    pub steps: Vec<Step>,
+    /// Turns of the auto-fix loop, oldest first.
+    pub attempts: Vec<Attempt>,
+    /// Human decisions, oldest first.
+    pub gates: Vec<Gate>,
+    /// Re-plans, oldest first.
+    pub deltas: Vec<Delta>,
+    /// Attempts before this index were paid by an earlier budget (see `retry`).
+    pub budget_from: usize,
+    /// Types of all failures, oldest first.
+    pub failure_types: Vec<FailureType>,
+    /// Number of the last event.
+    pub seq: u64,
+}
+
+/// A node of the plan inside the run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// As planned.
+    pub planned: PlannedStep,
+    /// Where it stands.
+    pub state: State,
+    /// Executions begun.
+    pub executions: u32,
+    /// When it was first executed.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// Milliseconds of the last execution.
+    pub duration_ms: u64,
+    /// The last failure.
+    pub signal: Option<Signal>,
+    /// How the last execution ended.
+    pub exit: Option<ExitInfo>,
+    /// It passed on a plain retry at the same commit.
+    pub flaky: bool,
+    /// Sandbox of the last execution.
+    pub sandbox: String,
+    /// Why it ended as it did, in one line.
+    pub reason: String,
+    /// Its logs, oldest first.
+    pub logs: Vec<LogRef>,
+    /// A human let it start (`approval = "before"`).
+    pub let_start: bool,
+    /// Fixers tried on the present failure.
+    pub tries: Vec<FixTry>,
+    /// Commit at which the present failure happened.
+    pub failed_at_commit: String,
+}
+
+/// A log of one execution.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogRef {
+    /// Which execution of the step, from 1.
+    pub execution: u32,
+    /// File name in the log store.
+    pub name: String,
+    /// It is the log of a verification, not of the step itself.
+    pub verification: bool,
+}
+
+/// Where a step stands; each state carries its own data.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum State {
+    /// Waits for its needs.
+    Pending,
+    /// In the queue; not before `due`.
+    Queued {
+        /// When it may start.
+        due: Timestamp,
+    },
+    /// A runner executes it.
+    Executing,
+    /// It failed; the failure is being classified and decided.
+    Judging,
+    /// A fixer's patch is on its way.
+    Healing(Box<Healing>),
+    /// A gate waits for a human.
+    Gated {
+        /// The gate.
+        gate: GateId,
+    },
+    /// The workspace goes back to an earlier commit.
+    RollingBack {
+        /// Why.
+        reason: String,
+    },
+    /// Passed.
+    Succeeded,
+    /// Failed for good.
+    Failed,
+    /// Not reached.
+    Skipped,
+    /// The run was canceled.
+    Canceled,
+}
+
+/// A patch with its measures.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Patch {
+    /// As `git diff --binary` prints it.
+    pub text: String,
+    /// SHA-256 in hex.
+    pub sha256: String,
+    /// Files it touches.
+    pub files: u32,
+    /// Lines added.
+    pub added: u32,
+    /// Lines removed.
+    pub removed: u32,
+}
+
+/// The fixers of one decision, and how far they got.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Healing {
+    /// Best first.
+    pub fixers: Vec<FixerCommand>,
+    /// Which one is at work.
+    pub next: usize,
+    /// Why these were chosen.
+    pub reason: String,
+    /// What is being done with it.
+    pub phase: Phase,
+    /// Its patch, from the review on.
+    pub patch: Option<Patch>,
+    /// Why a human has to approve the patch, when one has to.
+    pub approval: Option<String>,
+    /// Who approved it.
+    pub approved_by: Option<String>,
+}
+
+impl Healing {
+    /// The fixer at work.
+    pub fn fixer(&self) -> Option<&FixerCommand> {
+        self.fixers.get(self.next)
+    }
+}
+
+/// What is being done with a fixer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// It changes a copy of the workspace.
+    Proposing,
+    /// The patch guard looks at its patch.
+    Reviewing,
+    /// The step is executed with the patch in a second copy.
+    Verifying,
+    /// The patch is committed to the run's workspace.
+    Committing,
+}
+
+/// One turn of the auto-fix loop.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// Its id.
+    pub id: AttemptId,
+    /// The step.
+    pub step: String,
+    /// From 1 within the step.
+    pub number: u32,
+    /// What failed.
+    pub signal: Signal,
+    /// What was done.
+    pub strategy: Strategy,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// Wait before the retry, in milliseconds.
+    pub backoff_ms: u64,
+    /// Why.
+    pub reason: String,
+    /// What the fixers did.
+    pub tries: Vec<FixTry>,
+    /// The committed or proposed patch.
+    pub patch: Option<String>,
+    /// The step whose commit a rollback went back to.
+    pub rollback_to_step: String,
+    /// When.
+    pub created_at: Timestamp,
+}
+
+impl Attempt {
+    /// Whether it takes from the budgets: a turn that made the step run again.
+    pub fn is_paid(&self) -> bool {
+        match self.outcome {
+            Outcome::Retried | Outcome::PatchApplied | Outcome::Replanned => true,
+            Outcome::Escalated | Outcome::GaveUp => false,
+        }
+    }
+
+    /// As a decision sees it.
+    pub fn past(&self) -> PastAttempt {
+        PastAttempt {
+            failure_type: self.signal.failure_type,
+            fingerprint: self.signal.fingerprint.clone(),
+            strategy: self.strategy,
+            outcome: self.outcome,
+            tries: self.tries.clone(),
+        }
+    }
+}
+
+/// A human decision.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Gate {
+    /// Its id.
+    pub id: GateId,
+    /// The step that waits.
+    pub step: String,
+    /// What is asked.
+    pub gate_type: GateType,
+    /// Where it stands.
+    pub status: GateStatus,
+    /// What approving does.
+    pub effect: GateEffect,
+    /// Why it is asked.
+    pub reason: String,
+    /// The patch that waits, with the fixer that made it.
+    pub proposal: Option<(FixerCommand, Patch)>,
+    /// The failure.
+    pub signal: Option<Signal>,
+    /// Who decided.
+    pub decided_by: String,
+    /// What they said.
+    pub notes: String,
+    /// When it was opened.
+    pub created_at: Timestamp,
+    /// When it was decided.
+    pub decided_at: Option<Timestamp>,
+}
+
+/// The record of a re-plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delta {
+    /// Its id.
+    pub id: DeltaId,
+    /// The plan before.
+    pub original_plan: PlanId,
+    /// The plan after.
+    pub new_plan: PlanId,
+    /// What changed.
+    pub ops: Vec<PlanOp>,
+    /// Which rule asked for it.
+    pub triggered_by: String,
+    /// When.
+    pub created_at: Timestamp,
+}
+
+impl Step {
+    /// A step that has not run.
+    pub fn new(planned: PlannedStep) -> Self {
+        Self {
+            planned,
+            state: State::Pending,
+            executions: 0,
+            started_at: None,
+            finished_at: None,
+            duration_ms: 0,
+            signal: None,
+            exit: None,
+            flaky: false,
+            sandbox: String::new(),
+            reason: String::new(),
+            logs: Vec::new(),
+            let_start: false,
+            tries: Vec::new(),
+            failed_at_commit: String::new(),
+        }
+    }
+
+    /// The status that users see.
+    pub fn status(&self) -> StepStatus {
+        match self.state {
+            State::Pending | State::Queued { .. } => StepStatus::Pending,
+            State::Executing
+            | State::Judging
+            | State::Healing(_)
+            | State::Gated { .. }
+            | State::RollingBack { .. } => StepStatus::Running,
+            State::Succeeded => StepStatus::Succeeded,
+            State::Failed => StepStatus::Failed,
+            State::Skipped => StepStatus::Skipped,
+            State::Canceled => StepStatus::Canceled,
+        }
+    }
+
+    /// Whether a task of it is in the queue or at work.
+    pub fn is_active(&self) -> bool {
+        match self.state {
+            State::Queued { .. }
+            | State::Executing
+            | State::Judging
+            | State::Healing(_)
+            | State::RollingBack { .. } => true,
+            State::Pending
+            | State::Gated { .. }
+            | State::Succeeded
+            | State::Failed
+            | State::Skipped
+            | State::Canceled => false,
+        }
+    }
+}
+
+impl Run {
+    /// The step of that name.
+    pub fn step(&self, name: &str) -> Option<&Step> {
+        self.steps.iter().find(|s| s.planned.name == name)
+    }
+
+    /// The step of that name, to change it.
+    pub fn step_mut(&mut self, name: &str) -> Option<&mut Step> {
+        self.steps.iter_mut().find(|s| s.planned.name == name)
+    }
+
+    /// Attempts paid by the present budget.
+    pub fn paid_attempts(&self) -> impl Iterator<Item = &Attempt> {
+        self.attempts.iter().skip(self.budget_from).filter(|a| a.is_paid())
+    }
+
+    /// The present budget's attempts on a step, oldest first.
+    pub fn history(&self, step: &str) -> Vec<PastAttempt> {
+        self.attempts
+            .iter()
+            .skip(self.budget_from)
+            .filter(|a| a.step == step && a.is_paid())
+            .map(Attempt::past)
+            .collect()
+    }
+
+    /// Whether a commit of the loop for this step stands above the base.
+    pub fn is_patched(&self, step: &str) -> bool {
+        self.head != self.base
+            && self.attempts.iter().any(|a| {
+                a.step == step
+                    && a.outcome == Outcome::PatchApplied
+                    && a.strategy != Strategy::Rollback
+            })
+    }
+
+    /// The gate of that id.
+    pub fn gate(&self, id: GateId) -> Option<&Gate> {
+        self.gates.iter().find(|g| g.id == id)
+    }
+}

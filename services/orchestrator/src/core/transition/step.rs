@@ -1,0 +1,117 @@
+//! A step starts and ends.
+
+use super::{Input, TaskKind, Turn, stale};
+use crate::core::event::{Execution, RunEvent};
+use crate::core::run::State;
+use meta_domain::autofix::{FixTry, Outcome, Strategy, TryVerdict};
+use meta_domain::fault::Fault;
+
+impl Turn {
+    pub(super) fn step_started(
+        &mut self,
+        step: String,
+        log: String,
+        runner: String,
+    ) -> Result<(), Fault> {
+        let at = self.step_of(&step)?;
+        // Executing: the runner before this one was lost, so the step runs again.
+        if !matches!(at.state, State::Queued { .. } | State::Executing) {
+            return Err(stale(&step, "does not wait for a runner"));
+        }
+        let execution = at.executions + 1;
+        self.emit(RunEvent::StepStarted { step, execution, log, runner });
+        Ok(())
+    }
+
+    pub(super) fn step_finished(
+        &mut self,
+        step: String,
+        execution: Execution,
+        commit: String,
+    ) -> Result<(), Fault> {
+        if self.step_of(&step)?.state != State::Executing {
+            return Err(stale(&step, "is not executing"));
+        }
+        if execution.exit.success() {
+            let flaky = self.passed_on_a_retry(&step);
+            self.emit(RunEvent::StepSucceeded { step, execution, commit, flaky });
+            self.advance();
+        } else {
+            self.emit(RunEvent::StepAttemptFailed { step: step.clone(), execution });
+            self.enqueue_now(TaskKind::Judge, &step);
+        }
+        Ok(())
+    }
+
+    /// The last turn on the step was a plain retry, and the workspace is as it was.
+    fn passed_on_a_retry(&self, step: &str) -> bool {
+        let last = self.run.attempts.iter().rev().find(|a| a.step == step);
+        last.is_some_and(|a| {
+            a.strategy == Strategy::RetryStep && a.outcome == Outcome::Retried
+        }) && self.run.step(step).is_some_and(|s| s.failed_at_commit == self.run.head)
+    }
+
+    pub(super) fn task_failed(
+        &mut self,
+        kind: TaskKind,
+        step: String,
+        message: String,
+    ) -> Result<(), Fault> {
+        match kind {
+            TaskKind::Prepare => {
+                let reason = format!("the workspace could not be made: {message}");
+                self.emit(RunEvent::Failed { reason });
+                Ok(())
+            }
+            TaskKind::Step => {
+                let reason = format!("the runner could not execute it: {message}");
+                self.emit(RunEvent::StepFailed { step, reason });
+                self.advance();
+                Ok(())
+            }
+            TaskKind::Propose => {
+                self.take(Input::Proposed { step, result: Err((TryVerdict::FixerError, message)) })
+            }
+            TaskKind::Verify => self.take(Input::Verified { step, passed: false, detail: message }),
+            TaskKind::Commit => {
+                let detail = format!("it could not be committed: {message}");
+                self.try_ended(&step, TryVerdict::FixerError, detail)
+            }
+            TaskKind::Rollback => self.take(Input::RolledBack { step, commit: String::new() }),
+            TaskKind::Inspect | TaskKind::Judge | TaskKind::Review => {
+                Err(stale(&step, "has no such task"))
+            }
+        }
+    }
+
+    /// The fixer at work ended without a patch that counts: the next one, or a new decision.
+    pub(super) fn try_ended(
+        &mut self,
+        step: &str,
+        verdict: TryVerdict,
+        detail: String,
+    ) -> Result<(), Fault> {
+        let State::Healing(healing) = &self.step_of(step)?.state else {
+            return Err(stale(step, "is not being healed"));
+        };
+        let fixer = healing.fixer();
+        let patch = healing.patch.clone();
+        let result = FixTry {
+            fixer: fixer.map(|f| f.id.clone()).unwrap_or_default(),
+            title: fixer.map(|f| f.title.clone()).unwrap_or_default(),
+            verdict,
+            detail,
+            patch_sha256: patch.as_ref().map(|p| p.sha256.clone()).unwrap_or_default(),
+            files: patch.as_ref().map_or(0, |p| p.files),
+            added: patch.as_ref().map_or(0, |p| p.added),
+            removed: patch.as_ref().map_or(0, |p| p.removed),
+        };
+        self.emit(RunEvent::Tried { step: step.to_owned(), result });
+        let next = match self.step_of(step)?.state {
+            State::Healing(_) => TaskKind::Propose,
+            _ => TaskKind::Judge,
+        };
+        self.enqueue_now(next, step);
+        Ok(())
+    }
+}
