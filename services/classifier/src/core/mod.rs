@@ -1,0 +1,29 @@
+//! Pure classification: log bytes and exit status in, one [`Signal`] out.
+//!
+//! Rules are data ([`Rules`]), scanning collects what fired ([`scan`]), arbitration chooses
+//! ([`arbitrate`]), and [`report`] writes the signal. Nothing here does I/O or asks the time.
+
+mod arbitrate;
+mod backoff;
+pub mod check;
+mod classify;
+mod exit;
+mod fingerprint;
+mod hint;
+mod history;
+pub mod mask;
+mod report;
+mod rule;
+mod rules;
+mod scan;
+mod text;
+
+pub use classify::{ClassifyInput, classify};
+pub use fingerprint::fingerprint;
+pub use history::with_history;
+pub use mask::mask_secrets;
+pub use rule::{Action, RuleSpec, Scope};
+pub use rules::{Error, Rules, Source};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,226 @@
+//! Writes the signal: message, evidence, locations, confidence, fingerprint.
+
+use super::arbitrate::Verdict;
+use super::backoff::retry_after_ms;
+use super::classify::ClassifyInput;
+use super::fingerprint::fingerprint;
+use super::hint::Hint;
+use super::mask::mask_secrets;
+use super::rule::Action;
+use super::rules::Rules;
+use super::scan::{Hit, Scan};
+use meta_domain::failure::{FailureType, Severity};
+use meta_domain::signal::{EvidenceLine, Location, Signal, UnknownReason};
+use regex::bytes::Captures;
+
+/// Characters of a message.
+const MESSAGE_CHARS_MAX: usize = 300;
+/// Lines of evidence in a signal.
+const EVIDENCE_LINES_MAX: usize = 10;
+/// Locations in a signal.
+const LOCATIONS_MAX: usize = 50;
+/// Lines between a finding and the line that says where it is.
+const LOCATE_LINES: u64 = 6;
+/// Confidence when nothing matched.
+const CONFIDENCE_UNKNOWN: f64 = 0.1;
+
+/// Builds the signal of a verdict.
+pub(crate) fn signal(
+    rules: &Rules,
+    scan: &Scan,
+    verdict: &Verdict,
+    hint: Option<&Hint>,
+    input: &ClassifyInput,
+) -> Signal {
+    let tool = tool(rules, verdict, hint);
+    let message = message(rules, scan, verdict, input);
+    let locations = locations(rules, scan, verdict, &tool);
+    let codes: Vec<&str> = codes(rules, verdict, &locations);
+    let policy = verdict.failure_type.policy();
+    Signal {
+        failure_type: verdict.failure_type,
+        source: verdict.source.clone(),
+        severity: severity(rules, verdict, policy.severity),
+        can_retry: policy.can_retry,
+        requires_replan: false,
+        confidence: confidence(verdict),
+        evidence: evidence(scan, verdict),
+        fingerprint: fingerprint(verdict.failure_type, &tool, &message, &codes),
+        message,
+        locations,
+        tool,
+        retry_after_ms: retry_after_ms(rules, scan, verdict.failure_type),
+        runner_up: verdict.runner_up.map(|(failure_type, _)| failure_type),
+        unknown_reason: verdict.unknown_reason,
+    }
+}
+
+/// The deciding rule's tool, else one of the other hits', else what the command says.
+fn tool(rules: &Rules, verdict: &Verdict, hint: Option<&Hint>) -> String {
+    let of_hits = verdict.hits.iter().map(|hit| rules.rules[hit.rule].spec.tool.as_str());
+    let of_command = hint.map(|hint| hint.tool.as_str());
+    let deciding = of_hits.clone().next().filter(|tool| !tool.is_empty());
+    let mut any = of_hits.filter(|tool| !tool.is_empty());
+    let tool = deciding.or(of_command.filter(|tool| !tool.is_empty())).or_else(|| any.next());
+    tool.unwrap_or_default().to_owned()
+}
+
+fn severity(rules: &Rules, verdict: &Verdict, usual: Severity) -> Severity {
+    match verdict.rule {
+        Some(rule) => rules.rules[rule].spec.severity.unwrap_or(usual),
+        None if verdict.source.starts_with("exit.oom") => Severity::High,
+        None => usual,
+    }
+}
+
+fn message(rules: &Rules, scan: &Scan, verdict: &Verdict, input: &ClassifyInput) -> String {
+    let text = match (verdict.rule, verdict.hits.first()) {
+        (Some(rule), Some(hit)) => {
+            let line = hit.text.as_bytes();
+            let captures = rules.rules[rule].line.captures(line);
+            let named = captures.and_then(|found| capture(&found, "message"));
+            named.unwrap_or_else(|| hit.text.trim().to_owned())
+        }
+        _ if !verdict.message.is_empty() => verdict.message.clone(),
+        _ => unknown_message(scan, verdict, input),
+    };
+    let masked = mask_secrets(&text);
+    let line = masked.split_whitespace().collect::<Vec<_>>().join(" ");
+    super::text::printable(line.as_bytes(), MESSAGE_CHARS_MAX)
+}
+
+fn unknown_message(scan: &Scan, verdict: &Verdict, input: &ClassifyInput) -> String {
+    let code = input.exit.and_then(|exit| exit.code);
+    let ended = match (input.exit.and_then(|exit| exit.signal), code) {
+        (Some(signal), _) => format!("the step died of signal {signal}"),
+        (None, Some(code)) => format!("the step failed with exit code {code}"),
+        (None, None) => "the step failed".to_owned(),
+    };
+    match (verdict.unknown_reason, scan.last_lines.back()) {
+        (Some(UnknownReason::Conflicting), _) => format!("{ended}; what it printed is ambiguous"),
+        (_, Some((_, last))) => format!("{ended}; its last line was: {}", last.trim()),
+        (_, None) => format!("{ended} and printed nothing"),
+    }
+}
+
+/// From the strength of the deciding rule, up when others agree, down when others disagree.
+fn confidence(verdict: &Verdict) -> f64 {
+    if verdict.failure_type == FailureType::Unknown && verdict.rule.is_none() {
+        return CONFIDENCE_UNKNOWN;
+    }
+    let base = f64::from(verdict.strength) / 100.0;
+    let agreeing = verdict.hits.len().saturating_sub(1).min(4);
+    let agreement = f64::from(u8::try_from(agreeing).unwrap_or(4)) * 0.02;
+    let against = match verdict.runner_up {
+        Some((_, strength)) if strength / 10 >= verdict.strength / 10 => 0.2,
+        Some((_, strength)) if strength >= 60 => 0.08,
+        _ => 0.0,
+    };
+    let role_only = if verdict.source == "command.role" { 0.18 } else { 0.0 };
+    let confidence: f64 = base + agreement - against - role_only;
+    (confidence.clamp(0.05, 0.99) * 100.0).round() / 100.0
+}
+
+fn evidence(scan: &Scan, verdict: &Verdict) -> Vec<EvidenceLine> {
+    let line = |line: u64, text: &str| EvidenceLine { line, text: mask_secrets(text).into_owned() };
+    if verdict.hits.is_empty() {
+        return scan.last_lines.iter().map(|(number, text)| line(*number, text)).collect();
+    }
+    let mut lines: Vec<EvidenceLine> = Vec::new();
+    for hit in &verdict.hits {
+        if lines.len() < EVIDENCE_LINES_MAX && lines.iter().all(|seen| seen.line != hit.line) {
+            lines.push(line(hit.line, &hit.text));
+        }
+    }
+    lines.sort_by_key(|line| line.line);
+    lines
+}
+
+/// Places named by the hits of the deciding type, completed by `locate` rules of the same tool.
+fn locations(rules: &Rules, scan: &Scan, verdict: &Verdict, tool: &str) -> Vec<Location> {
+    let mut found: Vec<(u64, Location)> = Vec::new();
+    for hit in &verdict.hits {
+        if let Some(location) = location(rules, hit) {
+            found.push((hit.line, location));
+        }
+    }
+    found.sort_by_key(|(line, _)| *line);
+    let all = scan.hits(rules);
+    for hit in all.iter().filter(|hit| rules.rules[hit.rule].spec.action == Action::Locate) {
+        let of_tool = &rules.rules[hit.rule].spec.tool;
+        if of_tool.is_empty() || of_tool == tool || verdict_names(rules, verdict, of_tool) {
+            if let Some(location) = location(rules, hit) {
+                complete(&mut found, hit.line, location);
+            }
+        }
+    }
+    let mut locations: Vec<Location> = Vec::new();
+    for (_, location) in found {
+        if locations.len() < LOCATIONS_MAX && !locations.contains(&location) {
+            locations.push(location);
+        }
+    }
+    locations
+}
+
+fn verdict_names(rules: &Rules, verdict: &Verdict, tool: &str) -> bool {
+    verdict.hits.iter().any(|hit| rules.rules[hit.rule].spec.tool == tool)
+}
+
+/// Adds a place to the nearest finding above it that has none, else as a place of its own.
+fn complete(found: &mut Vec<(u64, Location)>, line: u64, place: Location) {
+    let open = found.iter_mut().rev().find(|(at, location)| {
+        *at <= line && line - *at <= LOCATE_LINES && location.file.is_empty() != place.file.is_empty()
+    });
+    match open {
+        Some((_, location)) if location.file.is_empty() => {
+            location.file = place.file;
+            location.line = place.line;
+            location.column = place.column;
+        }
+        Some((_, location)) => {
+            if location.line == 0 {
+                location.line = place.line;
+                location.column = place.column;
+            }
+            if location.code.is_empty() {
+                location.code = place.code;
+            }
+        }
+        None if !place.file.is_empty() => {
+            let nearest = found.iter().rev().find(|(at, seen)| *at <= line && !seen.test.is_empty());
+            let test = nearest.map(|(_, seen)| seen.test.clone()).unwrap_or_default();
+            found.push((line, Location { test, ..place }));
+        }
+        None => {}
+    }
+}
+
+fn location(rules: &Rules, hit: &Hit) -> Option<Location> {
+    let captures = rules.rules[hit.rule].line.captures(hit.text.as_bytes())?;
+    let text = |name| capture(&captures, name).unwrap_or_default();
+    let number = |name| text(name).parse().unwrap_or(0);
+    let location = Location {
+        file: mask_secrets(&text("file")).into_owned(),
+        line: number("line"),
+        column: number("column"),
+        code: text("code"),
+        test: mask_secrets(&text("test")).into_owned(),
+    };
+    (location != Location::default()).then_some(location)
+}
+
+/// The codes that belong to the deciding line, for the fingerprint.
+fn codes<'a>(rules: &Rules, verdict: &Verdict, locations: &'a [Location]) -> Vec<&'a str> {
+    let own = verdict.hits.first().and_then(|hit| location(rules, hit));
+    let code = own.map(|own| own.code).unwrap_or_default();
+    locations.iter().map(|l| l.code.as_str()).filter(|c| !c.is_empty() && *c == code).take(1).collect()
+}
+
+/// The text of a capture; a rule with alternatives numbers them: `name`, `name2`, `name3`.
+pub(crate) fn capture(captures: &Captures, name: &str) -> Option<String> {
+    let numbered = ["", "2", "3"].map(|number| format!("{name}{number}"));
+    let bytes = numbered.iter().find_map(|name| captures.name(name))?.as_bytes();
+    let text = String::from_utf8_lossy(bytes).trim().to_owned();
+    (!text.is_empty()).then_some(text)
+}

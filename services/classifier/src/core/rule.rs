@@ -1,0 +1,148 @@
+//! One rule: its TOML form and its compiled form.
+
+use meta_domain::failure::{FailureType, Severity};
+use regex::bytes::{Regex, RegexBuilder};
+use serde::Deserialize;
+
+/// Lines around a match within which `all_of` and `none_of` look, when the rule names none.
+const WITHIN_LINES_DEFAULT: u32 = 12;
+/// A literal shorter than this would let too many lines through the prefilter.
+const LITERAL_BYTES_MIN: usize = 3;
+/// Bytes of one compiled regular expression.
+const REGEX_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// What a rule's match means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Default)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Evidence of a failure of the rule's type.
+    #[default]
+    Fail,
+    /// Evidence that what stands above it went well: weaker hits before it do not count.
+    Green,
+    /// A wrapper or teardown line: weaker hits on the same line do not count.
+    Noise,
+    /// A place in the code for the hits around it; no evidence by itself.
+    Locate,
+}
+
+/// Where a rule's match counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Default)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// On every line; companions must stand within `within` lines.
+    #[default]
+    Line,
+    /// Only near the end of the log.
+    Tail,
+    /// On every line; companions may stand anywhere in the log.
+    Any,
+}
+
+/// A rule as it is written in a rule file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RuleSpec {
+    /// Unique name, `tool.what`.
+    pub id: String,
+    /// The failure type; the file's own `type` when absent.
+    #[serde(rename = "type")]
+    pub failure_type: Option<FailureType>,
+    /// The tool that prints this; empty when many do.
+    #[serde(default)]
+    pub tool: String,
+    /// The line is looked at only when it contains one of these (case ignored).
+    pub literals: Vec<String>,
+    /// Regular expression over one line (case matters; ASCII classes). Captures named `file`,
+    /// `line`, `column`, `code`, `test`, `message` and `retry_after` are used.
+    pub line: String,
+    /// Texts that must all stand near the match (case ignored).
+    #[serde(default)]
+    pub all_of: Vec<String>,
+    /// Texts none of which may stand near the match (case ignored).
+    #[serde(default)]
+    pub none_of: Vec<String>,
+    /// How many lines before or after the match is "near".
+    #[serde(default = "within_default")]
+    pub within: u32,
+    /// Regular expression that must not match the same line.
+    pub unless: Option<String>,
+    /// Where the match counts.
+    #[serde(default)]
+    pub scope: Scope,
+    /// How decisive the match is, 1 to 99; the tens digit is its band.
+    pub strength: u8,
+    /// What the match means.
+    #[serde(default)]
+    pub action: Action,
+    /// The step was ended from outside: outranks every ordinary failure.
+    #[serde(default)]
+    pub outside: bool,
+    /// Severity when it differs from the type's usual one.
+    pub severity: Option<Severity>,
+    /// Texts (one or more lines) on which the rule must fire.
+    #[serde(rename = "match")]
+    pub matches: Vec<String>,
+    /// Texts on which it must not fire.
+    pub no_match: Vec<String>,
+}
+
+fn within_default() -> u32 {
+    WITHIN_LINES_DEFAULT
+}
+
+/// A rule ready to run.
+#[derive(Debug)]
+pub(crate) struct Rule {
+    pub(crate) spec: RuleSpec,
+    pub(crate) failure_type: FailureType,
+    /// Higher-priority rules (a user's own) outrank others of the same band.
+    pub(crate) priority: u8,
+    pub(crate) line: Regex,
+    pub(crate) unless: Option<Regex>,
+}
+
+impl Rule {
+    /// Compiles a rule, or says what is wrong with it.
+    pub(crate) fn compile(
+        spec: RuleSpec,
+        file_type: Option<FailureType>,
+        priority: u8,
+    ) -> Result<Self, String> {
+        let failure_type = match (spec.failure_type.or(file_type), spec.action) {
+            (Some(failure_type), _) => failure_type,
+            (None, Action::Fail) => return Err("has no type, nor has its file".to_owned()),
+            (None, _) => FailureType::Unknown,
+        };
+        if spec.literals.is_empty() {
+            return Err("needs at least one literal".to_owned());
+        }
+        for text in spec.literals.iter().chain(&spec.all_of).chain(&spec.none_of) {
+            if text.len() < LITERAL_BYTES_MIN {
+                return Err(format!("literal {text:?} is shorter than {LITERAL_BYTES_MIN} bytes"));
+            }
+        }
+        if !(1..=99).contains(&spec.strength) {
+            return Err(format!("strength is {}, expected 1 to 99", spec.strength));
+        }
+        if spec.matches.is_empty() || spec.no_match.is_empty() {
+            return Err("needs at least one match and one no_match example".to_owned());
+        }
+        let line = regex("line", &spec.line)?;
+        let unless = spec.unless.as_deref().map(|text| regex("unless", text)).transpose()?;
+        Ok(Self { spec, failure_type, priority, line, unless })
+    }
+
+    /// Whether the rule's own line conditions hold for one clean line.
+    pub(crate) fn matches_line(&self, line: &[u8]) -> bool {
+        self.line.is_match(line) && !self.unless.as_ref().is_some_and(|not| not.is_match(line))
+    }
+}
+
+fn regex(field: &str, text: &str) -> Result<Regex, String> {
+    RegexBuilder::new(text)
+        .unicode(false)
+        .size_limit(REGEX_BYTES_MAX)
+        .build()
+        .map_err(|error| format!("{field} is not a regular expression: {error}"))
+}

@@ -1,0 +1,223 @@
+//! The compiled set of rules and the prefilter over all their literals.
+
+use super::rule::{Rule, RuleSpec};
+use super::scan::Scan;
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
+use meta_domain::failure::FailureType;
+use serde::Deserialize;
+use std::collections::{BTreeMap, HashSet};
+
+/// Priority of the rules that ship with the product.
+const PRIORITY_BUILT_IN: u8 = 0;
+/// Priority of a user's own rules.
+pub(crate) const PRIORITY_USER: u8 = 1;
+
+/// The rule files that ship with the product.
+const EMBEDDED: &[(&str, &str)] = &[
+    ("rate_limit.toml", include_str!("../../rules/rate_limit.toml")),
+    ("infra.toml", include_str!("../../rules/infra.toml")),
+    ("schema_migration.toml", include_str!("../../rules/schema_migration.toml")),
+    ("security.toml", include_str!("../../rules/security.toml")),
+    ("policy.toml", include_str!("../../rules/policy.toml")),
+    ("transient.toml", include_str!("../../rules/transient.toml")),
+    ("test_assert.toml", include_str!("../../rules/test_assert.toml")),
+    ("typecheck.toml", include_str!("../../rules/typecheck.toml")),
+    ("lint.toml", include_str!("../../rules/lint.toml")),
+    ("runtime.toml", include_str!("../../rules/runtime.toml")),
+    ("unknown.toml", include_str!("../../rules/unknown.toml")),
+    ("markers.toml", include_str!("../../rules/markers.toml")),
+];
+
+/// Why a set of rules could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A rule file could not be read.
+    #[error("rule file {file} cannot be read")]
+    Read {
+        /// The file.
+        file: String,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A rule file is not what a rule file should be.
+    #[error("rule file {file} does not parse: {problem}")]
+    Parse {
+        /// The file.
+        file: String,
+        /// What is wrong, with its place.
+        problem: String,
+    },
+    /// One rule is wrong.
+    #[error("rule {id} in {file} {problem}")]
+    Rule {
+        /// The rule.
+        id: String,
+        /// The file it stands in.
+        file: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The rules are well-formed but cannot be compiled together.
+    #[error("the rules cannot be compiled together: {0}")]
+    Prefilter(String),
+}
+
+/// One rule file: its name for messages, its text, and whether a user wrote it.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// The name for messages.
+    pub name: String,
+    /// TOML text.
+    pub text: String,
+    /// A user's rules outrank the product's own in the same band and may replace one by its id.
+    pub user: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RuleFile {
+    #[serde(rename = "type")]
+    failure_type: Option<FailureType>,
+    #[serde(default)]
+    rule: Vec<RuleSpec>,
+}
+
+/// What a literal of the prefilter is for.
+#[derive(Debug, Default)]
+pub(crate) struct Literal {
+    /// Rules whose line expression is tried when it is seen.
+    pub(crate) tries: Vec<usize>,
+    /// Whether rules ask for it as a companion.
+    pub(crate) companion: bool,
+}
+
+/// A compiled, checked set of rules. Cheap to share, never changes.
+#[derive(Debug)]
+pub struct Rules {
+    pub(crate) rules: Vec<Rule>,
+    pub(crate) prefilter: AhoCorasick,
+    pub(crate) literals: Vec<Literal>,
+    pub(crate) literal_ids: BTreeMap<String, usize>,
+}
+
+impl Rules {
+    /// The rules that ship with the product.
+    pub fn embedded() -> Result<Self, Error> {
+        Self::from_sources(&Self::embedded_sources())
+    }
+
+    /// The texts behind [`Rules::embedded`].
+    pub fn embedded_sources() -> Vec<Source> {
+        let source = |(name, text): &(&str, &str)| Source {
+            name: (*name).to_owned(),
+            text: (*text).to_owned(),
+            user: false,
+        };
+        EMBEDDED.iter().map(source).collect()
+    }
+
+    /// Compiles rule files and runs every rule's own examples.
+    pub fn from_sources(sources: &[Source]) -> Result<Self, Error> {
+        let rules = Self::compile(sources)?;
+        for rule in 0..rules.rules.len() {
+            rules.check_examples(rule).map_err(|problem| Error::Rule {
+                id: rules.rules[rule].spec.id.clone(),
+                file: "its file".to_owned(),
+                problem,
+            })?;
+        }
+        Ok(rules)
+    }
+
+    /// Compiles rule files without running their examples.
+    pub(crate) fn compile(sources: &[Source]) -> Result<Self, Error> {
+        let mut rules: Vec<Rule> = Vec::new();
+        for source in sources {
+            let file: RuleFile = toml::from_str(&source.text).map_err(|error| Error::Parse {
+                file: source.name.clone(),
+                problem: error.to_string(),
+            })?;
+            let mut ids = HashSet::new();
+            for spec in file.rule {
+                let id = spec.id.clone();
+                let fault = |problem: String| Error::Rule {
+                    id: id.clone(),
+                    file: source.name.clone(),
+                    problem,
+                };
+                let known = rules.iter().position(|rule| rule.spec.id == id);
+                if !ids.insert(id.clone()) || (known.is_some() && !source.user) {
+                    return Err(fault("stands twice".to_owned()));
+                }
+                let priority = if source.user { PRIORITY_USER } else { PRIORITY_BUILT_IN };
+                let rule = Rule::compile(spec, file.failure_type, priority).map_err(fault)?;
+                match known {
+                    Some(at) => rules[at] = rule,
+                    None => rules.push(rule),
+                }
+            }
+        }
+        Self::with_prefilter(rules)
+    }
+
+    fn with_prefilter(rules: Vec<Rule>) -> Result<Self, Error> {
+        let mut literal_ids = BTreeMap::new();
+        let mut literals: Vec<Literal> = Vec::new();
+        let mut patterns: Vec<String> = Vec::new();
+        let mut intern = |text: &str, literals: &mut Vec<Literal>| -> usize {
+            let key = text.to_ascii_lowercase();
+            *literal_ids.entry(key.clone()).or_insert_with(|| {
+                literals.push(Literal::default());
+                patterns.push(key);
+                literals.len() - 1
+            })
+        };
+        for (index, rule) in rules.iter().enumerate() {
+            for text in &rule.spec.literals {
+                let id = intern(text, &mut literals);
+                literals[id].tries.push(index);
+            }
+            for text in rule.spec.all_of.iter().chain(&rule.spec.none_of) {
+                let id = intern(text, &mut literals);
+                literals[id].companion = true;
+            }
+        }
+        let prefilter = AhoCorasick::builder()
+            .ascii_case_insensitive(true)
+            .kind(Some(AhoCorasickKind::DFA))
+            .build(&patterns)
+            .map_err(|error| Error::Prefilter(error.to_string()))?;
+        Ok(Self { rules, prefilter, literals, literal_ids })
+    }
+
+    /// Runs one rule's examples through the same scan that logs go through.
+    pub(crate) fn check_examples(&self, rule: usize) -> Result<(), String> {
+        let spec = &self.rules[rule].spec;
+        for example in &spec.matches {
+            if !self.fires(rule, example) {
+                return Err(format!("does not fire on its match example {example:?}"));
+            }
+        }
+        for example in &spec.no_match {
+            if self.fires(rule, example) {
+                return Err(format!("fires on its no_match example {example:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn fires(&self, rule: usize, example: &str) -> bool {
+        Scan::run(self, example.as_bytes()).fired(self, rule)
+    }
+
+    /// How many rules there are.
+    pub fn len(&self) -> usize {
+        self.rules.len()
+    }
+
+    /// Whether there is no rule at all.
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+}
