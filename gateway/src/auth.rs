@@ -1,0 +1,238 @@
+//! Who is calling: a bearer API key, which the orchestrator knows. A checked key is believed for a
+//! few seconds, so that a page of requests costs one check; revocation is in force after that.
+
+use crate::edge::Trace;
+use crate::problem::Problem;
+use crate::routes::App;
+use axum::extract::FromRequestParts;
+use http::request::Parts;
+use http::{HeaderMap, header};
+use meta_domain::id::TenantId;
+use meta_domain::role::{Principal, Role};
+use meta_proto::convert::{parse, word};
+use meta_proto::orchestrator as pb;
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tonic::metadata::MetadataValue;
+use tonic::{Code, Response, Status};
+
+/// Keys that are remembered at most.
+const KEYS_MAX: usize = 10_000;
+/// Characters of an API key.
+const KEY_CHARS_MAX: usize = 512;
+
+/// The verified caller of a request, who also carries the request's ids to the peers.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller {
+    pub(crate) principal: Principal,
+    trace: Option<Trace>,
+    timeout: Duration,
+}
+
+impl Caller {
+    /// A message for a peer on behalf of this caller, with the usual deadline.
+    pub(crate) fn message<T>(&self, message: T) -> tonic::Request<T> {
+        self.message_within(self.timeout, message)
+    }
+
+    /// A message for a peer on behalf of this caller.
+    pub(crate) fn message_within<T>(&self, timeout: Duration, message: T) -> tonic::Request<T> {
+        let mut request = meta_runtime::call(&self.principal, timeout, message);
+        add_trace(&mut request, self.trace.as_ref());
+        request
+    }
+
+    /// Waits for a peer's answer, never longer than the usual deadline.
+    ///
+    /// # Errors
+    /// The peer's status as a problem.
+    pub(crate) async fn ask<T>(
+        &self,
+        answer: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> Result<T, Problem> {
+        ask_within(self.timeout, answer).await
+    }
+
+    /// The caller in the tenant that a path names.
+    ///
+    /// # Errors
+    /// 404 for every tenant but the caller's own, as if it did not exist; only a platform
+    /// administrator may address any.
+    pub(crate) fn in_tenant(mut self, tenant: TenantId) -> Result<Self, Problem> {
+        if self.principal.tenant != tenant && self.principal.role != Role::PlatformAdmin {
+            let what = meta_domain::fault::Fault::not_found("TENANT_NOT_FOUND", "tenant", tenant);
+            return Err(what.into());
+        }
+        self.principal.tenant = tenant;
+        Ok(self)
+    }
+}
+
+/// Waits for a peer's answer for a limited time, whatever its channel does.
+///
+/// # Errors
+/// The peer's status as a problem, or 504.
+pub(crate) async fn ask_within<T>(
+    limit: Duration,
+    answer: impl Future<Output = Result<Response<T>, Status>>,
+) -> Result<T, Problem> {
+    let answer = tokio::time::timeout(limit, answer).await;
+    Ok(answer.map_err(|_| Problem::deadline())??.into_inner())
+}
+
+fn add_trace<T>(request: &mut tonic::Request<T>, trace: Option<&Trace>) {
+    let Some(trace) = trace else { return };
+    let metadata = request.metadata_mut();
+    if let Ok(value) = MetadataValue::try_from(&*trace.traceparent) {
+        metadata.insert("traceparent", value);
+    }
+    if let Ok(value) = MetadataValue::try_from(&*trace.request_id) {
+        metadata.insert("x-request-id", value);
+    }
+}
+
+impl FromRequestParts<Arc<App>> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        let key = bearer(&parts.headers)?;
+        let trace = parts.extensions.get::<Trace>().cloned();
+        let timeout = app.config.request_timeout();
+        let hash: KeyHash = Sha256::digest(key.as_bytes()).into();
+        let principal = if let Some(principal) = app.keys.get(&hash, Instant::now()) {
+            principal
+        } else {
+            let principal = authenticated(app, key, trace.as_ref()).await?;
+            app.keys.put(hash, principal.clone(), Instant::now());
+            principal
+        };
+        Ok(Self { principal, trace, timeout })
+    }
+}
+
+async fn authenticated(app: &App, key: &str, trace: Option<&Trace>) -> Result<Principal, Problem> {
+    let timeout = app.config.request_timeout();
+    let message = pb::AuthenticateRequest { api_key: key.to_owned() };
+    let mut request = meta_runtime::auth::machine_call(timeout, message);
+    add_trace(&mut request, trace);
+    let mut tenants = app.peers.tenants();
+    let answer = tokio::time::timeout(timeout, tenants.authenticate(request)).await;
+    let caller = match answer.map_err(|_| Problem::deadline())? {
+        Ok(answer) => answer.into_inner().caller.unwrap_or_default(),
+        Err(status) if status.code() == Code::Unauthenticated => {
+            return Err(Problem::unauthenticated("the API key is not known, or no longer"));
+        }
+        Err(status) => return Err(status.into()),
+    };
+    let broken = |e: meta_domain::fault::InvalidField| {
+        tracing::error!(error = %e, "the orchestrator's answer about a key is not valid");
+        Problem::internal()
+    };
+    Ok(Principal {
+        tenant: parse("tenant_id", &caller.tenant_id).map_err(broken)?,
+        role: word("role", caller.role).map_err(broken)?,
+        actor: caller.actor,
+    })
+}
+
+/// The bearer key of a request: one header, one scheme, no stray characters.
+fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
+    let expected = "expected one header: Authorization: Bearer <API key>";
+    let refuse = |what: &str| Problem::unauthenticated(&format!("{what} ({expected})"));
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let first = values.next().ok_or_else(|| refuse("there is no credential"))?;
+    if values.next().is_some() {
+        return Err(refuse("there are two Authorization headers"));
+    }
+    let text = first.to_str().map_err(|_| refuse("the credential is not readable"))?;
+    let (scheme, key) =
+        text.split_once(' ').ok_or_else(|| refuse("the credential has no scheme"))?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._~+/=".contains(c);
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err(refuse("the credential is not a bearer key"));
+    }
+    if !(1..=KEY_CHARS_MAX).contains(&key.len()) || !key.chars().all(plain) {
+        return Err(refuse("the credential does not have the form of a key"));
+    }
+    Ok(key)
+}
+
+type KeyHash = [u8; 32];
+
+/// Keys that were checked a moment ago, by their hash.
+pub(crate) struct KeyCache {
+    believed: Mutex<HashMap<KeyHash, (Principal, Instant)>>,
+    lifetime: Duration,
+}
+
+impl KeyCache {
+    /// A cache that believes a key for this long.
+    pub(crate) fn new(lifetime: Duration) -> Self {
+        Self { believed: Mutex::default(), lifetime }
+    }
+
+    fn get(&self, hash: &KeyHash, now: Instant) -> Option<Principal> {
+        let believed = self.believed.lock().unwrap_or_else(PoisonError::into_inner);
+        let (principal, since) = believed.get(hash)?;
+        (now.duration_since(*since) < self.lifetime).then(|| principal.clone())
+    }
+
+    fn put(&self, hash: KeyHash, principal: Principal, now: Instant) {
+        let mut believed = self.believed.lock().unwrap_or_else(PoisonError::into_inner);
+        if believed.len() >= KEYS_MAX {
+            believed.retain(|_, (_, since)| now.duration_since(*since) < self.lifetime);
+        }
+        if believed.len() >= KEYS_MAX {
+            believed.clear();
+        }
+        believed.insert(hash, (principal, now));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key_of(values: &[&str]) -> Result<String, Problem> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(header::AUTHORIZATION, value.parse().unwrap());
+        }
+        bearer(&headers).map(str::to_owned)
+    }
+
+    #[test]
+    fn only_one_plain_bearer_key_is_read() {
+        assert_eq!(key_of(&["Bearer mb_1"]).unwrap(), "mb_1");
+        assert_eq!(key_of(&["bearer mb_1"]).unwrap(), "mb_1");
+        for bad in [
+            vec![],
+            vec!["Bearer a", "Bearer a"],
+            vec!["mb_1"],
+            vec!["Basic bWI="],
+            vec!["Bearer "],
+            vec!["Bearer  mb_1"],
+            vec!["Bearer mb_1 "],
+            vec!["Bearer mb_1,Bearer mb_2"],
+        ] {
+            assert_eq!(key_of(&bad).unwrap_err().status.as_u16(), 401, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_believed_only_for_a_while() {
+        let cache = KeyCache::new(Duration::from_secs(5));
+        let principal = Principal {
+            tenant: TenantId(meta_runtime::new_id()),
+            role: Role::Viewer,
+            actor: "key".into(),
+        };
+        let then = Instant::now();
+        cache.put([7; 32], principal.clone(), then);
+        assert_eq!(cache.get(&[7; 32], then), Some(principal));
+        assert_eq!(cache.get(&[8; 32], then), None);
+        assert_eq!(cache.get(&[7; 32], then + Duration::from_secs(5)), None);
+    }
+}

@@ -1,0 +1,74 @@
+//! What an operator can set.
+
+use meta_domain::fault::InvalidField;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// The gateway's own configuration.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Deadline of a call to another service, in milliseconds.
+    pub request_timeout_ms: u64,
+    /// Deadline of making a plan, which may clone a repository, in milliseconds.
+    pub plan_timeout_ms: u64,
+    /// How long a request with `async: false` waits for its run, in milliseconds.
+    pub run_wait_ms: u64,
+    /// How long a checked API key is believed before it is checked again, in milliseconds.
+    pub key_cache_ms: u64,
+    /// How often an idle event stream gets a comment, in milliseconds.
+    pub heartbeat_ms: u64,
+    /// The longest a followed stream stays open before the client has to resume, in milliseconds.
+    pub stream_ms: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            request_timeout_ms: 30_000,
+            plan_timeout_ms: 120_000,
+            run_wait_ms: 300_000,
+            key_cache_ms: 5_000,
+            heartbeat_ms: 15_000,
+            stream_ms: 3_600_000,
+        }
+    }
+}
+
+/// The longest time that makes sense for any of these, in milliseconds: one day.
+const TIME_MS_MAX: u64 = 24 * 60 * 60 * 1000;
+/// The longest a revoked key may still be believed, in milliseconds.
+const KEY_CACHE_MS_MAX: u64 = 60_000;
+
+impl Config {
+    /// Faults that no type can express.
+    ///
+    /// # Errors
+    /// Every field that is out of range.
+    pub fn check(&self) -> Result<(), Vec<InvalidField>> {
+        let fields = [
+            ("request_timeout_ms", self.request_timeout_ms, 1, TIME_MS_MAX),
+            ("plan_timeout_ms", self.plan_timeout_ms, 1, TIME_MS_MAX),
+            ("run_wait_ms", self.run_wait_ms, 1, TIME_MS_MAX),
+            ("key_cache_ms", self.key_cache_ms, 0, KEY_CACHE_MS_MAX),
+            ("heartbeat_ms", self.heartbeat_ms, 1, TIME_MS_MAX),
+            ("stream_ms", self.stream_ms, 1, TIME_MS_MAX),
+        ];
+        let faults: Vec<_> = fields
+            .into_iter()
+            .filter(|(_, value, low, high)| !(low..=high).contains(&value))
+            .map(|(name, value, low, high)| {
+                InvalidField::new(
+                    name,
+                    format!("{value} is out of range (expected {low} to {high})"),
+                )
+            })
+            .collect();
+        if faults.is_empty() { Ok(()) } else { Err(faults) }
+    }
+
+    /// Deadline of a call to another service.
+    pub(crate) fn request_timeout(&self) -> Duration {
+        Duration::from_millis(self.request_timeout_ms)
+    }
+}

@@ -1,0 +1,115 @@
+//! Human decisions.
+
+use super::App;
+use crate::auth::Caller;
+use crate::body::Payload;
+use crate::document::Document;
+use crate::params::{Params, id};
+use crate::problem::Problem;
+use crate::view;
+use axum::extract::{Path, State};
+use http::Uri;
+use meta_domain::fault::InvalidField;
+use meta_domain::gate::GateStatus;
+use meta_domain::id::{GateId, RunId};
+use meta_domain::limits::DESCRIPTION_CHARS_MAX;
+use meta_proto::convert::Number;
+use meta_proto::orchestrator as pb;
+use serde::Deserialize;
+use std::sync::Arc;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Decision {
+    notes: String,
+}
+
+/// `GET /approvals`: the pending gates, or those of another `status`.
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    uri: Uri,
+) -> Result<Document, Problem> {
+    let params = Params::read(&uri, &["status", "run_id"])?;
+    let status = params.get::<GateStatus>("status")?.unwrap_or(GateStatus::Pending);
+    let run_id = params.get::<RunId>("run_id")?.map(|id| id.to_string()).unwrap_or_default();
+    let message = caller.message(pb::ListGatesRequest { status: status.number(), run_id });
+    let found = caller.ask(app.peers.approvals().list_gates(message)).await?;
+    Ok(Document::list(found.gates.iter().map(view::run::approval).collect()))
+}
+
+/// `POST /approvals/{gate_id}/approve`
+pub(super) async fn approve(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(gate_id): Path<String>,
+    payload: Payload,
+) -> Result<Document, Problem> {
+    decide(&app, &caller, Which::gate(&gate_id)?, true, &payload).await
+}
+
+/// `POST /approvals/{gate_id}/reject`
+pub(super) async fn reject(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(gate_id): Path<String>,
+    payload: Payload,
+) -> Result<Document, Problem> {
+    decide(&app, &caller, Which::gate(&gate_id)?, false, &payload).await
+}
+
+/// `POST /runs/{run_id}/approve`: the run's one pending gate.
+pub(super) async fn approve_run(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(run_id): Path<String>,
+    payload: Payload,
+) -> Result<Document, Problem> {
+    decide(&app, &caller, Which::run(&run_id)?, true, &payload).await
+}
+
+/// `POST /runs/{run_id}/reject`: the run's one pending gate.
+pub(super) async fn reject_run(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(run_id): Path<String>,
+    payload: Payload,
+) -> Result<Document, Problem> {
+    decide(&app, &caller, Which::run(&run_id)?, false, &payload).await
+}
+
+/// Which gate is decided.
+enum Which {
+    Gate(GateId),
+    OnlyOneOf(RunId),
+}
+
+impl Which {
+    fn gate(text: &str) -> Result<Self, Problem> {
+        id("gate_id", text).map(Self::Gate)
+    }
+    fn run(text: &str) -> Result<Self, Problem> {
+        id("run_id", text).map(Self::OnlyOneOf)
+    }
+}
+
+async fn decide(
+    app: &App,
+    caller: &Caller,
+    which: Which,
+    approve: bool,
+    payload: &Payload,
+) -> Result<Document, Problem> {
+    let Decision { notes } = payload.read_or_empty()?;
+    if notes.chars().count() > DESCRIPTION_CHARS_MAX {
+        let problem = format!("is too long (expected {DESCRIPTION_CHARS_MAX} characters at most)");
+        return Err(Problem::fields("invalid_field", &[InvalidField::new("notes", problem)]));
+    }
+    let (gate_id, run_id) = match which {
+        Which::Gate(id) => (id.to_string(), String::new()),
+        Which::OnlyOneOf(id) => (String::new(), id.to_string()),
+    };
+    let message = caller.message(pb::DecideGateRequest { gate_id, run_id, approve, notes });
+    let decided = caller.ask(app.peers.approvals().decide_gate(message)).await?;
+    Ok(Document::of(view::run::approval(&decided.gate.unwrap_or_default())))
+}

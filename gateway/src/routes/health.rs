@@ -1,0 +1,52 @@
+//! Whether the process lives, and whether the services behind it answer.
+
+use super::App;
+use crate::peers::Channel;
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+use tonic::Code;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+
+/// How long a peer may take to say that it serves.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// `GET /healthz`: the process answers.
+pub(super) async fn alive() -> Response {
+    Json(json!({ "status": "ok" })).into_response()
+}
+
+/// `GET /readyz`: every service behind the gateway serves; else 503 that names which does not.
+pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
+    let checks =
+        app.peers.health().map(|(name, client)| async move { (name, serves(client).await) });
+    let peers = futures::future::join_all(checks).await;
+    let ready = peers.iter().all(|(_, state)| *state == "serving");
+    let peers: Map<String, Value> =
+        peers.into_iter().map(|(name, state)| (name.to_owned(), state.into())).collect();
+    let (code, status) = if ready {
+        (StatusCode::OK, "ready")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not_ready")
+    };
+    (code, Json(json!({ "status": status, "peers": peers }))).into_response()
+}
+
+/// A peer in this process has no health service of its own: that it answers is enough.
+async fn serves(mut client: HealthClient<Channel>) -> &'static str {
+    let request = HealthCheckRequest { service: String::new() };
+    let request = meta_runtime::auth::machine_call(CHECK_TIMEOUT, request);
+    match tokio::time::timeout(CHECK_TIMEOUT, client.check(request)).await {
+        Err(_) => "no_answer",
+        Ok(Ok(answer)) if answer.get_ref().status() == ServingStatus::Serving => "serving",
+        Ok(Ok(_)) => "not_serving",
+        Ok(Err(status)) if status.code() == Code::Unimplemented => "serving",
+        Ok(Err(_)) => "unreachable",
+    }
+}

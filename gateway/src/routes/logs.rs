@@ -1,0 +1,100 @@
+//! The steps' logs as text, and downloads.
+
+use super::App;
+use super::events::NO_BUFFERING;
+use crate::auth::{Caller, ask_within};
+use crate::params::{Params, id};
+use crate::problem::Problem;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use bytes::{BufMut, Bytes, BytesMut};
+use futures::StreamExt;
+use http::{HeaderValue, StatusCode, Uri, header};
+use meta_domain::id::RunId;
+use meta_proto::orchestrator as pb;
+use std::sync::Arc;
+use std::time::Duration;
+use tonic::Streaming;
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const DIFF: &str = "text/x-diff; charset=utf-8";
+
+/// `GET /runs/{run_id}/logs?step=&follow=`
+pub(super) async fn logs(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(run_id): Path<String>,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let run_id: RunId = id("run_id", &run_id)?;
+    let params = Params::read(&uri, &["step", "follow"])?;
+    let step = params.text("step").unwrap_or_default().to_owned();
+    let follow = params.get("follow")?.unwrap_or(false);
+    let log = open(&app, &caller, run_id, step, follow).await?;
+    let media = (header::CONTENT_TYPE, HeaderValue::from_static(TEXT));
+    Ok(([media, NO_BUFFERING], body(log)).into_response())
+}
+
+async fn open(
+    app: &App,
+    caller: &Caller,
+    run_id: RunId,
+    step: String,
+    follow: bool,
+) -> Result<Streaming<pb::StreamLogsResponse>, Problem> {
+    let whole = Duration::from_millis(app.config.stream_ms);
+    let request = pb::StreamLogsRequest { run_id: run_id.to_string(), step, follow };
+    let message = caller.message_within(whole, request);
+    ask_within(app.config.request_timeout(), app.peers.runs().stream_logs(message)).await
+}
+
+/// The log's own bytes; a heading stands where another step or attempt begins.
+fn body(log: Streaming<pb::StreamLogsResponse>) -> Body {
+    let mut current: Option<(String, u32)> = None;
+    let mut line_open = false;
+    Body::from_stream(log.map(move |message| {
+        message.map(|m| {
+            let mut out = BytesMut::with_capacity(m.text.len());
+            let here = (m.step, m.attempt);
+            if current.as_ref() != Some(&here) {
+                if line_open {
+                    out.put_u8(b'\n');
+                }
+                let (step, attempt) = &here;
+                out.put_slice(format!("==> {step} (attempt {attempt}) <==\n").as_bytes());
+                current = Some(here);
+                line_open = false;
+            }
+            if let Some(last) = m.text.last() {
+                line_open = *last != b'\n';
+            }
+            out.put_slice(&m.text);
+            Bytes::from(out)
+        })
+    }))
+}
+
+/// `GET /runs/{run_id}/artifacts/{name}`: `patch` and `log`.
+pub(super) async fn artifact(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path((run_id, name)): Path<(String, String)>,
+) -> Result<Response, Problem> {
+    let run_id: RunId = id("run_id", &run_id)?;
+    let (media, body, extension) = match name.as_str() {
+        "patch" => {
+            let message = caller.message(pb::GetPatchRequest { run_id: run_id.to_string() });
+            let patch = caller.ask(app.peers.runs().get_patch(message)).await?.patch;
+            (DIFF, Body::from(patch), "patch")
+        }
+        "log" => (TEXT, body(open(&app, &caller, run_id, String::new(), false).await?), "log"),
+        _ => {
+            let detail = format!("there is no artifact {name:?} (expected patch or log)");
+            return Err(Problem::new(StatusCode::NOT_FOUND, "artifact_not_found", detail));
+        }
+    };
+    let file = format!("attachment; filename=\"run-{run_id}.{extension}\"");
+    let headers = [(header::CONTENT_TYPE, media.to_owned()), (header::CONTENT_DISPOSITION, file)];
+    Ok((headers, body).into_response())
+}

@@ -1,0 +1,105 @@
+//! The routes, one file a resource.
+
+mod approvals;
+mod classify;
+mod create_run;
+mod events;
+mod health;
+mod logs;
+mod plans;
+mod runs;
+mod settings;
+mod specs;
+mod tenants;
+
+use crate::auth::KeyCache;
+use crate::document::BASE;
+use crate::idempotency::Answers;
+use crate::{Config, Peers};
+use axum::Router;
+use axum::routing::{get, post};
+use serde::Deserialize;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What the handlers share.
+pub(crate) struct App {
+    pub(crate) config: Config,
+    pub(crate) peers: Peers,
+    pub(crate) keys: KeyCache,
+    pub(crate) answers: Arc<Answers>,
+}
+
+impl App {
+    /// A gateway in front of these services.
+    pub(crate) fn new(config: Config, peers: Peers) -> Arc<Self> {
+        let keys = KeyCache::new(Duration::from_millis(config.key_cache_ms));
+        Arc::new(Self { config, peers, keys, answers: Arc::default() })
+    }
+}
+
+/// A request document without fields.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+/// Every route.
+pub(crate) fn router(app: Arc<App>) -> Router {
+    let api = Router::new()
+        .merge(tenants_and_settings())
+        .merge(specs_and_plans())
+        .merge(runs())
+        .merge(decisions())
+        .route("/classify-failure", post(classify::classify));
+    Router::new()
+        .nest(BASE, api)
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .with_state(app)
+}
+
+fn tenants_and_settings() -> Router<Arc<App>> {
+    let tenant = get(settings::tenant)
+        .put(settings::put_tenant)
+        .patch(settings::patch_tenant)
+        .delete(settings::clear_tenant);
+    Router::new()
+        .route("/tenants", post(tenants::create))
+        .route("/tenants/{tenant_id}/users", post(tenants::create_user))
+        .route("/tenants/{tenant_id}/settings", tenant)
+        .route("/settings/validate", post(settings::validate))
+}
+
+fn specs_and_plans() -> Router<Arc<App>> {
+    Router::new()
+        .route("/specs", get(specs::list).post(specs::create))
+        .route("/specs/{spec_id}", get(specs::show))
+        .route("/specs/{spec_id}/plan", post(plans::create))
+        .route("/specs/{spec_id}/runs", post(create_run::create))
+}
+
+fn runs() -> Router<Arc<App>> {
+    let settings = get(settings::run).put(settings::put_run).patch(settings::patch_run);
+    Router::new()
+        .route("/runs", get(runs::list))
+        .route("/runs/{run_id}", get(runs::show))
+        .route("/runs/{run_id}/logs", get(logs::logs))
+        .route("/runs/{run_id}/events", get(events::events))
+        .route("/runs/{run_id}/cancel", post(runs::cancel))
+        .route("/runs/{run_id}/retry", post(runs::retry))
+        .route("/runs/{run_id}/rollback", post(runs::rollback))
+        .route("/runs/{run_id}/settings", settings)
+        .route("/runs/{run_id}/autofix", get(runs::autofix))
+        .route("/runs/{run_id}/escalation", get(runs::escalation))
+        .route("/runs/{run_id}/plan-delta", get(runs::plan_delta))
+        .route("/runs/{run_id}/artifacts/{name}", get(logs::artifact))
+}
+
+fn decisions() -> Router<Arc<App>> {
+    Router::new()
+        .route("/runs/{run_id}/approve", post(approvals::approve_run))
+        .route("/runs/{run_id}/reject", post(approvals::reject_run))
+        .route("/approvals", get(approvals::list))
+        .route("/approvals/{gate_id}/approve", post(approvals::approve))
+        .route("/approvals/{gate_id}/reject", post(approvals::reject))
+}

@@ -1,0 +1,141 @@
+//! Tenants and their users.
+
+use super::App;
+use crate::auth::Caller;
+use crate::body::Payload;
+use crate::document::{Answer, Document, Resource};
+use crate::idempotency::{Creation, Key, once};
+use crate::params::id;
+use crate::problem::Problem;
+use crate::view::{at, word};
+use axum::extract::{Path, State};
+use axum::response::Response;
+use http::{HeaderMap, StatusCode};
+use meta_domain::fault::InvalidField;
+use meta_domain::id::TenantId;
+use meta_domain::limits::TITLE_CHARS_MAX;
+use meta_domain::role::Role;
+use meta_proto::convert::Number;
+use meta_proto::orchestrator as pb;
+use serde::Deserialize;
+use serde_json::json;
+use std::sync::Arc;
+
+/// Characters of an e-mail address.
+const EMAIL_CHARS_MAX: usize = 254;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewTenant {
+    name: String,
+    id: Option<String>,
+}
+
+/// `POST /tenants`
+pub(super) async fn create(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    headers: HeaderMap,
+    payload: Payload,
+) -> Result<Response, Problem> {
+    let new: NewTenant = payload.read()?;
+    let mut faults = Vec::new();
+    if !(1..=TITLE_CHARS_MAX).contains(&new.name.trim().chars().count()) {
+        let problem = format!("is not a name (expected 1 to {TITLE_CHARS_MAX} characters)");
+        faults.push(InvalidField::new("name", problem));
+    }
+    let asked = new.id.as_deref().map(str::parse::<TenantId>).transpose();
+    let asked = asked.unwrap_or_else(|e| {
+        faults.push(InvalidField::new("id", e.to_string()));
+        None
+    });
+    if !faults.is_empty() {
+        return Err(Problem::fields("invalid_field", &faults));
+    }
+    let key = Key::read(&headers)?;
+    let creation = Creation {
+        caller: &caller,
+        key: key.as_ref(),
+        route: "POST /tenants".to_owned(),
+        body: payload.bytes(),
+    };
+    let (answers, asking) = (Arc::clone(&app.answers), caller.clone());
+    let work = async move {
+        let id = asked.map(|id| id.to_string()).unwrap_or_default();
+        let message = asking.message(pb::CreateTenantRequest { name: new.name, id });
+        let made = asking.ask(app.peers.tenants().create_tenant(message)).await?;
+        let tenant = made.tenant.unwrap_or_default();
+        let created_at = at(tenant.created_at.as_ref());
+        let attributes = json!({ "name": tenant.name, "created_at": created_at });
+        Ok(Answer::created(Document::of(Resource::new("tenant", tenant.id, attributes))))
+    };
+    once(&answers, creation, work).await
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewUser {
+    email: String,
+    role: String,
+}
+
+/// `POST /tenants/{tenant_id}/users`: the answer holds the API key, this once.
+pub(super) async fn create_user(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(tenant_id): Path<String>,
+    headers: HeaderMap,
+    payload: Payload,
+) -> Result<Response, Problem> {
+    let caller = caller.in_tenant(id("tenant_id", &tenant_id)?)?;
+    let new: NewUser = payload.read()?;
+    let (email, role) = checked(&new).map_err(|f| Problem::fields("invalid_field", &f))?;
+    if role > caller.principal.role {
+        let detail = format!("a user with role {role} can only be made by one who has that role");
+        return Err(Problem::new(StatusCode::FORBIDDEN, "role_too_high", detail));
+    }
+    let key = Key::read(&headers)?;
+    let tenant_id = caller.principal.tenant.to_string();
+    let creation = Creation {
+        caller: &caller,
+        key: key.as_ref(),
+        route: format!("POST /tenants/{tenant_id}/users"),
+        body: payload.bytes(),
+    };
+    let (answers, asking) = (Arc::clone(&app.answers), caller.clone());
+    let work = async move {
+        let request = pb::CreateUserRequest { tenant_id, email, role: role.number() };
+        let message = asking.message(request);
+        let made = asking.ask(app.peers.tenants().create_user(message)).await?;
+        let user = made.user.unwrap_or_default();
+        let attributes = json!({
+            "email": user.email,
+            "role": word::<Role>(user.role),
+            "api_key": made.api_key,
+            "created_at": at(user.created_at.as_ref()),
+        });
+        let resource = Resource::new("user", user.id, attributes);
+        Ok(Answer::created(Document::of(resource.one("tenant", "tenant", &user.tenant_id))))
+    };
+    once(&answers, creation, work).await
+}
+
+fn checked(new: &NewUser) -> Result<(String, Role), Vec<InvalidField>> {
+    let mut faults = Vec::new();
+    let email = new.email.trim();
+    let fits = email.len() <= EMAIL_CHARS_MAX
+        && !email.contains(|c: char| c.is_whitespace() || c.is_control())
+        && email.split_once('@').is_some_and(|(user, host)| !user.is_empty() && !host.is_empty());
+    if !fits {
+        let problem = format!("{:?} is not an e-mail address (expected name@host)", new.email);
+        faults.push(InvalidField::new("email", problem));
+    }
+    match new.role.parse() {
+        Ok(role) if faults.is_empty() => Ok((email.to_owned(), role)),
+        Ok(_) => Err(faults),
+        Err(problem) => {
+            faults.push(InvalidField::new("role", problem));
+            Err(faults)
+        }
+    }
+}
