@@ -8,7 +8,7 @@ pub mod status;
     missing_docs,
     clippy::all,
     clippy::pedantic,
-    clippy::unwrap_used,
+    clippy::allow_attributes,
     reason = "generated; the documentation is in the .proto files"
 )]
 mod generated {

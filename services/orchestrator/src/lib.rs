@@ -1,3 +1,123 @@
-//! The orchestrator.
+//! The orchestrator: specs, plans, and runs as a durable state machine; the queue of work that
+//! runners pull; approvals; tenants.
 
+pub mod config;
 pub mod core;
+pub mod engine;
+pub mod grpc;
+pub mod judge;
+pub mod logs;
+pub mod settings;
+pub mod store;
+
+pub use config::Config;
+
+use crate::engine::Engine;
+use crate::grpc::{runs::Runs, specs::Specs, tenants, work::Work};
+use crate::judge::Judge;
+use crate::logs::Logs;
+use crate::settings::SettingsCache;
+use crate::store::Tables;
+use meta_domain::fault::{Fault, InvalidField};
+use meta_domain::id::{RunId, TenantId, UserId};
+use meta_domain::limits::MESSAGE_BYTES_MAX;
+use meta_domain::role::Role;
+use meta_proto::orchestrator::approval_service_server::ApprovalServiceServer;
+use meta_proto::orchestrator::plan_service_server::PlanServiceServer;
+use meta_proto::orchestrator::run_service_server::RunServiceServer;
+use meta_proto::orchestrator::spec_service_server::SpecServiceServer;
+use meta_proto::orchestrator::tenant_service_server::TenantServiceServer;
+use meta_proto::runner::work_service_server::WorkServiceServer;
+use meta_runtime::{Host, Service, StartError, Wiring, now};
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// The tenant that exists from the start: the one of `metabuilder build` and of development.
+pub const DEFAULT_TENANT: TenantId = TenantId(Uuid::from_u128(0x0000_0000_0000_7000_8000_0000_0000_0001));
+/// Its first user.
+const DEFAULT_USER: UserId = UserId(Uuid::from_u128(0x0000_0000_0000_7000_8000_0000_0000_0002));
+
+/// A generated server with the project's message limit.
+macro_rules! limited {
+    ($server:expr) => {
+        $server
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    };
+}
+
+/// The service.
+pub struct Orchestrator;
+
+impl Service for Orchestrator {
+    const NAME: &'static str = "orchestrator";
+    const PORT: u16 = 50051;
+    type Config = Config;
+
+    async fn wire(config: Config, host: &Host) -> Result<Wiring, StartError> {
+        let only = run_filter(&config)?;
+        tokio::fs::create_dir_all(&config.data_dir)
+            .await
+            .map_err(|e| StartError::failed(&format!("data_dir {:?}", config.data_dir), e))?;
+        let tables = Tables::open(&config.data_dir.join("metabuilder.db"))
+            .await
+            .map_err(|e| StartError::failed("store", chain(&e)))?;
+        prepare(&tables, &config, only)
+            .await
+            .map_err(|fault| StartError::failed("store", fault))?;
+        let engine = Engine::new(tables.clone(), Logs::new(&config.data_dir.join("logs")));
+        let settings = SettingsCache::new(host.peer("flag-resolver")?);
+        let judge = Judge::new(
+            engine.clone(),
+            host.peer("classifier")?,
+            host.peer("autofixer")?,
+            settings.clone(),
+            only,
+        );
+        let runs = Runs { engine: engine.clone(), settings };
+        let specs = Specs { engine: engine.clone() };
+        let keys = tables.clone();
+        Ok(Wiring::default()
+            .serve(limited!(SpecServiceServer::new(specs.clone())))
+            .serve(limited!(PlanServiceServer::new(specs)))
+            .serve(limited!(RunServiceServer::new(runs.clone())))
+            .serve(limited!(ApprovalServiceServer::new(runs)))
+            .serve(limited!(TenantServiceServer::new(tenants::Tenants { tables })))
+            .serve(limited!(WorkServiceServer::new(Work { engine })))
+            .background("judge", move |stop| judge.run(stop))
+            .accept_keys(Arc::new(move |key| {
+                let tables = keys.clone();
+                Box::pin(async move { tenants::authenticate(&tables, &key).await })
+            })))
+    }
+}
+
+
+fn run_filter(config: &Config) -> Result<Option<RunId>, StartError> {
+    let parsed = config.run_id.as_deref().map(str::parse).transpose();
+    parsed.map_err(|e: meta_domain::id::MalformedId| {
+        StartError::Config(vec![InvalidField::new("run_id", e.to_string())])
+    })
+}
+
+async fn prepare(tables: &Tables, config: &Config, only: Option<RunId>) -> Result<(), Fault> {
+    tables.insert_tenant(DEFAULT_TENANT, "default", now()).await?;
+    if let Some(key) = &config.dev_key {
+        let who = (DEFAULT_TENANT, DEFAULT_USER);
+        tables.ensure_key(who, Role::PlatformAdmin, "user:dev", key, now()).await?;
+    }
+    if config.own_leases {
+        let released = tables.release_all(only).await?;
+        if released > 0 {
+            tracing::info!(released, "gave back the leases of processes that are dead");
+        }
+    }
+    Ok(())
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    std::iter::successors(Some(error), |e| e.source())
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
+}

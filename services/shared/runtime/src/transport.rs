@@ -9,8 +9,14 @@ use tower::{BoxError, Service, ServiceExt};
 pub type Transport = tower::util::BoxCloneSyncService<
     Request<tonic::body::Body>,
     Response<tonic::body::Body>,
-    BoxError,
+    Error,
 >;
+
+/// Why a peer could not be called. A named type, so that futures over a channel are plainly `Send`;
+/// tonic finds the cause in its source and picks the code from there.
+#[derive(Debug, thiserror::Error)]
+#[error("the peer cannot be reached")]
+pub struct Error(#[source] BoxError);
 
 /// How long connecting to a peer may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -23,8 +29,8 @@ pub fn in_process(routes: axum::Router, token: &str) -> Transport {
         let routes = routes.clone();
         async move {
             let request = request.map(axum::body::Body::new);
-            let response = routes.oneshot(request).await?;
-            Ok::<_, BoxError>(response.map(tonic::body::Body::new))
+            let response = routes.oneshot(request).await.map_err(|never| match never {})?;
+            Ok::<_, Error>(response.map(tonic::body::Body::new))
         }
     });
     Transport::new(WithToken::new(service, token))
@@ -42,7 +48,7 @@ pub fn remote(address: &str, token: &str) -> Result<Transport, String> {
         .http2_keep_alive_interval(KEEP_ALIVE)
         .keep_alive_while_idle(true)
         .tcp_nodelay(true);
-    let channel = endpoint.connect_lazy().map_err(BoxError::from);
+    let channel = endpoint.connect_lazy().map_err(|e: tonic::transport::Error| Error(e.into()));
     Ok(Transport::new(WithToken::new(channel, token)))
 }
 

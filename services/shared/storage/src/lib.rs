@@ -99,12 +99,14 @@ impl Store {
             .busy_timeout(BUSY_TIMEOUT);
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
+            .test_before_acquire(false)
             .connect_with(options.clone())
             .await
             .map_err(Error::Unreachable)?;
         migrator.run(&writer).await.map_err(Error::Migration)?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS_MAX)
+            .test_before_acquire(false)
             .connect_with(options.read_only(true))
             .await
             .map_err(Error::Unreachable)?;

@@ -1,0 +1,23 @@
+-- Leases the task that is due longest. A task that uses its run's workspace alone waits until no
+-- other holds it; while such a task waits, no new one starts beside it.
+UPDATE tasks
+SET state = 'leased', owner = $1, epoch = epoch + 1, lease_until = $2, tries = tries + 1
+WHERE id = (
+    SELECT t.id FROM tasks t
+    WHERE t.internal = $3
+      AND t.due_at <= $4
+      AND (t.state = 'ready' OR (t.state = 'leased' AND t.lease_until < $4))
+      AND ($5 IS NULL OR t.run_id = $5 OR t.run_id IS NULL)
+      AND (t.sharing = 'none' OR NOT EXISTS (
+          SELECT 1 FROM tasks o
+          WHERE o.run_id = t.run_id AND o.id <> t.id AND o.sharing <> 'none'
+            AND (
+              (t.sharing = 'exclusive' AND o.state = 'leased' AND o.lease_until >= $4)
+              OR (t.sharing = 'shared' AND o.sharing = 'exclusive' AND o.due_at <= $4
+                  AND o.state <> 'done')
+            )
+      ))
+    ORDER BY t.due_at, t.id
+    LIMIT 1
+)
+RETURNING id, tenant_id, run_id, kind, step, epoch, tries, payload

@@ -1,0 +1,144 @@
+//! Runs and what belongs to them, for the wire.
+
+use crate::core::run::{Attempt, Delta, Gate, Run, State, Step};
+use crate::store::{PlanRow, SpecRow, StoredEvent};
+use meta_domain::id::RunId;
+use meta_proto::convert::{Number, list, timestamp};
+use meta_proto::orchestrator as pb;
+
+/// A run.
+pub fn run(run: &Run) -> pb::Run {
+    pb::Run {
+        id: run.id.to_string(),
+        spec_id: run.spec.to_string(),
+        plan_id: run.plan.to_string(),
+        plan_version: run.plan_version,
+        status: run.status.number(),
+        reason: run.reason.clone(),
+        steps: run.steps.iter().map(|s| step(run, s)).collect(),
+        attempts: run.attempts.iter().map(attempt).collect(),
+        gates: run.gates.iter().map(|g| gate(run.id, g)).collect(),
+        deltas: run.deltas.iter().map(delta).collect(),
+        max_iterations: run.max_iterations,
+        head_commit: run.head.clone(),
+        created_by: run.created_by.clone(),
+        created_at: Some(timestamp(run.created_at)),
+        started_at: run.started_at.map(timestamp),
+        finished_at: run.finished_at.map(timestamp),
+        last_seq: run.seq,
+    }
+}
+
+fn step(run: &Run, s: &Step) -> pb::RunStep {
+    let attempts = run.attempts.iter().filter(|a| a.step == s.planned.name).count();
+    let due = match s.state {
+        State::Queued { due } => Some(timestamp(due)),
+        _ => None,
+    };
+    pb::RunStep {
+        step: Some(s.planned.clone().into()),
+        status: s.status().number(),
+        executions: s.executions,
+        attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
+        started_at: s.started_at.map(timestamp),
+        finished_at: s.finished_at.map(timestamp),
+        duration_ms: s.duration_ms,
+        signal: s.signal.clone().map(Into::into),
+        exit: s.exit.map(Into::into),
+        flaky: s.flaky,
+        sandbox: s.sandbox.clone(),
+        due_at: due,
+        reason: s.reason.clone(),
+    }
+}
+
+fn attempt(a: &Attempt) -> pb::Attempt {
+    pb::Attempt {
+        id: a.id.to_string(),
+        step: a.step.clone(),
+        number: a.number,
+        signal: Some(a.signal.clone().into()),
+        strategy: a.strategy.number(),
+        outcome: a.outcome.number(),
+        backoff_ms: a.backoff_ms,
+        reason: a.reason.clone(),
+        tries: list(a.tries.clone()),
+        patch: a.patch.clone().unwrap_or_default().into_bytes(),
+        rollback_to_step: a.rollback_to_step.clone(),
+        created_at: Some(timestamp(a.created_at)),
+    }
+}
+
+/// A gate of a run.
+pub fn gate(run: RunId, g: &Gate) -> pb::Gate {
+    let (fixer, patch) = match &g.proposal {
+        Some((fixer, patch)) => (fixer.title.clone(), patch.text.clone().into_bytes()),
+        None => (String::new(), Vec::new()),
+    };
+    pb::Gate {
+        id: g.id.to_string(),
+        run_id: run.to_string(),
+        step: g.step.clone(),
+        r#type: g.gate_type.number(),
+        status: g.status.number(),
+        effect: g.effect.number(),
+        reason: g.reason.clone(),
+        proposed_patch: patch,
+        fixer,
+        decided_by: g.decided_by.clone(),
+        notes: g.notes.clone(),
+        created_at: Some(timestamp(g.created_at)),
+        decided_at: g.decided_at.map(timestamp),
+        signal: g.signal.clone().map(Into::into),
+    }
+}
+
+fn delta(d: &Delta) -> pb::PlanDelta {
+    pb::PlanDelta {
+        id: d.id.to_string(),
+        original_plan_id: d.original_plan.to_string(),
+        new_plan_id: d.new_plan.to_string(),
+        ops: list(d.ops.clone()),
+        triggered_by: d.triggered_by.clone(),
+        created_at: Some(timestamp(d.created_at)),
+    }
+}
+
+/// An entry of the event log.
+pub fn event(e: StoredEvent) -> pb::RunEvent {
+    pb::RunEvent {
+        seq: e.seq,
+        r#type: e.event_type,
+        step: e.step,
+        at: Some(timestamp(e.at)),
+        data_json: e.body,
+    }
+}
+
+/// A spec.
+pub fn spec(s: SpecRow) -> pb::Spec {
+    pb::Spec {
+        id: s.id.to_string(),
+        title: s.title,
+        description: s.description,
+        mode: s.mode,
+        source: s.source.map(Into::into),
+        steps: list(s.steps),
+        guided_input_json: s.guided_input_json,
+        attachments_json: s.attachments_json,
+        created_by: s.created_by,
+        created_at: Some(timestamp(s.created_at)),
+    }
+}
+
+/// A plan.
+pub fn plan(p: PlanRow) -> pb::Plan {
+    pb::Plan {
+        id: p.id.to_string(),
+        spec_id: p.spec.to_string(),
+        version: p.version,
+        risk_score: p.graph.risk_score(),
+        graph: Some(p.graph.into()),
+        created_at: Some(timestamp(p.created_at)),
+    }
+}

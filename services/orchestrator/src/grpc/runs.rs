@@ -1,0 +1,343 @@
+//! Runs and approvals.
+
+use super::{encode, invalid, page_size, refuse, store, stream};
+use crate::core::run::{Gate, Run, Step};
+use crate::core::transition::Input;
+use crate::engine::Engine;
+use crate::settings::SettingsCache;
+use crate::store::{Finish, ListRuns, PlanRow};
+use meta_domain::fault::{ErrorKind, Fault, InvalidField};
+use meta_domain::gate::GateStatus;
+use meta_domain::id::{GateId, PlanId, RunId, SpecId, TenantId};
+use meta_domain::role::Principal;
+use meta_domain::settings::Overrides;
+use meta_domain::source::Source;
+use meta_domain::status::RunStatus;
+use meta_proto::convert::{instant, parse, parse_opt, word_opt};
+use meta_proto::orchestrator as pb;
+use meta_proto::orchestrator::approval_service_server::ApprovalService;
+use meta_proto::orchestrator::run_service_server::RunService;
+use meta_runtime::{new_id, now, principal};
+use sha2::{Digest, Sha256};
+use tonic::{Request, Response, Status};
+
+/// Plan versions a run may go through when the caller names no number.
+const MAX_ITERATIONS_DEFAULT: u32 = 4;
+/// The most a caller may ask for.
+const MAX_ITERATIONS_MAX: u32 = 20;
+/// Characters of a decision's notes.
+const NOTES_CHARS_MAX: usize = 2_000;
+
+/// The shell of runs and approvals.
+#[derive(Clone)]
+pub struct Runs {
+    /// Where they are kept.
+    pub engine: Engine,
+    /// The flag-resolver.
+    pub settings: SettingsCache,
+}
+
+impl Runs {
+    async fn make(
+        &self,
+        caller: &Principal,
+        body: pb::CreateRunRequest,
+    ) -> Result<Run, Status> {
+        let spec_id: SpecId = parse("spec_id", &body.spec_id).map_err(invalid)?;
+        let tables = &self.engine.tables;
+        let spec = tables.spec(caller.tenant, spec_id).await.map_err(store)?;
+        let spec =
+            spec.ok_or_else(|| refuse(Fault::not_found("SPEC_NOT_FOUND", "spec", spec_id)))?;
+        let plan = self.plan(caller.tenant, spec_id, &body.plan_id).await?;
+        let max_iterations = match body.max_iterations {
+            0 => MAX_ITERATIONS_DEFAULT,
+            n if n <= MAX_ITERATIONS_MAX => n,
+            n => {
+                let problem = format!("{n} is out of range (expected 1 to {MAX_ITERATIONS_MAX})");
+                return Err(invalid(InvalidField::new("max_iterations", problem)));
+            }
+        };
+        let source = spec.source.unwrap_or(Source::Inline { files: Default::default() });
+        Ok(Run {
+            id: RunId(new_id()),
+            tenant: caller.tenant,
+            spec: spec_id,
+            plan: plan.id,
+            plan_version: plan.version,
+            steps: plan.graph.steps.iter().cloned().map(Step::new).collect(),
+            graph: plan.graph,
+            mount: body.mount,
+            cache_key: cache_key(caller.tenant, spec_id, &source),
+            source,
+            max_iterations,
+            created_by: caller.actor.clone(),
+            created_at: now(),
+            status: RunStatus::Pending,
+            reason: String::new(),
+            started_at: None,
+            finished_at: None,
+            base: String::new(),
+            head: String::new(),
+            attempts: Vec::new(),
+            gates: Vec::new(),
+            deltas: Vec::new(),
+            budget_from: 0,
+            failure_types: Vec::new(),
+            seq: 0,
+        })
+    }
+
+    async fn plan(
+        &self,
+        tenant: TenantId,
+        spec: SpecId,
+        plan_id: &str,
+    ) -> Result<PlanRow, Status> {
+        let tables = &self.engine.tables;
+        match parse_opt::<PlanId>("plan_id", plan_id).map_err(invalid)? {
+            Some(id) => {
+                let plan = tables.plan(tenant, id).await.map_err(store)?;
+                plan.filter(|p| p.spec == spec)
+                    .ok_or_else(|| refuse(Fault::not_found("PLAN_NOT_FOUND", "plan", id)))
+            }
+            None => tables.latest_plan(tenant, spec).await.map_err(store)?.ok_or_else(|| {
+                let text = format!("spec {spec} has no plan yet; make one first");
+                refuse(Fault::new(ErrorKind::FailedPrecondition, "NO_PLAN", text))
+            }),
+        }
+    }
+
+    async fn change(
+        &self,
+        tenant: TenantId,
+        run_id: &str,
+        input: Input,
+    ) -> Result<pb::Run, Status> {
+        let id: RunId = parse("run_id", run_id).map_err(invalid)?;
+        self.engine.load_of(tenant, id).await.map_err(refuse)?;
+        let run = self.engine.advance(id, input, Finish::default()).await.map_err(refuse)?;
+        Ok(encode::run(&run))
+    }
+
+    /// The gate that a decision names, directly or as its run's only pending one.
+    async fn named_gate(
+        &self,
+        tenant: TenantId,
+        body: &pb::DecideGateRequest,
+    ) -> Result<(RunId, GateId), Status> {
+        if let Some(gate) = parse_opt::<GateId>("gate_id", &body.gate_id).map_err(invalid)? {
+            let run = self.engine.tables.run_of_gate(tenant, gate).await.map_err(store)?;
+            let run = run.ok_or_else(|| {
+                refuse(Fault::not_found("GATE_NOT_FOUND", "approval gate", gate))
+            })?;
+            return Ok((run, gate));
+        }
+        let id: RunId = parse("run_id", &body.run_id).map_err(invalid)?;
+        let run = self.engine.load_of(tenant, id).await.map_err(refuse)?;
+        let pending: Vec<&Gate> =
+            run.gates.iter().filter(|g| g.status == GateStatus::Pending).collect();
+        match pending.as_slice() {
+            [gate] => Ok((id, gate.id)),
+            gates => {
+                let text = format!(
+                    "run {id} has {} pending gates (expected one; name the gate instead)",
+                    gates.len()
+                );
+                Err(refuse(Fault::new(ErrorKind::FailedPrecondition, "NOT_ONE_PENDING_GATE", text)))
+            }
+        }
+    }
+}
+
+/// Caches belong to a tenant and a source: two specs of the same folder or repository share them.
+fn cache_key(tenant: TenantId, spec: SpecId, source: &Source) -> String {
+    let origin = match source {
+        Source::Git { url, .. } => format!("git {url}"),
+        Source::Path { path } => format!("path {path}"),
+        Source::Inline { .. } => format!("spec {spec}"),
+    };
+    let digest = Sha256::digest(format!("{tenant} {origin}").as_bytes());
+    digest.iter().take(16).map(|b| format!("{b:02x}")).collect()
+}
+
+#[tonic::async_trait]
+impl RunService for Runs {
+    async fn create_run(
+        &self,
+        request: Request<pb::CreateRunRequest>,
+    ) -> Result<Response<pb::CreateRunResponse>, Status> {
+        let caller = principal(&request)?;
+        let body = request.into_inner();
+        let request_id = Some(body.request_id.clone()).filter(|r| !r.is_empty());
+        let asked: Overrides = body.overrides.unwrap_or_default().into();
+        asked.check().map_err(|faults| {
+            let within = faults.into_iter().map(|f| f.within("settings")).collect();
+            refuse(Fault::invalid(within))
+        })?;
+        let run = self.make(&caller, body).await?;
+        let overrides = run.graph.overrides.patched(&asked);
+        if !overrides.is_empty() {
+            self.settings.clone().set_run(&caller, run.id, overrides).await?;
+        }
+        let run = self.engine.create(run, request_id.as_deref()).await.map_err(refuse)?;
+        tracing::info!(run = %run.id, spec = %run.spec, actor = %run.created_by, "run created");
+        Ok(Response::new(pb::CreateRunResponse { run: Some(encode::run(&run)) }))
+    }
+
+    async fn get_run(
+        &self,
+        request: Request<pb::GetRunRequest>,
+    ) -> Result<Response<pb::GetRunResponse>, Status> {
+        let tenant = principal(&request)?.tenant;
+        let id: RunId = parse("run_id", &request.into_inner().run_id).map_err(invalid)?;
+        let run = self.engine.load_of(tenant, id).await.map_err(refuse)?;
+        Ok(Response::new(pb::GetRunResponse { run: Some(encode::run(&run)) }))
+    }
+
+    async fn list_runs(
+        &self,
+        request: Request<pb::ListRunsRequest>,
+    ) -> Result<Response<pb::ListRunsResponse>, Status> {
+        let tenant = principal(&request)?.tenant;
+        let body = request.into_inner();
+        let size = page_size(body.page_size, 25, 100);
+        let list = ListRuns {
+            status: word_opt("status", body.status).map_err(invalid)?,
+            spec: parse_opt("spec_id", &body.spec_id).map_err(invalid)?,
+            created_after: body.created_after.as_ref().map_or(0, |t| instant(t).0),
+            failure_type: word_opt("failure_type", body.failure_type).map_err(invalid)?,
+            before: parse_opt("page_token", &body.page_token).map_err(invalid)?,
+            limit: size + 1,
+            offset: body.offset,
+        };
+        let (mut runs, total) = self.engine.tables.runs(tenant, &list).await.map_err(store)?;
+        let more = runs.len() > size as usize;
+        runs.truncate(size as usize);
+        let last = runs.last().filter(|_| more).map(|r| r.id.to_string());
+        Ok(Response::new(pb::ListRunsResponse {
+            runs: runs.iter().map(encode::run).collect(),
+            next_page_token: last.unwrap_or_default(),
+            total,
+        }))
+    }
+
+    async fn cancel_run(
+        &self,
+        request: Request<pb::CancelRunRequest>,
+    ) -> Result<Response<pb::CancelRunResponse>, Status> {
+        let caller = principal(&request)?;
+        let input = Input::Cancel { actor: caller.actor };
+        let run = self.change(caller.tenant, &request.into_inner().run_id, input).await?;
+        Ok(Response::new(pb::CancelRunResponse { run: Some(run) }))
+    }
+
+    async fn retry_run(
+        &self,
+        request: Request<pb::RetryRunRequest>,
+    ) -> Result<Response<pb::RetryRunResponse>, Status> {
+        let caller = principal(&request)?;
+        let input = Input::Retry { actor: caller.actor };
+        let run = self.change(caller.tenant, &request.into_inner().run_id, input).await?;
+        Ok(Response::new(pb::RetryRunResponse { run: Some(run) }))
+    }
+
+    async fn rollback_run(
+        &self,
+        request: Request<pb::RollbackRunRequest>,
+    ) -> Result<Response<pb::RollbackRunResponse>, Status> {
+        let caller = principal(&request)?;
+        let input = Input::Rollback { actor: caller.actor };
+        let run = self.change(caller.tenant, &request.into_inner().run_id, input).await?;
+        Ok(Response::new(pb::RollbackRunResponse { run: Some(run) }))
+    }
+
+    type StreamEventsStream = stream::Items<pb::StreamEventsResponse>;
+
+    async fn stream_events(
+        &self,
+        request: Request<pb::StreamEventsRequest>,
+    ) -> Result<Response<Self::StreamEventsStream>, Status> {
+        let tenant = principal(&request)?.tenant;
+        let body = request.into_inner();
+        let id: RunId = parse("run_id", &body.run_id).map_err(invalid)?;
+        self.engine.load_of(tenant, id).await.map_err(refuse)?;
+        let items = stream::events(self.engine.clone(), id, body.after_seq, body.follow);
+        Ok(Response::new(items))
+    }
+
+    type StreamLogsStream = stream::Items<pb::StreamLogsResponse>;
+
+    async fn stream_logs(
+        &self,
+        request: Request<pb::StreamLogsRequest>,
+    ) -> Result<Response<Self::StreamLogsStream>, Status> {
+        let tenant = principal(&request)?.tenant;
+        let body = request.into_inner();
+        let id: RunId = parse("run_id", &body.run_id).map_err(invalid)?;
+        let run = self.engine.load_of(tenant, id).await.map_err(refuse)?;
+        if !body.step.is_empty() && run.step(&body.step).is_none() {
+            return Err(refuse(Fault::not_found("STEP_NOT_FOUND", "step", body.step)));
+        }
+        Ok(Response::new(stream::logs(self.engine.clone(), id, body.step, body.follow)))
+    }
+
+    async fn get_patch(
+        &self,
+        request: Request<pb::GetPatchRequest>,
+    ) -> Result<Response<pb::GetPatchResponse>, Status> {
+        let tenant = principal(&request)?.tenant;
+        let id: RunId = parse("run_id", &request.into_inner().run_id).map_err(invalid)?;
+        self.engine.load_of(tenant, id).await.map_err(refuse)?;
+        let patch = self.engine.tables.artifact(id, "patch").await.map_err(store)?;
+        Ok(Response::new(pb::GetPatchResponse { patch: patch.unwrap_or_default() }))
+    }
+}
+
+#[tonic::async_trait]
+impl ApprovalService for Runs {
+    async fn list_gates(
+        &self,
+        request: Request<pb::ListGatesRequest>,
+    ) -> Result<Response<pb::ListGatesResponse>, Status> {
+        let tenant = principal(&request)?.tenant;
+        let body = request.into_inner();
+        let status = word_opt("status", body.status).map_err(invalid)?;
+        let status = status.unwrap_or(GateStatus::Pending);
+        if let Some(id) = parse_opt::<RunId>("run_id", &body.run_id).map_err(invalid)? {
+            let run = self.engine.load_of(tenant, id).await.map_err(refuse)?;
+            let gates = run.gates.iter().filter(|g| g.status == status);
+            let gates = gates.map(|g| encode::gate(id, g)).collect();
+            return Ok(Response::new(pb::ListGatesResponse { gates }));
+        }
+        let rows = self.engine.tables.runs_with_gates(tenant, status).await.map_err(store)?;
+        let mut gates = Vec::with_capacity(rows.len());
+        for (id, gate) in rows {
+            let run = self.engine.load_of(tenant, id).await.map_err(refuse)?;
+            gates.extend(run.gate(gate).map(|g| encode::gate(id, g)));
+        }
+        Ok(Response::new(pb::ListGatesResponse { gates }))
+    }
+
+    async fn decide_gate(
+        &self,
+        request: Request<pb::DecideGateRequest>,
+    ) -> Result<Response<pb::DecideGateResponse>, Status> {
+        let caller = principal(&request)?;
+        let body = request.into_inner();
+        let chars = body.notes.chars().count();
+        if chars > NOTES_CHARS_MAX {
+            let problem = format!("{chars} characters (expected at most {NOTES_CHARS_MAX})");
+            return Err(invalid(InvalidField::new("notes", problem)));
+        }
+        let (run, gate) = self.named_gate(caller.tenant, &body).await?;
+        let input = Input::GateDecided {
+            gate,
+            approve: body.approve,
+            actor: caller.actor,
+            notes: body.notes,
+        };
+        let run = self.engine.advance(run, input, Finish::default()).await.map_err(refuse)?;
+        let gate = run.gate(gate).map(|g| encode::gate(run.id, g));
+        Ok(Response::new(pb::DecideGateResponse { gate }))
+    }
+}

@@ -1,0 +1,270 @@
+//! Specs and plans.
+
+use super::{encode, invalid, page_size, refuse, store};
+use crate::core::plan::plan;
+use crate::core::transition::{Sharing, TaskKind};
+use crate::engine::Engine;
+use crate::store::{NewTask, PlanRow, SpecRow};
+use meta_domain::fault::{ErrorKind, Fault, InvalidField};
+use meta_domain::id::{PlanId, SpecId, TaskId, TenantId};
+use meta_domain::limits::{DESCRIPTION_CHARS_MAX, INLINE_BYTES_MAX, TITLE_CHARS_MAX};
+use meta_domain::plan::PlannedStep;
+use meta_domain::project;
+use meta_domain::source::{Source, SourceListing};
+use meta_proto::convert::{Field, all, parse, parse_opt};
+use meta_proto::orchestrator as pb;
+use meta_proto::orchestrator::plan_service_server::PlanService;
+use meta_proto::orchestrator::spec_service_server::SpecService;
+use meta_runtime::{new_id, now, principal};
+use std::time::Duration;
+use tonic::{Request, Response, Status};
+
+/// How long a planner waits for a runner to read the source, in milliseconds.
+const INSPECT_MS_MAX: u64 = 60_000;
+
+/// The shell of specs and plans.
+#[derive(Clone)]
+pub struct Specs {
+    /// Where they are kept.
+    pub engine: Engine,
+}
+
+impl Specs {
+    async fn spec(&self, tenant: TenantId, id: &str) -> Result<SpecRow, Status> {
+        let id: SpecId = parse("spec_id", id).map_err(invalid)?;
+        let spec = self.engine.tables.spec(tenant, id).await.map_err(store)?;
+        spec.ok_or_else(|| refuse(Fault::not_found("SPEC_NOT_FOUND", "spec", id)))
+    }
+
+    /// Lets a runner read the source, and waits for its answer.
+    async fn inspect(&self, tenant: TenantId, source: &Source) -> Result<SourceListing, Fault> {
+        let task = TaskId(new_id());
+        let payload = serde_json::to_string(source).map_err(|e| {
+            Fault::new(ErrorKind::Internal, "INTERNAL", format!("source: {e}"))
+        })?;
+        let new = NewTask {
+            id: task,
+            tenant,
+            run: None,
+            kind: TaskKind::Inspect,
+            step: String::new(),
+            sharing: Sharing::None,
+            due: now(),
+            payload,
+        };
+        let mut changes = self.engine.changes();
+        self.engine.tables.insert_task(&new).await?;
+        self.engine.notify();
+        let start = now();
+        let result = loop {
+            changes.mark_unchanged();
+            if let Some(result) = self.engine.tables.inspection(task).await? {
+                break Some(result);
+            }
+            if now().since_ms(start) > INSPECT_MS_MAX {
+                break None;
+            }
+            Engine::wait(&mut changes, Duration::from_millis(500)).await;
+        };
+        self.engine.tables.delete_task(task).await?;
+        let result = result.ok_or_else(|| {
+            let text = format!("no runner read the source within {INSPECT_MS_MAX} ms");
+            Fault::new(ErrorKind::Unavailable, "NO_RUNNER", text).retry_after(Duration::from_secs(5))
+        })?;
+        let listing: Result<SourceListing, String> = serde_json::from_str(&result)
+            .map_err(|e| Fault::new(ErrorKind::Internal, "INTERNAL", format!("listing: {e}")))?;
+        listing.map_err(|problem| Fault::invalid(vec![InvalidField::new("source", problem)]))
+    }
+}
+
+#[tonic::async_trait]
+impl SpecService for Specs {
+    async fn create_spec(
+        &self,
+        request: Request<pb::CreateSpecRequest>,
+    ) -> Result<Response<pb::CreateSpecResponse>, Status> {
+        let caller = principal(&request)?;
+        let spec = checked(request.into_inner(), &caller.actor).map_err(refuse)?;
+        self.engine.tables.insert_spec(caller.tenant, &spec).await.map_err(store)?;
+        Ok(Response::new(pb::CreateSpecResponse { spec: Some(encode::spec(spec)) }))
+    }
+
+    async fn get_spec(
+        &self,
+        request: Request<pb::GetSpecRequest>,
+    ) -> Result<Response<pb::GetSpecResponse>, Status> {
+        let tenant = principal(&request)?.tenant;
+        let spec = self.spec(tenant, &request.into_inner().spec_id).await?;
+        let plan = self.engine.tables.latest_plan(tenant, spec.id).await.map_err(store)?;
+        Ok(Response::new(pb::GetSpecResponse {
+            spec: Some(encode::spec(spec)),
+            latest_plan: plan.map(encode::plan),
+        }))
+    }
+
+    async fn list_specs(
+        &self,
+        request: Request<pb::ListSpecsRequest>,
+    ) -> Result<Response<pb::ListSpecsResponse>, Status> {
+        let tenant = principal(&request)?.tenant;
+        let body = request.into_inner();
+        let before = parse_opt::<SpecId>("page_token", &body.page_token).map_err(invalid)?;
+        let size = page_size(body.page_size, 25, 100);
+        let mut rows =
+            self.engine.tables.specs(tenant, before, size + 1).await.map_err(store)?;
+        let more = rows.len() > size as usize;
+        rows.truncate(size as usize);
+        let last = rows.last().filter(|_| more).map(|r| r.id.to_string());
+        Ok(Response::new(pb::ListSpecsResponse {
+            specs: rows.into_iter().map(encode::spec).collect(),
+            next_page_token: last.unwrap_or_default(),
+        }))
+    }
+}
+
+#[tonic::async_trait]
+impl PlanService for Specs {
+    async fn create_plan(
+        &self,
+        request: Request<pb::CreatePlanRequest>,
+    ) -> Result<Response<pb::CreatePlanResponse>, Status> {
+        let tenant = principal(&request)?.tenant;
+        let spec = self.spec(tenant, &request.into_inner().spec_id).await?;
+        let listing = match &spec.source {
+            Some(source) => self.inspect(tenant, source).await.map_err(refuse)?,
+            None => SourceListing::default(),
+        };
+        let graph = plan(&spec.steps, &listing).map_err(refuse)?;
+        let row = PlanRow {
+            id: PlanId(new_id()),
+            spec: spec.id,
+            version: 0,
+            graph,
+            created_at: now(),
+        };
+        let row = self.engine.tables.insert_plan(tenant, row).await.map_err(store)?;
+        Ok(Response::new(pb::CreatePlanResponse { plan: Some(encode::plan(row)) }))
+    }
+
+    async fn get_plan(
+        &self,
+        request: Request<pb::GetPlanRequest>,
+    ) -> Result<Response<pb::GetPlanResponse>, Status> {
+        let tenant = principal(&request)?.tenant;
+        let id: PlanId = parse("plan_id", &request.into_inner().plan_id).map_err(invalid)?;
+        let row = self.engine.tables.plan(tenant, id).await.map_err(store)?;
+        let row =
+            row.ok_or_else(|| refuse(Fault::not_found("PLAN_NOT_FOUND", "plan", id)))?;
+        Ok(Response::new(pb::GetPlanResponse { plan: Some(encode::plan(row)) }))
+    }
+}
+
+fn checked(body: pb::CreateSpecRequest, actor: &str) -> Result<SpecRow, Fault> {
+    let mut faults = Vec::new();
+    let title = body.title.trim().to_owned();
+    let chars = title.chars().count();
+    if chars == 0 || chars > TITLE_CHARS_MAX {
+        let problem = format!("{chars} characters (expected 1 to {TITLE_CHARS_MAX})");
+        faults.push(InvalidField::new("title", problem));
+    }
+    let chars = body.description.chars().count();
+    if chars > DESCRIPTION_CHARS_MAX {
+        let problem = format!("{chars} characters (expected at most {DESCRIPTION_CHARS_MAX})");
+        faults.push(InvalidField::new("description", problem));
+    }
+    if !(1..=2).contains(&body.mode) {
+        faults.push(InvalidField::new("mode", "is not known (expected guided or freeform)"));
+    }
+    let source = body.source.map(Source::try_from).transpose().field("source");
+    let source = source.and_then(|s| match s {
+        Some(s) => check_source(&s).map(|()| Some(s)),
+        None => Ok(None),
+    });
+    let source = source.unwrap_or_else(|fault| {
+        faults.push(fault);
+        None
+    });
+    let steps: Vec<PlannedStep> = all("steps", body.steps).unwrap_or_else(|fault| {
+        faults.push(fault);
+        Vec::new()
+    });
+    if let Err(more) = check_planned(&steps) {
+        faults.extend(more);
+    }
+    if !faults.is_empty() {
+        return Err(Fault::invalid(faults));
+    }
+    Ok(SpecRow {
+        id: SpecId(new_id()),
+        title,
+        description: body.description,
+        mode: body.mode,
+        source,
+        steps,
+        guided_input_json: body.guided_input_json,
+        attachments_json: body.attachments_json,
+        created_by: actor.to_owned(),
+        created_at: now(),
+    })
+}
+
+/// Steps that came over the wire are checked as if they stood in a file.
+fn check_planned(steps: &[PlannedStep]) -> Result<(), Vec<InvalidField>> {
+    let specs: Vec<project::StepSpec> = steps
+        .iter()
+        .map(|s| project::StepSpec {
+            name: s.name.clone(),
+            run: Some(s.run.clone()),
+            needs: s.needs.clone(),
+            timeout: Some(format!("{}ms", s.timeout_ms)),
+            cache: s.cache.clone(),
+            fix: s.fix.clone(),
+            env: s.env.clone(),
+            network: s.network,
+            writable: s.writable.clone(),
+            approval: Some(s.approval.as_str().to_owned()),
+        })
+        .collect();
+    project::check_steps(&specs, "the spec").map(|_| ()).map_err(|faults| {
+        faults
+            .into_iter()
+            .map(|f| InvalidField::new(f.path.replacen("step[", "steps[", 1), f.problem))
+            .collect()
+    })
+}
+
+fn check_source(source: &Source) -> Result<(), InvalidField> {
+    match source {
+        Source::Inline { files } => {
+            let bytes: usize = files.iter().map(|(p, t)| p.len() + t.len()).sum();
+            if bytes > INLINE_BYTES_MAX {
+                let problem = format!("{bytes} bytes (expected at most {INLINE_BYTES_MAX})");
+                return Err(InvalidField::new("source.files", problem));
+            }
+            match files.keys().find(|p| !project::is_inside(p)) {
+                Some(path) => Err(InvalidField::new(
+                    "source.files",
+                    format!("{path:?} leaves the workspace (expected a relative path without '..')"),
+                )),
+                None => Ok(()),
+            }
+        }
+        Source::Path { path } if !path.starts_with('/') || path.contains('\0') => {
+            let problem = format!("{path:?} is not an absolute path");
+            Err(InvalidField::new("source.path", problem))
+        }
+        Source::Git { url, reference } => {
+            let known = ["https://", "http://", "ssh://", "git://", "file://", "git@"];
+            if !known.iter().any(|k| url.starts_with(k)) || url.contains(char::is_whitespace) {
+                let problem = format!("{url:?} is not a repository address (expected https://, ssh:// or git@)");
+                return Err(InvalidField::new("source.url", problem));
+            }
+            if reference.starts_with('-') || reference.contains(char::is_whitespace) {
+                let problem = format!("{reference:?} is not a branch, tag or commit");
+                return Err(InvalidField::new("source.ref", problem));
+            }
+            Ok(())
+        }
+        Source::Path { .. } => Ok(()),
+    }
+}

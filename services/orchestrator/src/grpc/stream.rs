@@ -1,0 +1,142 @@
+//! Events and logs as streams: what is there, then what comes.
+
+use super::{encode, refuse, store};
+use crate::core::run::Run;
+use crate::engine::Engine;
+use meta_domain::id::RunId;
+use meta_proto::convert::timestamp;
+use meta_proto::orchestrator as pb;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+
+/// A stream of answers.
+pub type Items<T> = ReceiverStream<Result<T, Status>>;
+
+/// Answers waiting for a slow reader.
+const BUFFERED_MAX: usize = 64;
+/// Events read at once.
+const BATCH_MAX: u32 = 200;
+/// How long a follower of logs waits for more.
+const LOG_WAIT: Duration = Duration::from_millis(100);
+/// How long a follower of events waits before it looks again.
+const EVENT_WAIT: Duration = Duration::from_millis(500);
+
+/// The run's events after `after`; follows until the run has ended.
+pub fn events(
+    engine: Engine,
+    run: RunId,
+    after: u64,
+    follow: bool,
+) -> Items<pb::StreamEventsResponse> {
+    let (sender, receiver) = mpsc::channel(BUFFERED_MAX);
+    spawn(async move {
+        let mut seq = after;
+        let mut changes = engine.changes();
+        loop {
+            changes.mark_unchanged();
+            // Read the status first: events that came with the end are then surely read below.
+            let ended = match engine.load(run).await {
+                Ok(run) => run.status.is_terminal(),
+                Err(fault) => return fail(&sender, refuse(fault)).await,
+            };
+            let batch = match engine.tables.events(run, seq, BATCH_MAX).await {
+                Ok(batch) => batch,
+                Err(error) => return fail(&sender, store(error)).await,
+            };
+            let full = batch.len() == BATCH_MAX as usize;
+            for event in batch {
+                seq = event.seq;
+                let item = pb::StreamEventsResponse { event: Some(encode::event(event)) };
+                if sender.send(Ok(item)).await.is_err() {
+                    return;
+                }
+            }
+            if !full && (ended || !follow) {
+                return;
+            }
+            if !full {
+                tokio::select! {
+                    () = sender.closed() => return,
+                    () = Engine::wait(&mut changes, EVENT_WAIT) => {}
+                }
+            }
+        }
+    });
+    ReceiverStream::new(receiver)
+}
+
+/// The logs of one step or of all; follows until the run has ended.
+pub fn logs(
+    engine: Engine,
+    id: RunId,
+    step: String,
+    follow: bool,
+) -> Items<pb::StreamLogsResponse> {
+    let (sender, receiver) = mpsc::channel(BUFFERED_MAX);
+    spawn(async move {
+        let mut offsets: BTreeMap<String, u64> = BTreeMap::new();
+        loop {
+            let run = match engine.load(id).await {
+                Ok(run) => run,
+                Err(fault) => return fail(&sender, refuse(fault)).await,
+            };
+            let ended = run.status.is_terminal();
+            match send_new(&engine, &run, &step, &mut offsets, &sender).await {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(status) => return fail(&sender, status).await,
+            }
+            if ended || !follow {
+                return;
+            }
+            tokio::select! {
+                () = sender.closed() => return,
+                () = tokio::time::sleep(LOG_WAIT) => {}
+            }
+        }
+    });
+    ReceiverStream::new(receiver)
+}
+
+async fn send_new(
+    engine: &Engine,
+    run: &Run,
+    only: &str,
+    offsets: &mut BTreeMap<String, u64>,
+    sender: &mpsc::Sender<Result<pb::StreamLogsResponse, Status>>,
+) -> Result<bool, Status> {
+    for step in run.steps.iter().filter(|s| only.is_empty() || s.planned.name == only) {
+        for log in &step.logs {
+            let offset = offsets.entry(log.name.clone()).or_default();
+            let (records, next) =
+                engine.logs.read(run.id, &log.name, *offset).await.map_err(refuse)?;
+            *offset = next;
+            for record in records {
+                let item = pb::StreamLogsResponse {
+                    step: step.planned.name.clone(),
+                    attempt: log.execution,
+                    at: Some(timestamp(record.at)),
+                    stderr: record.stderr,
+                    text: record.text,
+                };
+                if sender.send(Ok(item)).await.is_err() {
+                    return Ok(false);
+                }
+            }
+        }
+    }
+    Ok(true)
+}
+
+async fn fail<T>(sender: &mpsc::Sender<Result<T, Status>>, status: Status) {
+    // A reader that is gone does not need the reason.
+    let _ = sender.send(Err(status)).await;
+}
+
+/// A stream's producer; it ends with its reader.
+fn spawn(work: impl Future<Output = ()> + Send + 'static) {
+    tokio::spawn(work);
+}

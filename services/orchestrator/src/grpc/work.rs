@@ -1,0 +1,435 @@
+//! The queue's shell: runners poll, report, and complete.
+
+use super::{invalid, refuse, store};
+use crate::core::event::Execution;
+use crate::core::run::{Phase, Run, State, Step};
+use crate::core::transition::{Input, TaskKind};
+use crate::engine::{Engine, lease_lost};
+use crate::logs::{Logs, Record};
+use crate::store::{Claimed, Finish};
+use meta_domain::autofix::TryVerdict;
+use meta_domain::fault::{ErrorKind, Fault};
+use meta_domain::id::{RunId, TaskId};
+use meta_domain::signal::ExitInfo;
+use meta_domain::source::SourceListing;
+use meta_proto::convert::{instant, parse, parse_opt, timestamp, word_opt};
+use meta_proto::runner as pb;
+use meta_proto::runner::work_service_server::WorkService;
+use meta_runtime::now;
+use std::time::Duration;
+use tonic::{Request, Response, Status, Streaming};
+
+/// How long a lease holds without a heartbeat, in milliseconds.
+const LEASE_MS: i64 = 15_000;
+/// The longest poll, in milliseconds.
+const POLL_MS_MAX: u64 = 30_000;
+/// How often a task may be leased before its loss is taken for its own fault.
+const LEASES_MAX: i64 = 4;
+/// Backoff of a task that its runner could not carry out: this times two to the tries.
+const RETRY_BASE_MS: i64 = 500;
+/// Bytes of a failed attempt's log that a fixer gets.
+const FIXER_LOG_BYTES_MAX: usize = 1024 * 1024;
+
+/// The shell.
+#[derive(Clone)]
+pub struct Work {
+    /// The runs.
+    pub engine: Engine,
+}
+
+impl Work {
+    /// Leases the next task and tells the run; a task that no longer fits its run is dropped.
+    async fn next(
+        &self,
+        runner: &str,
+        only: Option<RunId>,
+    ) -> Result<Option<pb::Task>, Fault> {
+        let tables = &self.engine.tables;
+        loop {
+            let due = tables.next_due(false, only).await?;
+            if due.is_none_or(|d| d > now()) {
+                return Ok(None);
+            }
+            let claimed = tables.claim(runner, false, only, now(), LEASE_MS).await?;
+            let Some(claimed) = claimed else { return Ok(None) };
+            match self.hand_out(runner, &claimed).await {
+                Ok(Some(task)) => return Ok(Some(task)),
+                Ok(None) => {}
+                Err(fault)
+                    if matches!(fault.kind, ErrorKind::FailedPrecondition | ErrorKind::NotFound) =>
+                {
+                    tracing::info!(%fault, task = %claimed.id, "dropping a task that is out of date");
+                    tables.delete_task(claimed.id).await?;
+                }
+                Err(fault) => {
+                    tables.release(claimed.id, claimed.epoch, now().plus_ms(1_000)).await?;
+                    return Err(fault);
+                }
+            }
+        }
+    }
+
+    async fn hand_out(&self, runner: &str, task: &Claimed) -> Result<Option<pb::Task>, Fault> {
+        let Some(id) = task.run else {
+            let work = inspect_work(&task.payload)?;
+            return Ok(Some(wire(task, work)));
+        };
+        let run = self.engine.load(id).await?;
+        if task.tries > LEASES_MAX {
+            self.lost_too_often(&run, task).await?;
+            return Ok(None);
+        }
+        let run = match task.kind {
+            TaskKind::Step => {
+                let log = Logs::name(task.id, task.epoch);
+                let input = Input::StepStarted {
+                    step: task.step.clone(),
+                    log,
+                    runner: runner.to_owned(),
+                };
+                self.engine.advance(id, input, Finish::default()).await?
+            }
+            TaskKind::Verify => {
+                let log = Logs::name(task.id, task.epoch);
+                let input = Input::VerificationStarted { step: task.step.clone(), log };
+                self.engine.advance(id, input, Finish::default()).await?
+            }
+            _ => run,
+        };
+        let work = self.work_of(&run, task).await?;
+        Ok(Some(wire(task, work)))
+    }
+
+    /// Each lease of the task ended with its runner: the step itself may be what kills runners.
+    async fn lost_too_often(&self, run: &Run, task: &Claimed) -> Result<(), Fault> {
+        let finish = Finish { task: Some((task.id, task.epoch)), ..Finish::default() };
+        let executing = run.step(&task.step).is_some_and(|s| s.state == State::Executing);
+        let input = if task.kind == TaskKind::Step && executing {
+            let exit = ExitInfo { runner_lost: true, ..ExitInfo::default() };
+            Input::StepFinished {
+                step: task.step.clone(),
+                execution: Execution { exit, ..Execution::default() },
+                commit: String::new(),
+            }
+        } else {
+            Input::TaskFailed {
+                kind: task.kind,
+                step: task.step.clone(),
+                message: format!("{} runners were lost over it", task.tries - 1),
+            }
+        };
+        self.engine.advance(run.id, input, finish).await.map(|_| ())
+    }
+
+    async fn work_of(&self, run: &Run, task: &Claimed) -> Result<pb::task::Work, Fault> {
+        let step = run.step(&task.step);
+        let needed = || {
+            step.ok_or_else(|| Fault::not_found("STEP_NOT_FOUND", "step", &task.step))
+        };
+        Ok(match task.kind {
+            TaskKind::Prepare => pb::task::Work::Prepare(pb::PrepareWork {
+                source: Some(run.source.clone().into()),
+            }),
+            TaskKind::Step => {
+                let step = needed()?;
+                pb::task::Work::Step(pb::StepWork {
+                    step: Some(step.planned.clone().into()),
+                    attempt: step.executions,
+                    restore: step.executions > 1,
+                    cache_key: run.cache_key.clone(),
+                    mount: run.mount.clone(),
+                })
+            }
+            TaskKind::Propose => self.propose_work(run, needed()?).await?,
+            TaskKind::Verify => verify_work(run, needed()?)?,
+            TaskKind::Commit => commit_work(run, needed()?)?,
+            TaskKind::Rollback => {
+                pb::task::Work::Rollback(pb::RollbackWork { commit: String::new() })
+            }
+            TaskKind::Inspect | TaskKind::Judge | TaskKind::Review => {
+                return Err(Fault::not_found("TASK_NOT_FOUND", "task", task.id));
+            }
+        })
+    }
+
+    async fn propose_work(&self, run: &Run, step: &Step) -> Result<pb::task::Work, Fault> {
+        let State::Healing(healing) = &step.state else { return Err(lease_lost()) };
+        let log = match step.logs.iter().rev().find(|l| !l.verification) {
+            Some(log) => self.engine.logs.text(run.id, &log.name).await?,
+            None => Vec::new(),
+        };
+        let from = log.len().saturating_sub(FIXER_LOG_BYTES_MAX);
+        Ok(pb::task::Work::Propose(pb::ProposeWork {
+            step: Some(step.planned.clone().into()),
+            fixer: healing.fixer().cloned().map(Into::into),
+            signal: step.signal.clone().map(Into::into),
+            log: log[from..].to_vec(),
+            cache_key: run.cache_key.clone(),
+            mount: run.mount.clone(),
+        }))
+    }
+
+    async fn complete(&self, body: pb::CompleteTaskRequest) -> Result<(), Status> {
+        let id: TaskId = parse("task_id", &body.task_id).map_err(invalid)?;
+        let epoch = i64::try_from(body.lease_epoch).unwrap_or(-1);
+        let tables = &self.engine.tables;
+        let task = tables.leased(id, epoch).await.map_err(store)?;
+        let task = task.ok_or_else(|| refuse(lease_lost()))?;
+        let result = body.result.ok_or_else(|| {
+            let field = meta_domain::fault::InvalidField::new("result", "is missing");
+            invalid(field)
+        })?;
+        if let pb::complete_task_request::Result::Error(error) = &result
+            && error.retryable
+            && task.tries < LEASES_MAX
+        {
+            let wait = RETRY_BASE_MS << task.tries.clamp(0, 10);
+            tracing::warn!(task = %id, error = error.message, wait, "a runner could not carry out a task");
+            tables.release(id, epoch, now().plus_ms(wait)).await.map_err(store)?;
+            self.engine.notify();
+            return Ok(());
+        }
+        let Some(run) = task.run else {
+            return self.complete_inspection(&task, result).await;
+        };
+        let (input, artifacts) = input(&task, result).map_err(refuse)?;
+        let finish = Finish { task: Some((id, epoch)), artifacts };
+        match self.engine.advance(run, input, finish).await {
+            Ok(_) => Ok(()),
+            Err(fault) if fault.reason == "STALE_INPUT" => {
+                tables.delete_task(id).await.map_err(store)?;
+                Err(refuse(lease_lost()))
+            }
+            Err(fault) => Err(refuse(fault)),
+        }
+    }
+
+    async fn complete_inspection(
+        &self,
+        task: &Claimed,
+        result: pb::complete_task_request::Result,
+    ) -> Result<(), Status> {
+        let listing: Result<SourceListing, String> = match result {
+            pb::complete_task_request::Result::Inspect(i) => {
+                Ok(i.listing.unwrap_or_default().into())
+            }
+            pb::complete_task_request::Result::Error(e) => Err(e.message),
+            _ => Err("the runner answered something else".to_owned()),
+        };
+        let text = serde_json::to_string(&listing).map_err(|e| {
+            refuse(Fault::new(ErrorKind::Internal, "INTERNAL", e.to_string()))
+        })?;
+        let tables = &self.engine.tables;
+        let done = tables.finish_inspection(task.id, task.epoch, &text).await.map_err(store)?;
+        self.engine.notify();
+        if done { Ok(()) } else { Err(refuse(lease_lost())) }
+    }
+}
+
+fn inspect_work(payload: &str) -> Result<pb::task::Work, Fault> {
+    let source: meta_domain::source::Source = serde_json::from_str(payload)
+        .map_err(|e| Fault::new(ErrorKind::NotFound, "BAD_SOURCE", e.to_string()))?;
+    Ok(pb::task::Work::Inspect(pb::InspectWork { source: Some(source.into()) }))
+}
+
+fn wire(task: &Claimed, work: pb::task::Work) -> pb::Task {
+    pb::Task {
+        task_id: task.id.to_string(),
+        lease_epoch: u64::try_from(task.epoch).unwrap_or(0),
+        lease_ms: u64::try_from(LEASE_MS).unwrap_or(0),
+        tenant_id: task.tenant.to_string(),
+        run_id: task.run.map(|r| r.to_string()).unwrap_or_default(),
+        work: Some(work),
+    }
+}
+
+fn verify_work(run: &Run, step: &Step) -> Result<pb::task::Work, Fault> {
+    let State::Healing(healing) = &step.state else { return Err(lease_lost()) };
+    let patch = healing.patch.as_ref().ok_or_else(lease_lost)?;
+    Ok(pb::task::Work::Verify(pb::VerifyWork {
+        step: Some(step.planned.clone().into()),
+        patch: patch.text.clone().into_bytes(),
+        cache_key: run.cache_key.clone(),
+        mount: run.mount.clone(),
+        attempt: step.executions,
+    }))
+}
+
+fn commit_work(run: &Run, step: &Step) -> Result<pb::task::Work, Fault> {
+    let State::Healing(healing) = &step.state else { return Err(lease_lost()) };
+    let (Some(patch), Some(fixer), Phase::Committing) =
+        (&healing.patch, healing.fixer(), healing.phase)
+    else {
+        return Err(lease_lost());
+    };
+    let attempt = run.attempts.iter().filter(|a| a.step == step.planned.name).count() + 1;
+    let name = &step.planned.name;
+    let mut message = format!(
+        "Heal step {name}: {}\n\nMetabuilder-Run: {}\nMetabuilder-Step: {name}\n\
+         Metabuilder-Fixer: {}\nMetabuilder-Attempt: {attempt}\nMetabuilder-Patch: sha256:{}\n",
+        fixer.title, run.id, fixer.id, patch.sha256
+    );
+    if let Some(actor) = &healing.approved_by {
+        message.push_str(&format!("Metabuilder-Approved-By: {actor}\n"));
+    }
+    Ok(pb::task::Work::Commit(pb::CommitWork { patch: patch.text.clone().into_bytes(), message }))
+}
+
+type Artifacts = Vec<(&'static str, Vec<u8>)>;
+
+/// What a runner's result is for the run.
+fn input(
+    task: &Claimed,
+    result: pb::complete_task_request::Result,
+) -> Result<(Input, Artifacts), Fault> {
+    use pb::complete_task_request::Result as R;
+    let step = task.step.clone();
+    let files = |files: &[String]| ("files", serde_json::to_vec(files).unwrap_or_default());
+    Ok(match (task.kind, result) {
+        (TaskKind::Prepare, R::Prepare(p)) => {
+            let artifacts = vec![files(&p.files)];
+            (Input::Prepared { commit: p.commit, files: p.files.len() }, artifacts)
+        }
+        (TaskKind::Step, R::Step(s)) => {
+            let artifacts = match s.combined_patch {
+                patch if patch.is_empty() => Vec::new(),
+                patch => vec![("patch", patch)],
+            };
+            let execution = execution(s.execution.unwrap_or_default());
+            (Input::StepFinished { step, execution, commit: s.commit }, artifacts)
+        }
+        (TaskKind::Propose, R::Propose(p)) => (proposed(step, p)?, Vec::new()),
+        (TaskKind::Verify, R::Verify(v)) => {
+            (Input::Verified { step, passed: v.passed, detail: v.detail }, Vec::new())
+        }
+        (TaskKind::Commit, R::Commit(c)) => {
+            let artifacts = vec![("patch", c.combined_patch), files(&c.files)];
+            (Input::Committed { step, commit: c.commit }, artifacts)
+        }
+        (TaskKind::Rollback, R::Rollback(r)) => {
+            let artifacts = match r.commit.is_empty() {
+                true => Vec::new(),
+                false => vec![("patch", r.combined_patch)],
+            };
+            (Input::RolledBack { step, commit: r.commit }, artifacts)
+        }
+        (kind, R::Error(e)) => {
+            (Input::TaskFailed { kind, step, message: e.message }, Vec::new())
+        }
+        (kind, _) => {
+            let text = format!("a {kind} task was answered with another kind of result");
+            return Err(Fault::new(ErrorKind::InvalidArgument, "WRONG_RESULT", text));
+        }
+    })
+}
+
+fn proposed(step: String, p: pb::ProposeResult) -> Result<Input, Fault> {
+    let verdict: Option<TryVerdict> = word_opt("verdict", p.verdict)?;
+    let result = match verdict {
+        Some(verdict) => Err((verdict, p.detail)),
+        None if p.patch.is_empty() => Err((TryVerdict::NoChange, p.detail)),
+        None => match String::from_utf8(p.patch) {
+            Ok(text) => Ok(text),
+            Err(_) => {
+                Err((TryVerdict::GuardReject, "the patch is not text in UTF-8".to_owned()))
+            }
+        },
+    };
+    Ok(Input::Proposed { step, result })
+}
+
+fn execution(e: pb::Execution) -> Execution {
+    Execution {
+        exit: e.exit.unwrap_or_default().into(),
+        duration_ms: e.duration_ms,
+        cut_bytes: e.cut_bytes,
+        sandbox: e.sandbox,
+    }
+}
+
+#[tonic::async_trait]
+impl WorkService for Work {
+    async fn poll_task(
+        &self,
+        request: Request<pb::PollTaskRequest>,
+    ) -> Result<Response<pb::PollTaskResponse>, Status> {
+        let body = request.into_inner();
+        let only = parse_opt::<RunId>("run_id", &body.run_id).map_err(invalid)?;
+        let start = now();
+        let wait = body.wait_ms.min(POLL_MS_MAX);
+        let mut changes = self.engine.changes();
+        loop {
+            changes.mark_unchanged();
+            let task = self.next(&body.runner_id, only).await.map_err(refuse)?;
+            let waited = now().since_ms(start);
+            if task.is_some() || waited >= wait {
+                return Ok(Response::new(pb::PollTaskResponse { task }));
+            }
+            let due = self.engine.tables.next_due(false, only).await.map_err(store)?;
+            let left = Duration::from_millis(wait - waited);
+            // A task that is due but waits for others of its run is looked at on the next change.
+            let soon = due.map(|d| d.since_ms(now())).filter(|ms| *ms > 0);
+            let limit = soon.map_or(left, |ms| left.min(Duration::from_millis(ms)));
+            Engine::wait(&mut changes, limit).await;
+        }
+    }
+
+    async fn heartbeat(
+        &self,
+        request: Request<pb::HeartbeatRequest>,
+    ) -> Result<Response<pb::HeartbeatResponse>, Status> {
+        let mut stop_task_ids = Vec::new();
+        for lease in request.into_inner().leases {
+            let id: TaskId = parse("task_id", &lease.task_id).map_err(invalid)?;
+            let epoch = i64::try_from(lease.lease_epoch).unwrap_or(-1);
+            let until = now().plus_ms(LEASE_MS);
+            let holds = self.engine.tables.renew(id, epoch, until).await.map_err(store)?;
+            if !holds {
+                stop_task_ids.push(lease.task_id);
+            }
+        }
+        Ok(Response::new(pb::HeartbeatResponse { stop_task_ids }))
+    }
+
+    async fn append_log(
+        &self,
+        request: Request<Streaming<pb::AppendLogRequest>>,
+    ) -> Result<Response<pb::AppendLogResponse>, Status> {
+        let mut parts = request.into_inner();
+        let mut bytes = 0;
+        let mut lease: Option<(String, u64, RunId, String)> = None;
+        while let Some(part) = parts.message().await? {
+            let same = lease
+                .as_ref()
+                .is_some_and(|(id, epoch, ..)| *id == part.task_id && *epoch == part.lease_epoch);
+            if !same {
+                let id: TaskId = parse("task_id", &part.task_id).map_err(invalid)?;
+                let epoch = i64::try_from(part.lease_epoch).unwrap_or(-1);
+                let task = self.engine.tables.leased(id, epoch).await.map_err(store)?;
+                let run = task.and_then(|t| t.run).ok_or_else(|| refuse(lease_lost()))?;
+                lease = Some((part.task_id, part.lease_epoch, run, Logs::name(id, epoch)));
+            }
+            let Some((_, _, run, name)) = &lease else { continue };
+            let records: Vec<Record> = part.chunks.into_iter().map(record).collect();
+            bytes += self.engine.logs.append(*run, name, &records).await.map_err(refuse)?;
+        }
+        Ok(Response::new(pb::AppendLogResponse { bytes }))
+    }
+
+    async fn complete_task(
+        &self,
+        request: Request<pb::CompleteTaskRequest>,
+    ) -> Result<Response<pb::CompleteTaskResponse>, Status> {
+        self.complete(request.into_inner()).await?;
+        Ok(Response::new(pb::CompleteTaskResponse {}))
+    }
+}
+
+fn record(chunk: pb::LogChunk) -> Record {
+    let at = chunk.at.unwrap_or_else(|| timestamp(now()));
+    Record {
+        at: instant(&at),
+        stderr: chunk.stream() == pb::LogStream::Stderr,
+        text: chunk.text,
+    }
+}

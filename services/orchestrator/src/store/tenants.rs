@@ -1,0 +1,121 @@
+//! Tenants, users and keys. A key is stored as its SHA-256 only.
+
+use super::{Tables, corrupt};
+use meta_domain::id::{TenantId, UserId};
+use meta_domain::role::{Principal, Role};
+use meta_domain::time::Timestamp;
+use meta_storage::Error;
+use sha2::{Digest, Sha256};
+use sqlx::Row;
+use uuid::Uuid;
+
+impl Tables {
+    /// Creates a tenant; false when the id is taken.
+    pub async fn insert_tenant(
+        &self,
+        id: TenantId,
+        name: &str,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        let sql = "INSERT INTO tenants (id, name, created_at) VALUES ($1, $2, $3) \
+                   ON CONFLICT (id) DO NOTHING";
+        let mut tx = self.store.begin().await?;
+        let done = sqlx::query(sql).bind(id.0).bind(name).bind(now.0).execute(&mut *tx).await?;
+        tx.commit().await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Whether a tenant exists.
+    pub async fn tenant_exists(&self, id: TenantId) -> Result<bool, Error> {
+        let row = sqlx::query("SELECT 1 FROM tenants WHERE id = $1")
+            .bind(id.0)
+            .fetch_optional(self.store.read())
+            .await?;
+        Ok(row.is_some())
+    }
+
+    /// Creates a user with a key; false when the e-mail address is taken in the tenant.
+    pub async fn insert_user(
+        &self,
+        (tenant, user): (TenantId, UserId),
+        email: &str,
+        role: Role,
+        key: &str,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        let mut tx = self.store.begin().await?;
+        let sql = "INSERT INTO users (tenant_id, id, email, role, created_at) \
+                   VALUES ($1, $2, $3, $4, $5) ON CONFLICT (tenant_id, email) DO NOTHING";
+        let done = sqlx::query(sql)
+            .bind(tenant.0)
+            .bind(user.0)
+            .bind(email)
+            .bind(role.as_str())
+            .bind(now.0)
+            .execute(&mut *tx)
+            .await?;
+        if done.rows_affected() == 0 {
+            return Ok(false);
+        }
+        insert_key(&mut tx, (tenant, user), role, email, key, now).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// Makes sure that a key works, as the development key of `up` has to.
+    pub async fn ensure_key(
+        &self,
+        (tenant, user): (TenantId, UserId),
+        role: Role,
+        actor: &str,
+        key: &str,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let mut tx = self.store.begin().await?;
+        insert_key(&mut tx, (tenant, user), role, actor, key, now).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Who a key belongs to.
+    pub async fn key_owner(&self, key: &str) -> Result<Option<Principal>, Error> {
+        let row = sqlx::query("SELECT tenant_id, role, actor FROM api_keys WHERE hash = $1")
+            .bind(hash(key))
+            .fetch_optional(self.store.read())
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let tenant: Uuid = row.try_get("tenant_id")?;
+        let role: String = row.try_get("role")?;
+        Ok(Some(Principal {
+            tenant: tenant.into(),
+            role: role.parse().map_err(|e: String| corrupt("api_keys", tenant, e))?,
+            actor: row.try_get("actor")?,
+        }))
+    }
+}
+
+async fn insert_key(
+    tx: &mut sqlx::SqliteConnection,
+    (tenant, user): (TenantId, UserId),
+    role: Role,
+    actor: &str,
+    key: &str,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let sql = "INSERT INTO api_keys (hash, tenant_id, user_id, role, actor, created_at) \
+               VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (hash) DO NOTHING";
+    sqlx::query(sql)
+        .bind(hash(key))
+        .bind(tenant.0)
+        .bind(user.0)
+        .bind(role.as_str())
+        .bind(actor)
+        .bind(now.0)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+fn hash(key: &str) -> Vec<u8> {
+    Sha256::digest(key.as_bytes()).to_vec()
+}
