@@ -1,0 +1,40 @@
+# Every fixer's script starts here. Working folder: the workspace. LOG: the failed step's log.
+# STATE_DIR: scratch space outside the workspace. Exit 0: the diff decides, 3: nothing to do,
+# 4: cannot fix safely (the text says why), anything else: the fixer failed.
+set -u
+ROOT=$PWD
+PATH="$PATH:$ROOT/node_modules/.bin"
+export PATH LC_ALL=C.UTF-8 NO_COLOR=1 CARGO_TERM_COLOR=never GIT_PAGER=cat
+export PYTHONDONTWRITEBYTECODE=1 RUFF_CACHE_DIR="$STATE_DIR/ruff" BLACK_CACHE_DIR="$STATE_DIR/black"
+export MYPY_CACHE_DIR="$STATE_DIR/mypy"
+result=3
+
+# Keeps the best exit status of all calls: done, then refused, then failed, then nothing to do.
+note() {
+  case $1 in
+    0) result=0 ;;
+    3) ;;
+    4) [ "$result" -eq 0 ] || result=4 ;;
+    *) [ "$result" -eq 0 ] || [ "$result" -eq 4 ] || result=$1 ;;
+  esac
+}
+
+# Ends the call unless all these programs can be started.
+need() {
+  local program
+  for program in "$@"; do
+    command -v "$program" >/dev/null 2>&1 || { echo "$program is not installed here"; exit 127; }
+  done
+}
+
+# Whether the failed step's log has a line that fits the extended regex.
+logged() { LC_ALL=C grep -aEq -e "$1" "$LOG"; }
+
+# What of the log fits the extended regex, each once.
+log_matches() { LC_ALL=C grep -aEo -e "$1" "$LOG" | LC_ALL=C sort -u; }
+
+# Ends the call with a refusal.
+refuse() { echo "$*"; exit 4; }
+
+# Ends the call when the last command failed worse than a check that found something.
+at_most() { [ "$2" -le "$1" ] || exit "$2"; }

@@ -1,0 +1,133 @@
+//! What to do about a failed step: BEHAVIOUR.md section 4 as one function.
+//!
+//! The order: flag, budgets, a patch that made things worse, then the failure type's own way. The
+//! jitter is an input, so that the same case always gets the same decision.
+
+mod escalate;
+mod history;
+mod reason;
+mod retry;
+
+use super::registry::{Candidate, Registry};
+use super::replan;
+use history::History;
+use meta_domain::autofix::{Case, Decision};
+use meta_domain::failure::FailureType;
+
+pub use history::{patches_refused, repeats};
+
+/// Decides about a failed step. `jitter` is in `[0, 1)`.
+pub fn decide(case: &Case, registry: &Registry, jitter: f64) -> Decision {
+    let history = History::of(case);
+    if !case.settings.autofix_enabled {
+        let reason = "auto-fix is switched off (autofix_enabled = false)".to_owned();
+        return Decision::GiveUp { reason };
+    }
+    if case.exit.timed_out {
+        return time_limit(case, &history, jitter);
+    }
+    if let Some(spent) = history.spent_budget() {
+        return escalate::budget_spent(case, &spent);
+    }
+    if let Some(reason) = history.made_worse() {
+        return Decision::Rollback { reason };
+    }
+    if history.patches_in_a_row() {
+        return escalate::too_many_patches(case);
+    }
+    let way = Way { case, history: &history, registry, jitter };
+    match case.signal.failure_type {
+        FailureType::Transient | FailureType::RateLimit => {
+            way.retry().or_else(|| way.replan()).unwrap_or_else(|| escalate::last_word(case))
+        }
+        FailureType::Infra | FailureType::Runtime => way
+            .fix()
+            .or_else(|| way.retry())
+            .or_else(|| way.replan())
+            .unwrap_or_else(|| escalate::last_word(case)),
+        FailureType::Unknown => way
+            .fix()
+            .or_else(|| way.asked_replan())
+            .or_else(|| way.retry())
+            .or_else(|| way.replan())
+            .unwrap_or_else(|| escalate::last_word(case)),
+        FailureType::TestAssert => way
+            .flake_test()
+            .or_else(|| way.fix())
+            .or_else(|| way.asked_replan())
+            .unwrap_or_else(|| escalate::last_word(case)),
+        FailureType::Lint
+        | FailureType::Typecheck
+        | FailureType::SchemaMigration
+        | FailureType::Security
+        | FailureType::Policy => {
+            way.fix().or_else(|| way.asked_replan()).unwrap_or_else(|| escalate::last_word(case))
+        }
+    }
+}
+
+/// The fixers that claim a case and were not tried on this very failure, best first.
+pub fn open_fixers(case: &Case, registry: &Registry) -> Vec<Candidate> {
+    let history = History::of(case);
+    registry.claims(case).into_iter().filter(|c| history.is_open(&c.command.id)).collect()
+}
+
+/// A step that its own time limit ended: one retry, one longer limit, then the end.
+fn time_limit(case: &Case, history: &History<'_>, jitter: f64) -> Decision {
+    if history.spent_budget().is_none() {
+        if history.retries_of_step() == 0 {
+            return retry::after_time_limit(case, jitter);
+        }
+        if let Some(longer) = replan::extend_timeout(case) {
+            return longer;
+        }
+    }
+    let minutes = f64::from(u32::try_from(case.step.timeout_ms / 100).unwrap_or(u32::MAX)) / 600.0;
+    Decision::GiveUp {
+        reason: format!(
+            "the step did not end within its time limit of {minutes:.1} min; {}",
+            reason::tried(case)
+        ),
+    }
+}
+
+/// The ways that are open to a failure, each `None` when it is not.
+struct Way<'a> {
+    case: &'a Case,
+    history: &'a History<'a>,
+    registry: &'a Registry,
+    jitter: f64,
+}
+
+impl Way<'_> {
+    fn fix(&self) -> Option<Decision> {
+        let fixers = open_fixers(self.case, self.registry);
+        let titles: Vec<&str> = fixers.iter().map(|c| c.command.title.as_str()).collect();
+        let signal = &self.case.signal;
+        let reason = format!("{} failure claimed by {}", signal.failure_type, titles.join("; "));
+        (!fixers.is_empty()).then(|| Decision::FixSpecificIssue {
+            fixers: fixers.into_iter().map(|c| c.command).collect(),
+            reason,
+        })
+    }
+
+    fn retry(&self) -> Option<Decision> {
+        retry::plain(self.case, self.history, self.jitter)
+    }
+
+    fn flake_test(&self) -> Option<Decision> {
+        retry::flake_test(self.case, self.history, self.jitter)
+    }
+
+    /// A re-plan because the signal asks for one.
+    fn asked_replan(&self) -> Option<Decision> {
+        self.case.signal.requires_replan.then(|| self.replan()).flatten()
+    }
+
+    fn replan(&self) -> Option<Decision> {
+        replan::replan(self.case)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,74 @@
+//! Words for people: what was tried, and what a failure is really about.
+
+use crate::core::evidence;
+use meta_domain::autofix::{Case, FixTry, Strategy};
+
+/// Tries that a reason lists at most.
+const TRIES_SHOWN_MAX: usize = 8;
+
+/// What was tried on this failure, as the end of a sentence.
+pub(super) fn tried(case: &Case) -> String {
+    let mut parts = Vec::new();
+    let count = |strategy: Strategy| case.history.iter().filter(|a| a.strategy == strategy).count();
+    for (strategy, word) in [
+        (Strategy::RetryStep, "retry"),
+        (Strategy::RePlan, "re-plan"),
+        (Strategy::Rollback, "rollback"),
+    ] {
+        match count(strategy) {
+            0 => {}
+            1 => parts.push(format!("1 {word}")),
+            n if word.ends_with('y') => parts.push(format!("{n} retries")),
+            n => parts.push(format!("{n} {word}s")),
+        }
+    }
+    let tries: Vec<&FixTry> =
+        case.history.iter().flat_map(|a| &a.tries).chain(&case.tried).collect();
+    parts.extend(tries.iter().take(TRIES_SHOWN_MAX).map(|t| one(t)));
+    if tries.len() > TRIES_SHOWN_MAX {
+        parts.push(format!("{} more fixers", tries.len() - TRIES_SHOWN_MAX));
+    }
+    if parts.is_empty() {
+        "nothing was tried: no fixer claims it".to_owned()
+    } else {
+        format!("tried {}", parts.join(", "))
+    }
+}
+
+fn one(try_: &FixTry) -> String {
+    let verdict = try_.verdict.as_str().replace('_', " ");
+    if try_.detail.is_empty() {
+        format!("{} ({verdict})", try_.title)
+    } else {
+        format!("{} ({verdict}: {})", try_.title, try_.detail)
+    }
+}
+
+/// The third-party module that is missing, when that is what failed: a human can say which package
+/// it comes from. A module of the project itself is plainly broken code, and `None`.
+pub(super) fn missing_module(case: &Case) -> Option<String> {
+    let text = evidence::text(case);
+    let name = text.lines().find_map(module_in)?;
+    let top = name.split(['.', '/']).next().unwrap_or(&name).to_owned();
+    let ours = |f: &String| {
+        f.split('/').any(|part| part == top || part.strip_suffix(".py") == Some(top.as_str()))
+    };
+    (!case.files.iter().any(ours)).then_some(name)
+}
+
+fn module_in(line: &str) -> Option<String> {
+    const BEFORE: [&str; 4] = [
+        "No module named ",
+        "Cannot find module ",
+        "Cannot find package ",
+        "no required module provides package ",
+    ];
+    let rest = BEFORE.iter().find_map(|b| line.split_once(b).map(|(_, rest)| rest))?;
+    let name: String = rest
+        .trim_start_matches(['\'', '"', '`'])
+        .chars()
+        .take_while(|c| c.is_ascii_alphanumeric() || "_-./@".contains(*c))
+        .collect();
+    let name = name.trim_end_matches('.').to_owned();
+    (!name.is_empty() && !name.starts_with(['.', '/'])).then_some(name)
+}
