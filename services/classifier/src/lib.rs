@@ -1,6 +1,37 @@
 //! The classifier: from the log of a failed step to one failure signal.
 //!
-//! `core` decides and does nothing else; `rules` reads a user's own rule files from disk.
+//! `core` decides and does nothing else; `rules` reads a user's own rule files from disk; `grpc`
+//! speaks the wire.
 
+mod config;
 pub mod core;
+mod grpc;
 pub mod rules;
+
+pub use config::Config;
+
+use meta_domain::fault::InvalidField;
+use meta_domain::limits::MESSAGE_BYTES_MAX;
+use meta_proto::classifier::classifier_service_server::ClassifierServiceServer;
+use meta_runtime::{Host, Service, StartError, Wiring};
+use std::sync::Arc;
+
+/// The service.
+pub struct Classifier;
+
+impl Service for Classifier {
+    const NAME: &'static str = "classifier";
+    const PORT: u16 = 50052;
+    type Config = Config;
+
+    async fn wire(config: Config, _host: &Host) -> Result<Wiring, StartError> {
+        let rules = rules::load(config.rules_dir.as_deref()).map_err(|error| {
+            StartError::Config(vec![InvalidField::new("rules_dir", error.to_string())])
+        })?;
+        tracing::info!(rules = rules.len(), "rules are loaded");
+        let server = ClassifierServiceServer::new(grpc::Grpc { rules: Arc::new(rules) })
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        Ok(Wiring::default().serve(server))
+    }
+}

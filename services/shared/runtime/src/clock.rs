@@ -22,5 +22,8 @@ pub fn jitter() -> f64 {
 /// 256 random bits in hex, for tokens and keys.
 pub fn secret() -> String {
     let bytes: [u8; 32] = rand::random();
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
+    bytes.iter().fold(String::with_capacity(64), |mut text, byte| {
+        text.push_str(&format!("{byte:02x}"));
+        text
+    })
 }

@@ -152,7 +152,7 @@ pub fn parse<T: DeserializeOwned>(mut document: serde_json::Value) -> Result<T, 
 }
 
 fn drop_path(document: &mut serde_json::Value, path: &str) -> bool {
-    let pointer = format!("/{}", path.replace('.', "/").replace('[', "/").replace(']', ""));
+    let pointer = format!("/{}", path.replace(['.', '['], "/").replace(']', ""));
     let Some((parent, key)) = pointer.rsplit_once('/') else { return false };
     match document.pointer_mut(parent) {
         Some(serde_json::Value::Object(map)) => map.remove(key).is_some(),

@@ -81,7 +81,6 @@ enum Reflection<A, B> {
     V1Alpha(B),
 }
 
-#[expect(clippy::type_complexity, reason = "the types are tonic's, named once")]
 fn reflection() -> Result<
     [Reflection<
         tonic_reflection::server::v1::ServerReflectionServer<

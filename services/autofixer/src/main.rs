@@ -1,0 +1,5 @@
+//! The auto-fixer as a process of its own.
+
+fn main() -> std::process::ExitCode {
+    meta_runtime::main::<autofixer::Autofixer>()
+}
