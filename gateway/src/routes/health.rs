@@ -1,7 +1,7 @@
 //! Whether the process lives, and whether the services behind it answer.
 
 use super::App;
-use crate::peers::Channel;
+use meta_runtime::Transport;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -39,7 +39,7 @@ pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
 }
 
 /// A peer in this process has no health service of its own: that it answers is enough.
-async fn serves(mut client: HealthClient<Channel>) -> &'static str {
+async fn serves(mut client: HealthClient<Transport>) -> &'static str {
     let request = HealthCheckRequest { service: String::new() };
     let request = meta_runtime::auth::machine_call(CHECK_TIMEOUT, request);
     match tokio::time::timeout(CHECK_TIMEOUT, client.check(request)).await {
