@@ -96,6 +96,8 @@ fn within_default() -> u32 {
 pub(crate) struct Rule {
     pub(crate) spec: RuleSpec,
     pub(crate) failure_type: FailureType,
+    /// The file it stands in, for messages.
+    pub(crate) file: String,
     /// Higher-priority rules (a user's own) outrank others of the same band.
     pub(crate) priority: u8,
     pub(crate) line: Regex,
@@ -106,6 +108,7 @@ impl Rule {
     /// Compiles a rule, or says what is wrong with it.
     pub(crate) fn compile(
         spec: RuleSpec,
+        file: &str,
         file_type: Option<FailureType>,
         priority: u8,
     ) -> Result<Self, String> {
@@ -130,7 +133,7 @@ impl Rule {
         }
         let line = regex("line", &spec.line)?;
         let unless = spec.unless.as_deref().map(|text| regex("unless", text)).transpose()?;
-        Ok(Self { spec, failure_type, priority, line, unless })
+        Ok(Self { spec, failure_type, file: file.to_owned(), priority, line, unless })
     }
 
     /// Whether the rule's own line conditions hold for one clean line.

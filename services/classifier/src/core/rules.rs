@@ -123,7 +123,7 @@ impl Rules {
         for rule in 0..rules.rules.len() {
             rules.check_examples(rule).map_err(|problem| Error::Rule {
                 id: rules.rules[rule].spec.id.clone(),
-                file: "its file".to_owned(),
+                file: rules.rules[rule].file.clone(),
                 problem,
             })?;
         }
@@ -151,7 +151,8 @@ impl Rules {
                     return Err(fault("stands twice".to_owned()));
                 }
                 let priority = if source.user { PRIORITY_USER } else { PRIORITY_BUILT_IN };
-                let rule = Rule::compile(spec, file.failure_type, priority).map_err(fault)?;
+                let rule = Rule::compile(spec, &source.name, file.failure_type, priority)
+                    .map_err(fault)?;
                 match known {
                     Some(at) => rules[at] = rule,
                     None => rules.push(rule),
