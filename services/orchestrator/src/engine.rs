@@ -113,11 +113,7 @@ impl Engine {
     }
 }
 
-fn decide(
-    run: &Run,
-    input: Input,
-    at: meta_domain::time::Timestamp,
-) -> Result<Transition, Fault> {
+fn decide(run: &Run, input: Input, at: meta_domain::time::Timestamp) -> Result<Transition, Fault> {
     let context = Context { now: at, ids: [new_id(), new_id(), new_id(), new_id()] };
     let next = transition(run, input, &context)?;
     if let Some(name) = invariants::broken(&next.run) {

@@ -33,7 +33,8 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 /// The tenant that exists from the start: the one of `metabuilder build` and of development.
-pub const DEFAULT_TENANT: TenantId = TenantId(Uuid::from_u128(0x0000_0000_0000_7000_8000_0000_0000_0001));
+pub const DEFAULT_TENANT: TenantId =
+    TenantId(Uuid::from_u128(0x0000_0000_0000_7000_8000_0000_0000_0001));
 /// Its first user.
 const DEFAULT_USER: UserId = UserId(Uuid::from_u128(0x0000_0000_0000_7000_8000_0000_0000_0002));
 
@@ -56,9 +57,9 @@ impl Service for Orchestrator {
 
     async fn wire(config: Config, host: &Host) -> Result<Wiring, StartError> {
         let only = run_filter(&config)?;
-        tokio::fs::create_dir_all(&config.data_dir)
-            .await
-            .map_err(|e| StartError::failed(&format!("data_dir {:?}", config.data_dir), e))?;
+        tokio::fs::create_dir_all(&config.data_dir).await.map_err(|e| {
+            StartError::failed(&format!("data_dir {}", config.data_dir.display()), e)
+        })?;
         let tables = Tables::open(&config.data_dir.join("metabuilder.db"))
             .await
             .map_err(|e| StartError::failed("store", chain(&e)))?;
@@ -91,7 +92,6 @@ impl Service for Orchestrator {
             })))
     }
 }
-
 
 fn run_filter(config: &Config) -> Result<Option<RunId>, StartError> {
     let parsed = config.run_id.as_deref().map(str::parse).transpose();

@@ -4,10 +4,10 @@
 use meta_domain::id::RunId;
 use meta_domain::role::Principal;
 use meta_domain::settings::{Environment, Overrides, Settings};
+use meta_domain::time::Timestamp;
 use meta_proto::flags as pb;
 use meta_proto::flags::flags_service_client::FlagsServiceClient;
 use meta_runtime::{Transport, call, now};
-use meta_domain::time::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -79,10 +79,7 @@ impl SettingsCache {
 fn last_known(known: Option<(Settings, Timestamp)>, now: Timestamp) -> Settings {
     match known {
         Some((settings, at)) if now.since_ms(at) <= STALE_MS_MAX => settings,
-        _ => Settings {
-            autofix_enabled: false,
-            ..Settings::default_of(Environment::Production)
-        },
+        _ => Settings { autofix_enabled: false, ..Settings::default_of(Environment::Production) },
     }
 }
 

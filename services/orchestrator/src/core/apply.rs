@@ -38,43 +38,14 @@ pub fn apply(run: &mut Run, event: &RunEvent, at: Timestamp) {
         | RunEvent::Verified { .. }
         | RunEvent::Tried { .. }
         | RunEvent::CommitStarted { .. } => apply_healing(run, event),
-        RunEvent::Retry { attempt, due } => {
-            record(run, attempt);
-            change(run, &attempt.step, |s| s.state = State::Queued { due: *due });
-        }
-        RunEvent::PatchApplied { attempt, commit } => {
-            run.head.clone_from(commit);
-            record(run, attempt);
-            change(run, &attempt.step, |s| s.state = State::Pending);
-        }
-        RunEvent::Replanned { attempt, delta, graph, version } => {
-            record(run, attempt);
-            run.plan = delta.new_plan;
-            run.plan_version = *version;
-            run.deltas.push(delta.clone());
-            change(run, &attempt.step, |s| s.state = State::Pending);
-            run.graph = graph.clone();
-            run.steps = graph.steps.iter().map(|planned| carried(run, planned)).collect();
-        }
-        RunEvent::Escalated { attempt, gate } => {
-            record(run, attempt);
-            open(run, gate);
-        }
+        RunEvent::Retry { .. }
+        | RunEvent::PatchApplied { .. }
+        | RunEvent::Replanned { .. }
+        | RunEvent::Escalated { .. }
+        | RunEvent::GaveUp { .. }
+        | RunEvent::RollbackStarted { .. }
+        | RunEvent::RolledBack { .. } => apply_outcome(run, event, at),
         RunEvent::ApprovalRequested { gate } => open(run, gate),
-        RunEvent::GaveUp { attempt } => {
-            record(run, attempt);
-            change(run, &attempt.step, |s| fail(s, &attempt.reason, at));
-        }
-        RunEvent::RollbackStarted { step, reason } => {
-            change(run, step, |s| s.state = State::RollingBack { reason: reason.clone() });
-        }
-        RunEvent::RolledBack { attempt, commit } => {
-            run.head.clone_from(commit);
-            if let Some(attempt) = attempt {
-                record(run, attempt);
-                change(run, &attempt.step, |s| s.state = State::Pending);
-            }
-        }
         RunEvent::ApprovalGranted { gate, step, actor, notes } => {
             decide(run, *gate, GateStatus::Approved, actor, notes, at);
             change(run, step, |s| {
@@ -120,6 +91,49 @@ pub fn apply(run: &mut Run, event: &RunEvent, at: Timestamp) {
     run.seq += 1;
 }
 
+/// A turn of the loop came to its outcome.
+fn apply_outcome(run: &mut Run, event: &RunEvent, at: Timestamp) {
+    match event {
+        RunEvent::Retry { attempt, due } => {
+            record(run, attempt);
+            change(run, &attempt.step, |s| s.state = State::Queued { due: *due });
+        }
+        RunEvent::PatchApplied { attempt, commit } => {
+            run.head.clone_from(commit);
+            record(run, attempt);
+            change(run, &attempt.step, |s| s.state = State::Pending);
+        }
+        RunEvent::Replanned { attempt, delta, graph, version } => {
+            record(run, attempt);
+            run.plan = delta.new_plan;
+            run.plan_version = *version;
+            run.deltas.push(delta.clone());
+            change(run, &attempt.step, |s| s.state = State::Pending);
+            run.graph = graph.clone();
+            run.steps = graph.steps.iter().map(|planned| carried(run, planned)).collect();
+        }
+        RunEvent::Escalated { attempt, gate } => {
+            record(run, attempt);
+            open(run, gate);
+        }
+        RunEvent::GaveUp { attempt } => {
+            record(run, attempt);
+            change(run, &attempt.step, |s| fail(s, &attempt.reason, at));
+        }
+        RunEvent::RollbackStarted { step, reason } => {
+            change(run, step, |s| s.state = State::RollingBack { reason: reason.clone() });
+        }
+        RunEvent::RolledBack { attempt, commit } => {
+            run.head.clone_from(commit);
+            if let Some(attempt) = attempt {
+                record(run, attempt);
+                change(run, &attempt.step, |s| s.state = State::Pending);
+            }
+        }
+        _ => {}
+    }
+}
+
 fn apply_step(run: &mut Run, event: &RunEvent, at: Timestamp) {
     let head = run.head.clone();
     if let RunEvent::StepSucceeded { commit, .. } = event
@@ -133,8 +147,7 @@ fn apply_step(run: &mut Run, event: &RunEvent, at: Timestamp) {
             s.state = State::Executing;
             s.executions = *execution;
             s.started_at.get_or_insert(at);
-            let log =
-                LogRef { execution: *execution, name: log.clone(), verification: false };
+            let log = LogRef { execution: *execution, name: log.clone(), verification: false };
             s.logs.push(log);
         }
         RunEvent::StepSucceeded { execution, flaky, .. } => {

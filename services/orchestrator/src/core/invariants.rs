@@ -19,9 +19,7 @@ pub fn broken(run: &Run) -> Option<&'static str> {
 
 fn gated_steps_have_gates(run: &Run) -> bool {
     run.steps.iter().all(|s| match s.state {
-        State::Gated { gate } => {
-            run.gate(gate).is_some_and(|g| g.status == GateStatus::Pending)
-        }
+        State::Gated { gate } => run.gate(gate).is_some_and(|g| g.status == GateStatus::Pending),
         _ => true,
     })
 }
@@ -46,9 +44,8 @@ fn order_is_kept(run: &Run) -> bool {
 
 fn one_gate_a_step(run: &Run) -> bool {
     run.steps.iter().all(|s| {
-        let of_step = |g: &&super::run::Gate| {
-            g.step == s.planned.name && g.status == GateStatus::Pending
-        };
+        let of_step =
+            |g: &&super::run::Gate| g.step == s.planned.name && g.status == GateStatus::Pending;
         run.gates.iter().filter(of_step).count() <= 1
     })
 }

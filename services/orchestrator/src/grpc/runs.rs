@@ -19,6 +19,7 @@ use meta_proto::orchestrator::approval_service_server::ApprovalService;
 use meta_proto::orchestrator::run_service_server::RunService;
 use meta_runtime::{new_id, now, principal};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use tonic::{Request, Response, Status};
 
 /// Plan versions a run may go through when the caller names no number.
@@ -38,11 +39,7 @@ pub struct Runs {
 }
 
 impl Runs {
-    async fn make(
-        &self,
-        caller: &Principal,
-        body: pb::CreateRunRequest,
-    ) -> Result<Run, Status> {
+    async fn make(&self, caller: &Principal, body: pb::CreateRunRequest) -> Result<Run, Status> {
         let spec_id: SpecId = parse("spec_id", &body.spec_id).map_err(invalid)?;
         let tables = &self.engine.tables;
         let spec = tables.spec(caller.tenant, spec_id).await.map_err(store)?;
@@ -57,7 +54,7 @@ impl Runs {
                 return Err(invalid(InvalidField::new("max_iterations", problem)));
             }
         };
-        let source = spec.source.unwrap_or(Source::Inline { files: Default::default() });
+        let source = spec.source.unwrap_or(Source::Inline { files: BTreeMap::new() });
         Ok(Run {
             id: RunId(new_id()),
             tenant: caller.tenant,
@@ -87,12 +84,7 @@ impl Runs {
         })
     }
 
-    async fn plan(
-        &self,
-        tenant: TenantId,
-        spec: SpecId,
-        plan_id: &str,
-    ) -> Result<PlanRow, Status> {
+    async fn plan(&self, tenant: TenantId, spec: SpecId, plan_id: &str) -> Result<PlanRow, Status> {
         let tables = &self.engine.tables;
         match parse_opt::<PlanId>("plan_id", plan_id).map_err(invalid)? {
             Some(id) => {
@@ -127,9 +119,8 @@ impl Runs {
     ) -> Result<(RunId, GateId), Status> {
         if let Some(gate) = parse_opt::<GateId>("gate_id", &body.gate_id).map_err(invalid)? {
             let run = self.engine.tables.run_of_gate(tenant, gate).await.map_err(store)?;
-            let run = run.ok_or_else(|| {
-                refuse(Fault::not_found("GATE_NOT_FOUND", "approval gate", gate))
-            })?;
+            let run = run
+                .ok_or_else(|| refuse(Fault::not_found("GATE_NOT_FOUND", "approval gate", gate)))?;
             return Ok((run, gate));
         }
         let id: RunId = parse("run_id", &body.run_id).map_err(invalid)?;
@@ -157,7 +148,8 @@ fn cache_key(tenant: TenantId, spec: SpecId, source: &Source) -> String {
         Source::Inline { .. } => format!("spec {spec}"),
     };
     let digest = Sha256::digest(format!("{tenant} {origin}").as_bytes());
-    digest.iter().take(16).map(|b| format!("{b:02x}")).collect()
+    let bytes: [u8; 16] = std::array::from_fn(|i| digest[i]);
+    format!("{:032x}", u128::from_be_bytes(bytes))
 }
 
 #[tonic::async_trait]

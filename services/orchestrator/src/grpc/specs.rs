@@ -39,9 +39,8 @@ impl Specs {
     /// Lets a runner read the source, and waits for its answer.
     async fn inspect(&self, tenant: TenantId, source: &Source) -> Result<SourceListing, Fault> {
         let task = TaskId(new_id());
-        let payload = serde_json::to_string(source).map_err(|e| {
-            Fault::new(ErrorKind::Internal, "INTERNAL", format!("source: {e}"))
-        })?;
+        let payload = serde_json::to_string(source)
+            .map_err(|e| Fault::new(ErrorKind::Internal, "INTERNAL", format!("source: {e}")))?;
         let new = NewTask {
             id: task,
             tenant,
@@ -69,7 +68,8 @@ impl Specs {
         self.engine.tables.delete_task(task).await?;
         let result = result.ok_or_else(|| {
             let text = format!("no runner read the source within {INSPECT_MS_MAX} ms");
-            Fault::new(ErrorKind::Unavailable, "NO_RUNNER", text).retry_after(Duration::from_secs(5))
+            Fault::new(ErrorKind::Unavailable, "NO_RUNNER", text)
+                .retry_after(Duration::from_secs(5))
         })?;
         let listing: Result<SourceListing, String> = serde_json::from_str(&result)
             .map_err(|e| Fault::new(ErrorKind::Internal, "INTERNAL", format!("listing: {e}")))?;
@@ -110,8 +110,7 @@ impl SpecService for Specs {
         let body = request.into_inner();
         let before = parse_opt::<SpecId>("page_token", &body.page_token).map_err(invalid)?;
         let size = page_size(body.page_size, 25, 100);
-        let mut rows =
-            self.engine.tables.specs(tenant, before, size + 1).await.map_err(store)?;
+        let mut rows = self.engine.tables.specs(tenant, before, size + 1).await.map_err(store)?;
         let more = rows.len() > size as usize;
         rows.truncate(size as usize);
         let last = rows.last().filter(|_| more).map(|r| r.id.to_string());
@@ -135,13 +134,8 @@ impl PlanService for Specs {
             None => SourceListing::default(),
         };
         let graph = plan(&spec.steps, &listing).map_err(refuse)?;
-        let row = PlanRow {
-            id: PlanId(new_id()),
-            spec: spec.id,
-            version: 0,
-            graph,
-            created_at: now(),
-        };
+        let row =
+            PlanRow { id: PlanId(new_id()), spec: spec.id, version: 0, graph, created_at: now() };
         let row = self.engine.tables.insert_plan(tenant, row).await.map_err(store)?;
         Ok(Response::new(pb::CreatePlanResponse { plan: Some(encode::plan(row)) }))
     }
@@ -153,8 +147,7 @@ impl PlanService for Specs {
         let tenant = principal(&request)?.tenant;
         let id: PlanId = parse("plan_id", &request.into_inner().plan_id).map_err(invalid)?;
         let row = self.engine.tables.plan(tenant, id).await.map_err(store)?;
-        let row =
-            row.ok_or_else(|| refuse(Fault::not_found("PLAN_NOT_FOUND", "plan", id)))?;
+        let row = row.ok_or_else(|| refuse(Fault::not_found("PLAN_NOT_FOUND", "plan", id)))?;
         Ok(Response::new(pb::GetPlanResponse { plan: Some(encode::plan(row)) }))
     }
 }
@@ -244,7 +237,9 @@ fn check_source(source: &Source) -> Result<(), InvalidField> {
             match files.keys().find(|p| !project::is_inside(p)) {
                 Some(path) => Err(InvalidField::new(
                     "source.files",
-                    format!("{path:?} leaves the workspace (expected a relative path without '..')"),
+                    format!(
+                        "{path:?} leaves the workspace (expected a relative path without '..')"
+                    ),
                 )),
                 None => Ok(()),
             }
@@ -256,7 +251,9 @@ fn check_source(source: &Source) -> Result<(), InvalidField> {
         Source::Git { url, reference } => {
             let known = ["https://", "http://", "ssh://", "git://", "file://", "git@"];
             if !known.iter().any(|k| url.starts_with(k)) || url.contains(char::is_whitespace) {
-                let problem = format!("{url:?} is not a repository address (expected https://, ssh:// or git@)");
+                let problem = format!(
+                    "{url:?} is not a repository address (expected https://, ssh:// or git@)"
+                );
                 return Err(InvalidField::new("source.url", problem));
             }
             if reference.starts_with('-') || reference.contains(char::is_whitespace) {

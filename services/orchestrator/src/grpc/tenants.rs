@@ -39,7 +39,8 @@ impl TenantService for Tenants {
         let body = request.into_inner();
         let name = body.name.trim();
         if name.is_empty() || name.chars().count() > TITLE_CHARS_MAX {
-            let problem = format!("{name:?} is not a name (expected 1 to {TITLE_CHARS_MAX} characters)");
+            let problem =
+                format!("{name:?} is not a name (expected 1 to {TITLE_CHARS_MAX} characters)");
             return Err(invalid(InvalidField::new("name", problem)));
         }
         let id = parse_opt::<TenantId>("id", &body.id).map_err(invalid)?;
@@ -75,13 +76,11 @@ impl TenantService for Tenants {
             return Err(refuse(Fault::new(ErrorKind::PermissionDenied, "ROLE_TOO_HIGH", text)));
         }
         let user = UserId(new_id());
-        let key = format!("mb_{}_{}", &user.0.simple().to_string()[20..], meta_runtime::clock::secret());
+        let key =
+            format!("mb_{}_{}", &user.0.simple().to_string()[20..], meta_runtime::clock::secret());
         let at: Timestamp = now();
-        let done = self
-            .tables
-            .insert_user((tenant, user), &email, role, &key, at)
-            .await
-            .map_err(store)?;
+        let done =
+            self.tables.insert_user((tenant, user), &email, role, &key, at).await.map_err(store)?;
         if !done {
             let text = format!("a user with the e-mail address {email:?} exists already");
             return Err(refuse(Fault::new(ErrorKind::AlreadyExists, "USER_EXISTS", text)));

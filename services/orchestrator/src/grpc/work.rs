@@ -39,11 +39,7 @@ pub struct Work {
 
 impl Work {
     /// Leases the next task and tells the run; a task that no longer fits its run is dropped.
-    async fn next(
-        &self,
-        runner: &str,
-        only: Option<RunId>,
-    ) -> Result<Option<pb::Task>, Fault> {
+    async fn next(&self, runner: &str, only: Option<RunId>) -> Result<Option<pb::Task>, Fault> {
         let tables = &self.engine.tables;
         loop {
             let due = tables.next_due(false, only).await?;
@@ -56,7 +52,10 @@ impl Work {
                 Ok(Some(task)) => return Ok(Some(task)),
                 Ok(None) => {}
                 Err(fault)
-                    if matches!(fault.kind, ErrorKind::FailedPrecondition | ErrorKind::NotFound) =>
+                    if matches!(
+                        fault.kind,
+                        ErrorKind::FailedPrecondition | ErrorKind::NotFound
+                    ) =>
                 {
                     tracing::info!(%fault, task = %claimed.id, "dropping a task that is out of date");
                     tables.delete_task(claimed.id).await?;
@@ -82,11 +81,8 @@ impl Work {
         let run = match task.kind {
             TaskKind::Step => {
                 let log = Logs::name(task.id, task.epoch);
-                let input = Input::StepStarted {
-                    step: task.step.clone(),
-                    log,
-                    runner: runner.to_owned(),
-                };
+                let input =
+                    Input::StepStarted { step: task.step.clone(), log, runner: runner.to_owned() };
                 self.engine.advance(id, input, Finish::default()).await?
             }
             TaskKind::Verify => {
@@ -123,13 +119,11 @@ impl Work {
 
     async fn work_of(&self, run: &Run, task: &Claimed) -> Result<pb::task::Work, Fault> {
         let step = run.step(&task.step);
-        let needed = || {
-            step.ok_or_else(|| Fault::not_found("STEP_NOT_FOUND", "step", &task.step))
-        };
+        let needed = || step.ok_or_else(|| Fault::not_found("STEP_NOT_FOUND", "step", &task.step));
         Ok(match task.kind {
-            TaskKind::Prepare => pb::task::Work::Prepare(pb::PrepareWork {
-                source: Some(run.source.clone().into()),
-            }),
+            TaskKind::Prepare => {
+                pb::task::Work::Prepare(pb::PrepareWork { source: Some(run.source.clone().into()) })
+            }
             TaskKind::Step => {
                 let step = needed()?;
                 pb::task::Work::Step(pb::StepWork {
@@ -216,9 +210,8 @@ impl Work {
             pb::complete_task_request::Result::Error(e) => Err(e.message),
             _ => Err("the runner answered something else".to_owned()),
         };
-        let text = serde_json::to_string(&listing).map_err(|e| {
-            refuse(Fault::new(ErrorKind::Internal, "INTERNAL", e.to_string()))
-        })?;
+        let text = serde_json::to_string(&listing)
+            .map_err(|e| refuse(Fault::new(ErrorKind::Internal, "INTERNAL", e.to_string())))?;
         let tables = &self.engine.tables;
         let done = tables.finish_inspection(task.id, task.epoch, &text).await.map_err(store)?;
         self.engine.notify();
@@ -307,15 +300,11 @@ fn input(
             (Input::Committed { step, commit: c.commit }, artifacts)
         }
         (TaskKind::Rollback, R::Rollback(r)) => {
-            let artifacts = match r.commit.is_empty() {
-                true => Vec::new(),
-                false => vec![("patch", r.combined_patch)],
-            };
+            let artifacts =
+                if r.commit.is_empty() { Vec::new() } else { vec![("patch", r.combined_patch)] };
             (Input::RolledBack { step, commit: r.commit }, artifacts)
         }
-        (kind, R::Error(e)) => {
-            (Input::TaskFailed { kind, step, message: e.message }, Vec::new())
-        }
+        (kind, R::Error(e)) => (Input::TaskFailed { kind, step, message: e.message }, Vec::new()),
         (kind, _) => {
             let text = format!("a {kind} task was answered with another kind of result");
             return Err(Fault::new(ErrorKind::InvalidArgument, "WRONG_RESULT", text));
@@ -330,9 +319,7 @@ fn proposed(step: String, p: pb::ProposeResult) -> Result<Input, Fault> {
         None if p.patch.is_empty() => Err((TryVerdict::NoChange, p.detail)),
         None => match String::from_utf8(p.patch) {
             Ok(text) => Ok(text),
-            Err(_) => {
-                Err((TryVerdict::GuardReject, "the patch is not text in UTF-8".to_owned()))
-            }
+            Err(_) => Err((TryVerdict::GuardReject, "the patch is not text in UTF-8".to_owned())),
         },
     };
     Ok(Input::Proposed { step, result })
@@ -427,9 +414,5 @@ impl WorkService for Work {
 
 fn record(chunk: pb::LogChunk) -> Record {
     let at = chunk.at.unwrap_or_else(|| timestamp(now()));
-    Record {
-        at: instant(&at),
-        stderr: chunk.stream() == pb::LogStream::Stderr,
-        text: chunk.text,
-    }
+    Record { at: instant(&at), stderr: chunk.stream() == pb::LogStream::Stderr, text: chunk.text }
 }

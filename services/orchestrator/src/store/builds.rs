@@ -95,11 +95,7 @@ impl Tables {
     }
 
     /// Stores a plan as the next version of its spec and returns it with that version.
-    pub async fn insert_plan(
-        &self,
-        tenant: TenantId,
-        mut plan: PlanRow,
-    ) -> Result<PlanRow, Error> {
+    pub async fn insert_plan(&self, tenant: TenantId, mut plan: PlanRow) -> Result<PlanRow, Error> {
         let mut tx = self.store.begin().await?;
         plan.version = next_version(&mut tx, tenant, plan.spec).await?;
         put_plan(&mut tx, tenant, &plan).await?;
@@ -125,11 +121,8 @@ impl Tables {
     ) -> Result<Option<PlanRow>, Error> {
         let sql = "SELECT body FROM plans WHERE tenant_id = $1 AND spec_id = $2 \
                    ORDER BY version DESC LIMIT 1";
-        let row = sqlx::query(sql)
-            .bind(tenant.0)
-            .bind(spec.0)
-            .fetch_optional(self.store.read())
-            .await?;
+        let row =
+            sqlx::query(sql).bind(tenant.0).bind(spec.0).fetch_optional(self.store.read()).await?;
         row.map(|r| body("plans", &r)).transpose()
     }
 }
@@ -139,9 +132,9 @@ pub(super) async fn next_version(
     tenant: TenantId,
     spec: SpecId,
 ) -> Result<u32, Error> {
-    let sql = "SELECT coalesce(max(version), 0) + 1 FROM plans WHERE tenant_id = $1 AND spec_id = $2";
-    let version: i64 =
-        sqlx::query_scalar(sql).bind(tenant.0).bind(spec.0).fetch_one(tx).await?;
+    let sql =
+        "SELECT coalesce(max(version), 0) + 1 FROM plans WHERE tenant_id = $1 AND spec_id = $2";
+    let version: i64 = sqlx::query_scalar(sql).bind(tenant.0).bind(spec.0).fetch_one(tx).await?;
     u32::try_from(version).map_err(|e| corrupt("plans", spec, e))
 }
 

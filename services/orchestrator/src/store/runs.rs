@@ -195,11 +195,7 @@ impl Tables {
     }
 
     /// A tenant's runs, newest first, and how many there are without the page.
-    pub async fn runs(
-        &self,
-        tenant: TenantId,
-        list: &ListRuns,
-    ) -> Result<(Vec<Run>, u64), Error> {
+    pub async fn runs(&self, tenant: TenantId, list: &ListRuns) -> Result<(Vec<Run>, u64), Error> {
         let status = list.status.map(RunStatus::as_str).unwrap_or_default();
         let failure = list.failure_type.map(FailureType::as_str).unwrap_or_default();
         let spec = list.spec.map(|s| s.0);
@@ -261,11 +257,7 @@ impl Tables {
     /// An artifact of a run.
     pub async fn artifact(&self, run: RunId, name: &str) -> Result<Option<Vec<u8>>, Error> {
         let sql = "SELECT body FROM artifacts WHERE run_id = $1 AND name = $2";
-        Ok(sqlx::query_scalar(sql)
-            .bind(run.0)
-            .bind(name)
-            .fetch_optional(self.store.read())
-            .await?)
+        Ok(sqlx::query_scalar(sql).bind(run.0).bind(name).fetch_optional(self.store.read()).await?)
     }
 
     /// The run that a tenant's gate belongs to.
@@ -310,7 +302,8 @@ async fn put_event(
     let mut body = serde_json::to_value(event).map_err(|e| corrupt("events", run, e))?;
     let word = body.as_object_mut().and_then(|o| o.remove("type"));
     let word = word.as_ref().and_then(|w| w.as_str()).unwrap_or_default();
-    let sql = "INSERT INTO events (run_id, seq, type, step, at, body) VALUES ($1, $2, $3, $4, $5, $6)";
+    let sql =
+        "INSERT INTO events (run_id, seq, type, step, at, body) VALUES ($1, $2, $3, $4, $5, $6)";
     sqlx::query(sql)
         .bind(run.0)
         .bind(i64::try_from(seq).unwrap_or(i64::MAX))
@@ -366,7 +359,8 @@ async fn put_index(
             put_plan(tx, run.tenant, &plan).await?;
         }
         RunEvent::Failed { .. } | RunEvent::Canceled { .. } => {
-            let sql = "UPDATE gates SET status = 'expired' WHERE run_id = $1 AND status = 'pending'";
+            let sql =
+                "UPDATE gates SET status = 'expired' WHERE run_id = $1 AND status = 'pending'";
             sqlx::query(sql).bind(run.id.0).execute(&mut **tx).await?;
         }
         _ => {}

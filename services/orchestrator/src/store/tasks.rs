@@ -95,13 +95,9 @@ impl Tables {
     }
 
     /// Whether a lease still holds; when it does, it is renewed.
-    pub async fn renew(
-        &self,
-        task: TaskId,
-        epoch: i64,
-        until: Timestamp,
-    ) -> Result<bool, Error> {
-        let sql = "UPDATE tasks SET lease_until = $1 WHERE id = $2 AND epoch = $3 AND state = 'leased'";
+    pub async fn renew(&self, task: TaskId, epoch: i64, until: Timestamp) -> Result<bool, Error> {
+        let sql =
+            "UPDATE tasks SET lease_until = $1 WHERE id = $2 AND epoch = $3 AND state = 'leased'";
         let mut tx = self.store.begin().await?;
         let done =
             sqlx::query(sql).bind(until.0).bind(task.0).bind(epoch).execute(&mut *tx).await?;
@@ -113,11 +109,8 @@ impl Tables {
     pub async fn leased(&self, task: TaskId, epoch: i64) -> Result<Option<Claimed>, Error> {
         let sql = "SELECT id, tenant_id, run_id, kind, step, epoch, tries, payload FROM tasks \
                    WHERE id = $1 AND epoch = $2 AND state = 'leased'";
-        let row = sqlx::query(sql)
-            .bind(task.0)
-            .bind(epoch)
-            .fetch_optional(self.store.read())
-            .await?;
+        let row =
+            sqlx::query(sql).bind(task.0).bind(epoch).fetch_optional(self.store.read()).await?;
         let Some(row) = row else { return Ok(None) };
         let tenant: Uuid = row.try_get("tenant_id")?;
         let run: Option<Uuid> = row.try_get("run_id")?;
@@ -139,8 +132,7 @@ impl Tables {
         let sql = "UPDATE tasks SET state = 'ready', owner = '', due_at = $1 \
                    WHERE id = $2 AND epoch = $3 AND state = 'leased'";
         let mut tx = self.store.begin().await?;
-        let done =
-            sqlx::query(sql).bind(due.0).bind(task.0).bind(epoch).execute(&mut *tx).await?;
+        let done = sqlx::query(sql).bind(due.0).bind(task.0).bind(epoch).execute(&mut *tx).await?;
         tx.commit().await?;
         Ok(done.rows_affected() == 1)
     }
@@ -165,8 +157,7 @@ impl Tables {
         let sql = "UPDATE tasks SET state = 'done', result = $1 \
                    WHERE id = $2 AND epoch = $3 AND state = 'leased'";
         let mut tx = self.store.begin().await?;
-        let done =
-            sqlx::query(sql).bind(result).bind(task.0).bind(epoch).execute(&mut *tx).await?;
+        let done = sqlx::query(sql).bind(result).bind(task.0).bind(epoch).execute(&mut *tx).await?;
         tx.commit().await?;
         Ok(done.rows_affected() == 1)
     }
@@ -202,10 +193,7 @@ impl Tables {
     }
 }
 
-pub(super) async fn put_task(
-    tx: &mut sqlx::SqliteConnection,
-    task: &NewTask,
-) -> Result<(), Error> {
+pub(super) async fn put_task(tx: &mut sqlx::SqliteConnection, task: &NewTask) -> Result<(), Error> {
     sqlx::query(include_str!("../../sql/task_insert.sql"))
         .bind(task.id.0)
         .bind(task.tenant.0)

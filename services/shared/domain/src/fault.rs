@@ -101,8 +101,11 @@ impl InvalidField {
     /// The same fault, seen from the message that contains the field.
     #[must_use]
     pub fn within(mut self, parent: &str) -> Self {
-        self.path =
-            if self.path.is_empty() { parent.to_owned() } else { format!("{parent}.{}", self.path) };
+        self.path = if self.path.is_empty() {
+            parent.to_owned()
+        } else {
+            format!("{parent}.{}", self.path)
+        };
         self
     }
 }

@@ -156,12 +156,7 @@ fn check_name<'a>(
     }
 }
 
-fn check_lists(
-    spec: &StepSpec,
-    at: &str,
-    names: &BTreeSet<&str>,
-    faults: &mut Vec<InvalidField>,
-) {
+fn check_lists(spec: &StepSpec, at: &str, names: &BTreeSet<&str>, faults: &mut Vec<InvalidField>) {
     for (field, len) in [
         ("needs", spec.needs.len()),
         ("cache", spec.cache.len()),
@@ -188,7 +183,9 @@ fn check_lists(
             if !is_inside(path) {
                 faults.push(InvalidField::new(
                     format!("{at}.{field}[{i}]"),
-                    format!("{path:?} leaves the workspace (expected a relative path without '..')"),
+                    format!(
+                        "{path:?} leaves the workspace (expected a relative path without '..')"
+                    ),
                 ));
             }
         }
@@ -215,12 +212,7 @@ pub fn is_inside(path: &str) -> bool {
         && path.split('/').any(|part| !part.is_empty() && part != ".")
 }
 
-fn planned(
-    spec: &StepSpec,
-    at: &str,
-    origin: &str,
-    faults: &mut Vec<InvalidField>,
-) -> PlannedStep {
+fn planned(spec: &StepSpec, at: &str, origin: &str, faults: &mut Vec<InvalidField>) -> PlannedStep {
     let mut fault = |field: &str, problem: String| {
         faults.push(InvalidField::new(format!("{at}.{field}"), problem));
     };
@@ -390,9 +382,17 @@ mod tests {
             "#,
         );
         for part in [
-            "step[0].name", "step[0].run", "step[0].timeout", "5 minutes", "step[0].approval",
-            "step[0].cache[0]", "step[0].needs[0]", "step[2].name", "step[2].run",
-            "autofix.max_total_attempts", "99",
+            "step[0].name",
+            "step[0].run",
+            "step[0].timeout",
+            "5 minutes",
+            "step[0].approval",
+            "step[0].cache[0]",
+            "step[0].needs[0]",
+            "step[2].name",
+            "step[2].run",
+            "autofix.max_total_attempts",
+            "99",
         ] {
             assert!(text.contains(part), "{part} is not in:\n{text}");
         }

@@ -48,7 +48,9 @@ impl FromStr for Role {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         Self::ALL.into_iter().find(|r| r.as_str() == text).ok_or_else(|| {
-            format!("{text:?} is not a role (expected viewer, member, admin, owner or platform_admin)")
+            format!(
+                "{text:?} is not a role (expected viewer, member, admin, owner or platform_admin)"
+            )
         })
     }
 }

@@ -163,7 +163,10 @@ pub fn resolve(platform: Settings, tenant: &Overrides, run: &Overrides) -> Resol
     };
     Resolved {
         settings: platform.with(tenant).with(run),
-        autofix_enabled_layer: layer(tenant.autofix_enabled.is_some(), run.autofix_enabled.is_some()),
+        autofix_enabled_layer: layer(
+            tenant.autofix_enabled.is_some(),
+            run.autofix_enabled.is_some(),
+        ),
         max_total_attempts_layer: layer(
             tenant.max_total_attempts.is_some(),
             run.max_total_attempts.is_some(),
@@ -248,13 +251,19 @@ mod tests {
     fn production_starts_with_auto_fix_off() {
         let (env, s) = platform_from_env(&vars(&[("META_BUILDER_ENV", "production")])).unwrap();
         assert_eq!(env, Environment::Production);
-        assert_eq!((s.autofix_enabled, s.max_total_attempts, s.max_per_step_attempts), (false, 6, 3));
+        assert_eq!(
+            (s.autofix_enabled, s.max_total_attempts, s.max_per_step_attempts),
+            (false, 6, 3)
+        );
     }
 
     #[test]
     fn development_is_generous() {
         let (_, s) = platform_from_env(&vars(&[])).unwrap();
-        assert_eq!((s.autofix_enabled, s.max_total_attempts, s.max_per_step_attempts), (true, 10, 5));
+        assert_eq!(
+            (s.autofix_enabled, s.max_total_attempts, s.max_per_step_attempts),
+            (true, 10, 5)
+        );
         assert_eq!(s.backoff_cap_seconds, 60);
     }
 
@@ -281,8 +290,11 @@ mod tests {
         ]))
         .unwrap_err();
         assert_eq!(faults.len(), 5);
-        assert!(faults.iter().any(|f| f.to_string().contains("\"21\"")
-            && f.to_string().contains("1 to 20")));
+        assert!(
+            faults
+                .iter()
+                .any(|f| f.to_string().contains("\"21\"") && f.to_string().contains("1 to 20"))
+        );
     }
 
     #[test]
@@ -296,7 +308,10 @@ mod tests {
         let run = Overrides { max_total_attempts: Some(2), ..Overrides::default() };
         let r = resolve(platform, &tenant, &run);
         assert_eq!((r.settings.max_total_attempts, r.max_total_attempts_layer), (2, Layer::Run));
-        assert_eq!((r.settings.backoff_cap_seconds, r.backoff_cap_seconds_layer), (30, Layer::Tenant));
+        assert_eq!(
+            (r.settings.backoff_cap_seconds, r.backoff_cap_seconds_layer),
+            (30, Layer::Tenant)
+        );
         assert_eq!(r.autofix_enabled_layer, Layer::Platform);
     }
 

@@ -38,7 +38,8 @@ impl fmt::Display for Timestamp {
 /// # Errors
 /// Says what was given and what was expected.
 pub fn parse_duration_ms(text: &str) -> Result<u64, String> {
-    let expected = || format!("{text:?} is not a duration (expected a form like 30s, 5m, 1h or 250ms)");
+    let expected =
+        || format!("{text:?} is not a duration (expected a form like 30s, 5m, 1h or 250ms)");
     let digits = text.chars().take_while(char::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let number: u64 = number.parse().map_err(|_| expected())?;

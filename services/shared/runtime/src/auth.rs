@@ -97,9 +97,7 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Fault> {
 
 /// Compares without telling by its time where the first difference is.
 fn same(a: &[u8], b: &[u8]) -> bool {
-    !b.is_empty()
-        && a.len() == b.len()
-        && a.iter().zip(b).fold(0, |acc, (x, y)| acc | (x ^ y)) == 0
+    !b.is_empty() && a.len() == b.len() && a.iter().zip(b).fold(0, |acc, (x, y)| acc | (x ^ y)) == 0
 }
 
 fn claimed(headers: &HeaderMap) -> Result<Option<Principal>, Fault> {

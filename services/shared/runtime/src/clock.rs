@@ -22,8 +22,7 @@ pub fn jitter() -> f64 {
 /// 256 random bits in hex, for tokens and keys.
 pub fn secret() -> String {
     let bytes: [u8; 32] = rand::random();
-    bytes.iter().fold(String::with_capacity(64), |mut text, byte| {
-        text.push_str(&format!("{byte:02x}"));
-        text
-    })
+    let (high, low) = bytes.split_at(16);
+    let number = |half: &[u8]| half.iter().fold(0_u128, |n, byte| (n << 8) | u128::from(*byte));
+    format!("{:032x}{:032x}", number(high), number(low))
 }

@@ -94,8 +94,7 @@ impl Common {
 pub fn layers(file: Option<&Path>, sets: &[String]) -> Result<serde_json::Value, InvalidField> {
     let mut builder = config::Config::builder();
     if let Some(path) = file {
-        builder =
-            builder.add_source(config::File::from(path).format(config::FileFormat::Toml));
+        builder = builder.add_source(config::File::from(path).format(config::FileFormat::Toml));
     }
     let variables = config::Environment::with_prefix("METABUILDER")
         .prefix_separator("__")
@@ -138,7 +137,8 @@ pub fn parse<T: DeserializeOwned>(mut document: serde_json::Value) -> Result<T, 
         };
         let mut path = error.path().to_string();
         let problem = error.inner().to_string();
-        if let Some(name) = problem.strip_prefix("unknown field `").and_then(|p| p.split('`').next())
+        if let Some(name) =
+            problem.strip_prefix("unknown field `").and_then(|p| p.split('`').next())
             && path.rsplit('.').next() != Some(name)
         {
             path = if path == "." { name.to_owned() } else { format!("{path}.{name}") };

@@ -79,7 +79,7 @@ mod tests {
         };
         assert_eq!(of("5S"), Some(Duration::from_secs(5)));
         assert_eq!(of("250m"), Some(Duration::from_millis(250)));
-        assert_eq!(of("1H"), Some(Duration::from_secs(3600)));
+        assert_eq!(of("1H"), Some(Duration::from_hours(1)));
         for bad in ["", "S", "5", "5x", "-5S"] {
             assert_eq!(of(bad), None, "{bad}");
         }

@@ -62,8 +62,7 @@ async fn serve<S: Service>(flags: Flags) -> Result<(), StartError> {
     let document = config::layers(flags.config.as_deref(), &flags.sets)
         .map_err(|fault| StartError::Config(vec![fault]))?;
     let (common, own) = split::<S>(document)?;
-    let listen =
-        common.listen.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, S::PORT)));
+    let listen = common.listen.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, S::PORT)));
     if flags.print_config {
         return print::<S>(&common, &own, listen);
     }
@@ -99,9 +98,7 @@ async fn serve<S: Service>(flags: Flags) -> Result<(), StartError> {
 }
 
 /// Splits the document into what every service has and what is this service's own.
-fn split<S: Service>(
-    document: serde_json::Value,
-) -> Result<(Common, S::Config), StartError> {
+fn split<S: Service>(document: serde_json::Value) -> Result<(Common, S::Config), StartError> {
     const COMMON: [&str; 6] = ["listen", "log", "auth", "peers", "lame_duck_ms", "drain_ms"];
     let mut common = serde_json::Map::new();
     let mut own = serde_json::Map::new();

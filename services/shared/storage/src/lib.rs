@@ -64,13 +64,17 @@ impl From<Error> for Fault {
             .join(": ");
         tracing::error!(error = chain, "store");
         match error {
-            Error::Unreachable(_) => {
-                Self::new(ErrorKind::Unavailable, "STORE_UNREACHABLE", "the store cannot be reached")
-                    .retry_after(Duration::from_secs(1))
-            }
-            Error::Migration(_) | Error::Statement(_) | Error::CorruptRow { .. } => {
-                Self::new(ErrorKind::Internal, "INTERNAL", "the store failed; see the service's log")
-            }
+            Error::Unreachable(_) => Self::new(
+                ErrorKind::Unavailable,
+                "STORE_UNREACHABLE",
+                "the store cannot be reached",
+            )
+            .retry_after(Duration::from_secs(1)),
+            Error::Migration(_) | Error::Statement(_) | Error::CorruptRow { .. } => Self::new(
+                ErrorKind::Internal,
+                "INTERNAL",
+                "the store failed; see the service's log",
+            ),
         }
     }
 }

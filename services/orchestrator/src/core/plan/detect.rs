@@ -86,8 +86,8 @@ fn rust(listing: &SourceListing) -> Vec<PlannedStep> {
     let Some(manifest) = text(listing, "Cargo.toml") else { return Vec::new() };
     let locked = if has(listing, "Cargo.lock") { " --locked" } else { "" };
     let manifests = listing.manifests.iter().filter(|(p, _)| p.ends_with("Cargo.toml"));
-    let external = manifests.map(|(_, t)| t).any(|t| has_dependencies(t))
-        || has_dependencies(manifest);
+    let external =
+        manifests.map(|(_, t)| t).any(|t| has_dependencies(t)) || has_dependencies(manifest);
     let mut steps = Vec::new();
     let mut needs: Vec<&str> = Vec::new();
     if external {
@@ -172,7 +172,7 @@ fn node(listing: &SourceListing) -> Vec<PlannedStep> {
     let Some(manifest) = text(listing, "package.json") else { return Vec::new() };
     let json: serde_json::Value = serde_json::from_str(manifest).unwrap_or_default();
     let script = |name: &str| {
-        json["scripts"][name].as_str().filter(|s| !s.contains("no test specified")).is_some()
+        json["scripts"][name].as_str().is_some_and(|s| !s.contains("no test specified"))
     };
     let depends = ["dependencies", "devDependencies"]
         .iter()
@@ -219,7 +219,8 @@ fn go(listing: &SourceListing) -> Vec<PlannedStep> {
         steps.push(online(step("download", "go mod download", &[], why)));
         needs.push("download");
     }
-    let fmt = "out=$(gofmt -l .); test -z \"$out\" || { echo \"gofmt: not formatted: $out\"; exit 1; }";
+    let fmt =
+        "out=$(gofmt -l .); test -z \"$out\" || { echo \"gofmt: not formatted: $out\"; exit 1; }";
     steps.push(step("gofmt", fmt, &[], "go.mod: formatting is checked"));
     steps.push(step("vet", "go vet ./...", &needs, "go.mod: vet is run"));
     steps.push(step("build", "go build ./...", &needs, "go.mod: packages are built"));

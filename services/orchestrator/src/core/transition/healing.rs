@@ -24,8 +24,7 @@ impl Turn {
         match result {
             Err((verdict, detail)) => self.try_ended(&step, verdict, detail),
             Ok(text) => {
-                let patch =
-                    Patch { text, sha256: String::new(), files: 0, added: 0, removed: 0 };
+                let patch = Patch { text, sha256: String::new(), files: 0, added: 0, removed: 0 };
                 self.emit(RunEvent::Proposed { step: step.clone(), patch });
                 self.enqueue_now(TaskKind::Review, &step);
                 Ok(())
@@ -140,8 +139,7 @@ impl Turn {
             a.outcome == Outcome::PatchApplied && a.strategy == Strategy::FixSpecificIssue
         });
         let to = to.map(|a| a.step.clone()).unwrap_or_default();
-        let mut attempt =
-            self.attempt(&step, Strategy::Rollback, Outcome::PatchApplied, reason)?;
+        let mut attempt = self.attempt(&step, Strategy::Rollback, Outcome::PatchApplied, reason)?;
         attempt.rollback_to_step = to;
         self.emit(RunEvent::RolledBack { attempt: Some(attempt), commit });
         self.advance();

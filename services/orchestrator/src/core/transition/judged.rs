@@ -25,7 +25,9 @@ impl Turn {
             self.emit(RunEvent::Classified { step: step.clone(), signal });
         }
         match decision {
-            Decision::RetryStep { backoff_ms, reason } => self.retry_step(&step, backoff_ms, reason),
+            Decision::RetryStep { backoff_ms, reason } => {
+                self.retry_step(&step, backoff_ms, reason)
+            }
             Decision::FixSpecificIssue { fixers, reason } => self.fix(&step, fixers, reason),
             Decision::RePlan { ops, triggered_by, reason } => {
                 self.replan(&step, ops, triggered_by, reason)
@@ -43,8 +45,7 @@ impl Turn {
     }
 
     fn retry_step(&mut self, step: &str, backoff_ms: u64, reason: String) -> Result<(), Fault> {
-        let mut attempt =
-            self.attempt(step, Strategy::RetryStep, Outcome::Retried, reason)?;
+        let mut attempt = self.attempt(step, Strategy::RetryStep, Outcome::Retried, reason)?;
         attempt.backoff_ms = backoff_ms;
         let due = self.now.plus_ms(i64::try_from(backoff_ms).unwrap_or(i64::MAX));
         self.emit(RunEvent::Retry { attempt, due });
@@ -52,12 +53,7 @@ impl Turn {
         Ok(())
     }
 
-    fn fix(
-        &mut self,
-        step: &str,
-        fixers: Vec<FixerCommand>,
-        reason: String,
-    ) -> Result<(), Fault> {
+    fn fix(&mut self, step: &str, fixers: Vec<FixerCommand>, reason: String) -> Result<(), Fault> {
         if fixers.is_empty() {
             return self.give_up(step, Strategy::FixSpecificIssue, reason);
         }
@@ -76,7 +72,8 @@ impl Turn {
         let graph = self.run.graph.rewritten(&ops);
         let iterations = u32::try_from(self.run.deltas.len()).unwrap_or(u32::MAX);
         if iterations.saturating_add(1) >= self.run.max_iterations {
-            let why = format!("{reason}; but max_iterations ({}) is reached", self.run.max_iterations);
+            let why =
+                format!("{reason}; but max_iterations ({}) is reached", self.run.max_iterations);
             return self.give_up(step, Strategy::RePlan, why);
         }
         if graph == self.run.graph || find_cycle(&graph.steps).is_some() {
@@ -105,12 +102,8 @@ impl Turn {
         effect: GateEffect,
         reason: String,
     ) -> Result<(), Fault> {
-        let attempt = self.attempt(
-            step,
-            Strategy::ManualIntervention,
-            Outcome::Escalated,
-            reason.clone(),
-        )?;
+        let attempt =
+            self.attempt(step, Strategy::ManualIntervention, Outcome::Escalated, reason.clone())?;
         let gate = self.gate(step, gate_type, effect, reason);
         self.emit(RunEvent::Escalated { attempt, gate });
         self.advance();

@@ -8,6 +8,8 @@ mod healing;
 mod judged;
 mod schedule;
 mod step;
+#[cfg(test)]
+mod tests;
 
 use super::apply::apply;
 use super::event::{Execution, RunEvent};

@@ -37,7 +37,9 @@ impl Turn {
 
     fn ready(&self) -> Vec<String> {
         let done = |name: &String| {
-            self.run.step(name).is_some_and(|s| matches!(s.state, State::Succeeded | State::Skipped))
+            self.run
+                .step(name)
+                .is_some_and(|s| matches!(s.state, State::Succeeded | State::Skipped))
         };
         self.run
             .steps
@@ -78,11 +80,7 @@ impl Turn {
             if run.status != RunStatus::PausedAwaitingApproval {
                 self.emit(RunEvent::Paused);
             }
-        } else if run
-            .steps
-            .iter()
-            .all(|s| matches!(s.state, State::Succeeded | State::Skipped))
-        {
+        } else if run.steps.iter().all(|s| matches!(s.state, State::Succeeded | State::Skipped)) {
             self.emit(RunEvent::Succeeded);
         }
     }

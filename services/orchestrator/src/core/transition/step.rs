@@ -46,9 +46,8 @@ impl Turn {
     /// The last turn on the step was a plain retry, and the workspace is as it was.
     fn passed_on_a_retry(&self, step: &str) -> bool {
         let last = self.run.attempts.iter().rev().find(|a| a.step == step);
-        last.is_some_and(|a| {
-            a.strategy == Strategy::RetryStep && a.outcome == Outcome::Retried
-        }) && self.run.step(step).is_some_and(|s| s.failed_at_commit == self.run.head)
+        last.is_some_and(|a| a.strategy == Strategy::RetryStep && a.outcome == Outcome::Retried)
+            && self.run.step(step).is_some_and(|s| s.failed_at_commit == self.run.head)
     }
 
     pub(super) fn task_failed(
