@@ -84,8 +84,11 @@ pub(crate) fn choose(
     let by_exit = exit.and_then(|exit| exit::inside(exit, hint));
     let by_command = exit.and(hint).and_then(inferred);
     let floor = if exit.is_some() { 0 } else { STRENGTH_MIN_BY_TEXT };
-    let mut verdicts: Vec<Verdict> =
-        [by_rules, by_exit, by_command].into_iter().flatten().filter(|v| v.strength >= floor).collect();
+    let mut verdicts: Vec<Verdict> = [by_rules, by_exit, by_command]
+        .into_iter()
+        .flatten()
+        .filter(|v| v.strength >= floor)
+        .collect();
     // The sort is stable: on equal strength what the log says goes first.
     verdicts.sort_by_key(|verdict| std::cmp::Reverse(verdict.strength));
     let mut best = verdicts.into_iter();
@@ -98,7 +101,7 @@ pub(crate) fn choose(
 }
 
 fn is_fail(rules: &Rules, hit: &Hit) -> bool {
-    rules.rules[hit.rule].spec.action == Action::Fail
+    rules.all[hit.rule].spec.action == Action::Fail
 }
 
 /// The failure hits that no later success marker takes back.
@@ -106,7 +109,7 @@ fn counted(rules: &Rules, hits: &[Hit]) -> Vec<Hit> {
     let mut green = 0;
     let mut counted = Vec::new();
     for hit in hits.iter().rev() {
-        let spec = &rules.rules[hit.rule].spec;
+        let spec = &rules.all[hit.rule].spec;
         match spec.action {
             Action::Green => green = green.max(spec.strength),
             Action::Fail if spec.strength >= green => counted.push(hit.clone()),
@@ -118,33 +121,32 @@ fn counted(rules: &Rules, hits: &[Hit]) -> Vec<Hit> {
 }
 
 fn decide(rules: &Rules, hits: &[Hit]) -> Option<Verdict> {
-    let strength = |hit: &Hit| rules.rules[hit.rule].spec.strength;
-    let outside: Vec<&Hit> =
-        hits.iter().filter(|hit| rules.rules[hit.rule].spec.outside).collect();
+    let strength = |hit: &Hit| rules.all[hit.rule].spec.strength;
+    let outside: Vec<&Hit> = hits.iter().filter(|hit| rules.all[hit.rule].spec.outside).collect();
     let candidates = if outside.is_empty() { hits.iter().collect() } else { outside };
     let band = candidates.iter().map(|hit| strength(hit) / BAND).max()?;
     let in_band: Vec<&Hit> =
         candidates.into_iter().filter(|hit| strength(hit) / BAND == band).collect();
-    let own = in_band.iter().map(|hit| rules.rules[hit.rule].priority).max()?;
-    let first = in_band.iter().find(|hit| rules.rules[hit.rule].priority == own)?;
+    let own = in_band.iter().map(|hit| rules.all[hit.rule].priority).max()?;
+    let first = in_band.iter().find(|hit| rules.all[hit.rule].priority == own)?;
     let event = in_band.iter().filter(|hit| {
         hit.line >= first.line
             && hit.line - first.line <= EVENT_LINES
-            && rules.rules[hit.rule].priority == own
+            && rules.all[hit.rule].priority == own
     });
     let deciding = event.min_by_key(|hit| {
-        (rank(rules.rules[hit.rule].failure_type), std::cmp::Reverse(strength(hit)), hit.line)
+        (rank(rules.all[hit.rule].failure_type), std::cmp::Reverse(strength(hit)), hit.line)
     })?;
     Some(verdict(rules, hits, deciding))
 }
 
 fn verdict(rules: &Rules, hits: &[Hit], deciding: &Hit) -> Verdict {
-    let rule = &rules.rules[deciding.rule];
+    let rule = &rules.all[deciding.rule];
     let mut verdict = Verdict::by(rule.failure_type, &rule.spec.id, rule.spec.strength, "");
     verdict.rule = Some(deciding.rule);
     verdict.runner_up = hits
         .iter()
-        .map(|hit| &rules.rules[hit.rule])
+        .map(|hit| &rules.all[hit.rule])
         .filter(|other| other.failure_type != rule.failure_type)
         .map(|other| (other.failure_type, other.spec.strength))
         .max_by_key(|(failure_type, strength)| (*strength, std::cmp::Reverse(rank(*failure_type))));
@@ -158,7 +160,7 @@ fn verdict(rules: &Rules, hits: &[Hit], deciding: &Hit) -> Verdict {
     }
     verdict.hits.push(deciding.clone());
     let same = |hit: &&Hit| {
-        rules.rules[hit.rule].failure_type == rule.failure_type
+        rules.all[hit.rule].failure_type == rule.failure_type
             && (hit.line, hit.rule) != (deciding.line, deciding.rule)
     };
     verdict.hits.extend(hits.iter().filter(same).cloned());

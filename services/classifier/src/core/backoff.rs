@@ -11,21 +11,23 @@ const RETRY_AFTER_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 
 /// The last wait a server asked for, for the types that a wait can help.
 pub(crate) fn retry_after_ms(rules: &Rules, scan: &Scan, failure_type: FailureType) -> Option<u64> {
-    let helps =
-        matches!(failure_type, FailureType::RateLimit | FailureType::Transient | FailureType::Infra);
+    let helps = matches!(
+        failure_type,
+        FailureType::RateLimit | FailureType::Transient | FailureType::Infra
+    );
     if !helps {
         return None;
     }
     let hits = scan.hits(rules);
     let waits = hits.iter().filter(|hit| {
-        let action = rules.rules[hit.rule].spec.action;
+        let action = rules.all[hit.rule].spec.action;
         action == Action::Locate || action == Action::Fail
     });
-    let asked = waits.filter_map(|hit| {
-        let captures = rules.rules[hit.rule].line.captures(hit.text.as_bytes())?;
+    let wait = |hit: &super::scan::Hit| {
+        let captures = rules.all[hit.rule].line.captures(hit.text.as_bytes())?;
         duration_ms(&capture(&captures, "retry_after")?)
-    });
-    asked.last()
+    };
+    waits.rev().find_map(wait)
 }
 
 /// Reads `120`, `3s`, `1.5 seconds`, `200ms`, `2m30s`; a bare number is seconds.

@@ -49,14 +49,14 @@ pub fn list(rules: &Rules) -> Vec<RuleSummary> {
         },
         user: rule.priority > 0,
     };
-    rules.rules.iter().map(summary).collect()
+    rules.all.iter().map(summary).collect()
 }
 
 /// Compiles the files and runs every example, going on after a wrong one.
 pub fn run_examples(sources: &[Source]) -> Result<Vec<RuleCheck>, Error> {
     let rules = Rules::compile(sources)?;
     let check = |index: usize| {
-        let spec = &rules.rules[index].spec;
+        let spec = &rules.all[index].spec;
         RuleCheck {
             id: spec.id.clone(),
             examples: spec.matches.len() + spec.no_match.len(),

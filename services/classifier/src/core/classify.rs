@@ -38,10 +38,8 @@ pub fn classify(rules: &Rules, input: &ClassifyInput) -> Option<Signal> {
         Some(verdict) => Some(report::signal(rules, &scan, &verdict, hint.as_ref(), input)),
         None if input.exit.is_none() => None,
         None => {
-            let reason = match scan.last_lines.is_empty() {
-                true => UnknownReason::NoLog,
-                false => UnknownReason::NoRule,
-            };
+            let silent = scan.last_lines.is_empty();
+            let reason = if silent { UnknownReason::NoLog } else { UnknownReason::NoRule };
             let verdict = Verdict::unknown(reason);
             Some(report::signal(rules, &scan, &verdict, hint.as_ref(), input))
         }

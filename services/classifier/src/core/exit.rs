@@ -41,7 +41,9 @@ pub(crate) fn inside(exit: &ExitInfo, hint: Option<&Hint>) -> Option<Verdict> {
             (FailureType::Runtime, "exit.crashed", 62, "crashed by a signal")
         }
         (None, 127) => (FailureType::Runtime, "exit.not_found", 45, "a command was not found"),
-        (None, 126) => (FailureType::Runtime, "exit.not_executable", 45, "a file cannot be executed"),
+        (None, 126) => {
+            (FailureType::Runtime, "exit.not_executable", 45, "a file cannot be executed")
+        }
         _ => return None,
     };
     let message = match signal {

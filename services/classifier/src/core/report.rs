@@ -57,7 +57,7 @@ pub(crate) fn signal(
 
 /// The deciding rule's tool, else one of the other hits', else what the command says.
 fn tool(rules: &Rules, verdict: &Verdict, hint: Option<&Hint>) -> String {
-    let of_hits = verdict.hits.iter().map(|hit| rules.rules[hit.rule].spec.tool.as_str());
+    let of_hits = verdict.hits.iter().map(|hit| rules.all[hit.rule].spec.tool.as_str());
     let of_command = hint.map(|hint| hint.tool.as_str());
     let deciding = of_hits.clone().next().filter(|tool| !tool.is_empty());
     let mut any = of_hits.filter(|tool| !tool.is_empty());
@@ -67,7 +67,7 @@ fn tool(rules: &Rules, verdict: &Verdict, hint: Option<&Hint>) -> String {
 
 fn severity(rules: &Rules, verdict: &Verdict, usual: Severity) -> Severity {
     match verdict.rule {
-        Some(rule) => rules.rules[rule].spec.severity.unwrap_or(usual),
+        Some(rule) => rules.all[rule].spec.severity.unwrap_or(usual),
         None if verdict.source.starts_with("exit.oom") => Severity::High,
         None => usual,
     }
@@ -77,7 +77,7 @@ fn message(rules: &Rules, scan: &Scan, verdict: &Verdict, input: &ClassifyInput)
     let text = match (verdict.rule, verdict.hits.first()) {
         (Some(rule), Some(hit)) => {
             let line = hit.text.as_bytes();
-            let captures = rules.rules[rule].line.captures(line);
+            let captures = rules.all[rule].line.captures(line);
             let named = captures.and_then(|found| capture(&found, "message"));
             named.unwrap_or_else(|| hit.text.trim().to_owned())
         }
@@ -146,12 +146,14 @@ fn locations(rules: &Rules, scan: &Scan, verdict: &Verdict, tool: &str) -> Vec<L
     }
     found.sort_by_key(|(line, _)| *line);
     let all = scan.hits(rules);
-    for hit in all.iter().filter(|hit| rules.rules[hit.rule].spec.action == Action::Locate) {
-        let of_tool = &rules.rules[hit.rule].spec.tool;
-        if of_tool.is_empty() || of_tool == tool || verdict_names(rules, verdict, of_tool) {
-            if let Some(location) = location(rules, hit) {
-                complete(&mut found, hit.line, location);
-            }
+    let of_tool = |hit: &&Hit| {
+        let spec = &rules.all[hit.rule].spec;
+        let named = verdict_names(rules, verdict, &spec.tool);
+        spec.action == Action::Locate && (spec.tool.is_empty() || spec.tool == tool || named)
+    };
+    for hit in all.iter().filter(of_tool) {
+        if let Some(location) = location(rules, hit) {
+            complete(&mut found, hit.line, location);
         }
     }
     let mut locations: Vec<Location> = Vec::new();
@@ -164,13 +166,15 @@ fn locations(rules: &Rules, scan: &Scan, verdict: &Verdict, tool: &str) -> Vec<L
 }
 
 fn verdict_names(rules: &Rules, verdict: &Verdict, tool: &str) -> bool {
-    verdict.hits.iter().any(|hit| rules.rules[hit.rule].spec.tool == tool)
+    verdict.hits.iter().any(|hit| rules.all[hit.rule].spec.tool == tool)
 }
 
 /// Adds a place to the nearest finding above it that has none, else as a place of its own.
 fn complete(found: &mut Vec<(u64, Location)>, line: u64, place: Location) {
     let open = found.iter_mut().rev().find(|(at, location)| {
-        *at <= line && line - *at <= LOCATE_LINES && location.file.is_empty() != place.file.is_empty()
+        *at <= line
+            && line - *at <= LOCATE_LINES
+            && location.file.is_empty() != place.file.is_empty()
     });
     match open {
         Some((_, location)) if location.file.is_empty() => {
@@ -188,7 +192,8 @@ fn complete(found: &mut Vec<(u64, Location)>, line: u64, place: Location) {
             }
         }
         None if !place.file.is_empty() => {
-            let nearest = found.iter().rev().find(|(at, seen)| *at <= line && !seen.test.is_empty());
+            let nearest =
+                found.iter().rev().find(|(at, seen)| *at <= line && !seen.test.is_empty());
             let test = nearest.map(|(_, seen)| seen.test.clone()).unwrap_or_default();
             found.push((line, Location { test, ..place }));
         }
@@ -197,7 +202,7 @@ fn complete(found: &mut Vec<(u64, Location)>, line: u64, place: Location) {
 }
 
 fn location(rules: &Rules, hit: &Hit) -> Option<Location> {
-    let captures = rules.rules[hit.rule].line.captures(hit.text.as_bytes())?;
+    let captures = rules.all[hit.rule].line.captures(hit.text.as_bytes())?;
     let text = |name| capture(&captures, name).unwrap_or_default();
     let number = |name| text(name).parse().unwrap_or(0);
     let location = Location {
@@ -214,7 +219,12 @@ fn location(rules: &Rules, hit: &Hit) -> Option<Location> {
 fn codes<'a>(rules: &Rules, verdict: &Verdict, locations: &'a [Location]) -> Vec<&'a str> {
     let own = verdict.hits.first().and_then(|hit| location(rules, hit));
     let code = own.map(|own| own.code).unwrap_or_default();
-    locations.iter().map(|l| l.code.as_str()).filter(|c| !c.is_empty() && *c == code).take(1).collect()
+    locations
+        .iter()
+        .map(|l| l.code.as_str())
+        .filter(|c| !c.is_empty() && *c == code)
+        .take(1)
+        .collect()
 }
 
 /// The text of a capture; a rule with alternatives numbers them: `name`, `name2`, `name3`.

@@ -95,7 +95,7 @@ pub(crate) struct Literal {
 /// A compiled, checked set of rules. Cheap to share, never changes.
 #[derive(Debug)]
 pub struct Rules {
-    pub(crate) rules: Vec<Rule>,
+    pub(crate) all: Vec<Rule>,
     pub(crate) prefilter: AhoCorasick,
     pub(crate) literals: Vec<Literal>,
     pub(crate) literal_ids: BTreeMap<String, usize>,
@@ -120,10 +120,10 @@ impl Rules {
     /// Compiles rule files and runs every rule's own examples.
     pub fn from_sources(sources: &[Source]) -> Result<Self, Error> {
         let rules = Self::compile(sources)?;
-        for rule in 0..rules.rules.len() {
+        for rule in 0..rules.all.len() {
             rules.check_examples(rule).map_err(|problem| Error::Rule {
-                id: rules.rules[rule].spec.id.clone(),
-                file: rules.rules[rule].file.clone(),
+                id: rules.all[rule].spec.id.clone(),
+                file: rules.all[rule].file.clone(),
                 problem,
             })?;
         }
@@ -189,12 +189,12 @@ impl Rules {
             .kind(Some(AhoCorasickKind::DFA))
             .build(&patterns)
             .map_err(|error| Error::Prefilter(error.to_string()))?;
-        Ok(Self { rules, prefilter, literals, literal_ids })
+        Ok(Self { all: rules, prefilter, literals, literal_ids })
     }
 
     /// Runs one rule's examples through the same scan that logs go through.
     pub(crate) fn check_examples(&self, rule: usize) -> Result<(), String> {
-        let spec = &self.rules[rule].spec;
+        let spec = &self.all[rule].spec;
         for example in &spec.matches {
             if !self.fires(rule, example) {
                 return Err(format!("does not fire on its match example {example:?}"));
@@ -214,11 +214,11 @@ impl Rules {
 
     /// How many rules there are.
     pub fn len(&self) -> usize {
-        self.rules.len()
+        self.all.len()
     }
 
     /// Whether there is no rule at all.
     pub fn is_empty(&self) -> bool {
-        self.rules.is_empty()
+        self.all.is_empty()
     }
 }

@@ -56,7 +56,7 @@ impl Scan {
     /// Reads the whole log once.
     pub(crate) fn run(rules: &Rules, log: &[u8]) -> Self {
         let mut scan = Self {
-            hits: vec![RuleHits::default(); rules.rules.len()],
+            hits: vec![RuleHits::default(); rules.all.len()],
             companions: vec![Seen::default(); rules.literals.len()],
             last_lines: VecDeque::new(),
             lines: 0,
@@ -84,11 +84,11 @@ impl Scan {
     fn try_rules(&mut self, rules: &Rules, tries: &mut Vec<usize>, number: u64, line: &[u8]) {
         tries.sort_unstable();
         tries.dedup();
-        tries.retain(|rule| rules.rules[*rule].matches_line(line));
-        let noise = tries.iter().filter(|rule| rules.rules[**rule].spec.action == Action::Noise);
-        let floor = noise.map(|rule| rules.rules[*rule].spec.strength).max().unwrap_or(0);
+        tries.retain(|rule| rules.all[*rule].matches_line(line));
+        let noise = tries.iter().filter(|rule| rules.all[**rule].spec.action == Action::Noise);
+        let floor = noise.map(|rule| rules.all[*rule].spec.strength).max().unwrap_or(0);
         for rule in tries.iter().copied() {
-            let spec = &rules.rules[rule].spec;
+            let spec = &rules.all[rule].spec;
             if spec.action == Action::Noise || spec.strength >= floor {
                 self.hits[rule].push(rule, number, line);
             }
@@ -102,7 +102,7 @@ impl Scan {
             start -= 1;
             newlines += usize::from(log[start] == b'\n');
         }
-        let before = log[..start].iter().filter(|byte| **byte == b'\n').count() as u64;
+        let before = log[..start].iter().map(|byte| u64::from(*byte == b'\n')).sum::<u64>();
         for_each_line(&log[start..], |number, line| {
             if self.last_lines.len() == LAST_LINES_MAX {
                 self.last_lines.pop_front();
@@ -125,7 +125,7 @@ impl Scan {
     }
 
     fn counts(&self, rules: &Rules, hit: &Hit) -> bool {
-        let spec = &rules.rules[hit.rule].spec;
+        let spec = &rules.all[hit.rule].spec;
         if spec.scope == Scope::Tail && hit.line + TAIL_LINES < self.lines {
             return false;
         }

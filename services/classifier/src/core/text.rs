@@ -21,9 +21,7 @@ const BEL: u8 = 0x07;
 /// Calls `each` with the line number (from 1) and every clean, non-empty piece of the log.
 pub(crate) fn for_each_line(log: &[u8], mut each: impl FnMut(u64, &[u8])) {
     let mut clean = Vec::new();
-    let mut number = 0;
-    for raw in log.split(|byte| *byte == b'\n') {
-        number += 1;
+    for (number, raw) in (1..).zip(log.split(|byte| *byte == b'\n')) {
         let head = &raw[..raw.len().min(LINE_HEAD_BYTES_MAX)];
         pieces(head, &mut clean, |piece| each(number, piece));
         if raw.len() > LINE_HEAD_BYTES_MAX {
