@@ -166,6 +166,11 @@ impl Wiring {
         self
     }
 
+    /// The check of API keys, when this service has one.
+    pub fn keys(&self) -> Option<KeyCheck> {
+        self.keys.clone()
+    }
+
     /// Another service's wiring beside this one, in the same process.
     #[must_use]
     pub fn merge_background(mut self, other: &mut Self) -> Self {

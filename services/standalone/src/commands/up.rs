@@ -1,0 +1,60 @@
+//! `metabuilder up`: every service in this process, on two ports, until it is told to stop.
+
+use crate::args::UpArgs;
+use crate::data::{self, Lock};
+use crate::embedded::{Advisers, Scope};
+use crate::error::{Error, Exit, Result};
+use crate::session::Session;
+use meta_runtime::auth::{Auth, Mode};
+use meta_runtime::serve::{Bound, Drain, run as serve};
+use meta_runtime::{Host, Service, Wiring, logs};
+use std::io::IsTerminal;
+use std::time::Duration;
+
+/// How it stops: not ready for a moment, then requests in flight may end.
+const DRAIN: Drain =
+    Drain { lame_duck: Duration::from_millis(200), grace: Duration::from_secs(10) };
+
+/// Serves until SIGTERM or ctrl-C.
+pub async fn run(args: UpArgs, session: &Session) -> Result<Exit> {
+    let dir = data::absolute(&args.data)?;
+    data::create(&dir)?;
+    let _lock = Lock::exclusive(&dir)?;
+    let pretty = std::io::stderr().is_terminal();
+    let format = if pretty { logs::Format::Pretty } else { logs::Format::Json };
+    logs::install(&logs::Config { format, level: args.log })
+        .map_err(|e| Error::usage("--log is not valid", e))?;
+    let dev_key = data::dev_token(&dir)?;
+
+    let advisers = Advisers::wire(&dir, &session.vars).await?;
+    let stack = advisers.stack(Scope::Everything { dev_key: dev_key.clone() }).await?;
+    let host = Host::new(session.vars.clone())
+        .with_peer("orchestrator", stack.orchestrator())
+        .with_peer("classifier", advisers.classifier())
+        .with_peer("flag-resolver", stack.flags());
+    let gateway = gateway::Gateway::wire(gateway::Config::default(), &host).await?;
+
+    let token = advisers.token().to_owned();
+    let mut wirings: Vec<Wiring> = Vec::new();
+    wirings.extend(stack.into_wirings());
+    wirings.extend(advisers.into_wirings());
+    let served: Vec<&Wiring> = wirings.iter().collect();
+    let keys = served.iter().find_map(|w| w.keys());
+    let auth = Auth::new(Mode::Token, &token, keys);
+    let grpc = Bound::new(args.grpc, &served, &auth).await?;
+    let http = Bound::new(args.listen, &[&gateway], &auth).await?;
+    let (url, grpc_at) = (http.address()?, grpc.address()?);
+
+    let mut background = gateway;
+    for wiring in &mut wirings {
+        background = background.merge_background(wiring);
+    }
+    println!("Meta-Builder serves on   http://{url}");
+    println!("gRPC                     {grpc_at}");
+    println!("data                     {}", dir.display());
+    println!("development token        {dev_key}");
+    println!();
+    println!("  export METABUILDER_URL=http://{url} METABUILDER_TOKEN={dev_key}");
+    serve(vec![http, grpc], &mut background, session.stop.clone(), DRAIN).await?;
+    Ok(Exit::Done)
+}

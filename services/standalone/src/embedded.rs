@@ -1,0 +1,201 @@
+//! The whole product in one process: every service wired over in-process channels.
+
+use crate::caller;
+use crate::client::Client;
+use crate::data::Vars;
+use crate::error::{Error, Result};
+use meta_runtime::serve::{Drain, run};
+use meta_runtime::{Host, Service, StartError, Transport, Wiring, clock};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// How long the work may take to stop.
+const STOP: Drain = Drain { lame_duck: Duration::ZERO, grace: Duration::from_secs(10) };
+
+/// Which work a stack takes on.
+#[derive(Debug, Clone)]
+pub enum Scope {
+    /// Every run of the data folder, which nobody else works on.
+    Everything {
+        /// API key of the local tenant's owner, who is platform admin as well.
+        dev_key: String,
+    },
+    /// This run, whose earlier process is gone, and nothing else.
+    Run(String),
+    /// No run: only what plans need to be made.
+    Planning,
+    /// Nothing: it only reads and decides.
+    Reading,
+}
+
+/// The services that decide and keep nothing of a run.
+pub struct Advisers {
+    token: String,
+    host: Host,
+    data: PathBuf,
+    classifier: Wiring,
+    flags: Wiring,
+    autofixer: Wiring,
+}
+
+/// Every service of one process.
+pub struct Stack {
+    /// The channel to the orchestrator.
+    orchestrator: Transport,
+    flags: Transport,
+    wiring: Wiring,
+    runner: Option<Wiring>,
+}
+
+fn channel(wiring: &Wiring, token: &str) -> Transport {
+    wiring.in_process(token)
+}
+
+impl Advisers {
+    /// Wires them on a data folder.
+    pub async fn wire(data: &Path, vars: &Vars) -> Result<Self> {
+        let host = Host::new(vars.clone());
+        let classifier = classifier::Classifier::wire(classifier::Config::default(), &host).await?;
+        let flags = flag_resolver::FlagResolver::wire(
+            flag_resolver::Config { data_dir: data.to_owned(), ..Default::default() },
+            &host,
+        )
+        .await?;
+        let autofixer = autofixer::Autofixer::wire(autofixer::Config::default(), &host).await?;
+        let data = data.to_owned();
+        Ok(Self { token: clock::secret(), host, data, classifier, flags, autofixer })
+    }
+
+    /// Wires the orchestrator and a runner of that scope beside them.
+    pub async fn stack(&self, scope: Scope) -> Result<Stack> {
+        let host = self
+            .host
+            .clone()
+            .with_peer("classifier", channel(&self.classifier, &self.token))
+            .with_peer("flag-resolver", channel(&self.flags, &self.token))
+            .with_peer("autofixer", channel(&self.autofixer, &self.token));
+        let only = match &scope {
+            Scope::Everything { .. } => None,
+            Scope::Run(id) => Some(id.clone()),
+            // an id of nothing: the queue then gives out only what belongs to no run
+            Scope::Planning | Scope::Reading => Some(meta_runtime::new_id().to_string()),
+        };
+        let works = !matches!(scope, Scope::Reading);
+        let config = orchestrator::Config {
+            data_dir: self.data.clone(),
+            run_id: only.clone(),
+            own_leases: matches!(scope, Scope::Everything { .. } | Scope::Run(_)),
+            dev_key: match scope {
+                Scope::Everything { dev_key } => Some(dev_key),
+                Scope::Run(_) | Scope::Planning | Scope::Reading => None,
+            },
+            ..Default::default()
+        };
+        let mut wiring = orchestrator::Orchestrator::wire(config, &host).await?;
+        let orchestrator = channel(&wiring, &self.token);
+        let mut runner = None;
+        if works {
+            let mut wired = self.runner(only, orchestrator.clone()).await?;
+            wiring = wiring.merge_background(&mut wired);
+            runner = Some(wired);
+        }
+        Ok(Stack { orchestrator, flags: channel(&self.flags, &self.token), wiring, runner })
+    }
+
+    async fn runner(&self, only: Option<String>, orchestrator: Transport) -> Result<Wiring> {
+        let config = runner::config::Config {
+            data_dir: self.data.join("runner"),
+            profile: runner::config::Profile::Local,
+            path_sources: runner::config::PathSources::Any(true),
+            run_id: only,
+            ..Default::default()
+        };
+        let host = Host::new(self.host.vars().clone()).with_peer("orchestrator", orchestrator);
+        runner::Runner::wire(config, &host).await.map_err(no_runner)
+    }
+
+    /// The services' own wirings, to be served, and their background work.
+    pub(crate) fn into_wirings(self) -> [Wiring; 3] {
+        [self.classifier, self.flags, self.autofixer]
+    }
+
+    /// A channel to the classifier.
+    pub(crate) fn classifier(&self) -> Transport {
+        channel(&self.classifier, &self.token)
+    }
+
+    /// The token that the services of this process share.
+    pub(crate) fn token(&self) -> &str {
+        &self.token
+    }
+}
+
+fn no_runner(error: StartError) -> Error {
+    Error::from(error).next("see what is missing on this machine: metabuilder doctor")
+}
+
+impl Stack {
+    /// A client of this stack for the person at this machine.
+    pub fn client(&self, vars: &Vars) -> Client {
+        Client::new(self.orchestrator.clone(), self.flags.clone(), caller::local(vars))
+    }
+
+    /// A channel to the orchestrator.
+    pub(crate) fn orchestrator(&self) -> Transport {
+        self.orchestrator.clone()
+    }
+
+    /// A channel to the flag-resolver.
+    pub(crate) fn flags(&self) -> Transport {
+        self.flags.clone()
+    }
+
+    /// The orchestrator's wiring with all background work, and the runner's.
+    pub(crate) fn into_wirings(self) -> Vec<Wiring> {
+        std::iter::once(self.wiring).chain(self.runner).collect()
+    }
+
+    /// Starts the work in the background.
+    pub fn start(self) -> Work {
+        let stop = CancellationToken::new();
+        let child = stop.clone();
+        let mut wiring = self.wiring;
+        let task = tokio::spawn(async move { run(Vec::new(), &mut wiring, child, STOP).await });
+        Work { stop, task }
+    }
+}
+
+/// Work that goes on in the background.
+#[derive(Debug)]
+pub struct Work {
+    stop: CancellationToken,
+    task: JoinHandle<std::result::Result<(), StartError>>,
+}
+
+impl Work {
+    /// Does something beside the work; ends early, with an error, when the work breaks down.
+    pub async fn beside<T>(&mut self, done: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::select! {
+            result = done => result,
+            ended = &mut self.task => Err(match ended {
+                Ok(Err(error)) => Error::from(error),
+                Ok(Ok(())) => Error::failed("the work stopped", "nobody asked it to"),
+                Err(error) => Error::failed("the work broke down", error),
+            }),
+        }
+    }
+
+    /// Stops the work and waits for it.
+    pub async fn stop(self) -> Result<()> {
+        self.stop.cancel();
+        if self.task.is_finished() {
+            return Ok(());
+        }
+        match self.task.await {
+            Ok(result) => Ok(result?),
+            Err(error) => Err(Error::failed("the work broke down", error)),
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Carries a combined diff over to the user's project, when asked: into the working tree, or as a
+//! commit on a new branch. Nothing else ever writes there.
+
+use crate::error::{Error, Result};
+use crate::patch::touched;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Who commits when the user has no identity configured.
+const NAME: &str = "Meta-Builder";
+/// See [`NAME`].
+const EMAIL: &str = "metabuilder@localhost";
+
+/// Git in a project's folder, with its own idea of which index to use.
+struct Git<'a> {
+    project: &'a Path,
+    /// Whether repositories above the project count.
+    above: bool,
+    index: Option<PathBuf>,
+}
+
+impl Git<'_> {
+    fn run(&self, args: &[&str], input: &[u8]) -> std::result::Result<String, String> {
+        let mut command = Command::new("git");
+        command.args(["-c", "core.quotepath=off"]).args(args).current_dir(self.project);
+        for variable in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"] {
+            command.env_remove(variable);
+        }
+        if let (false, Some(parent)) = (self.above, self.project.parent()) {
+            command.env("GIT_CEILING_DIRECTORIES", parent);
+        }
+        if let Some(index) = &self.index {
+            command.env("GIT_INDEX_FILE", index);
+        }
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(|e| format!("git does not start: {e}"))?;
+        if let Some(mut stdin) = child.stdin.take() {
+            // a git that ends early says why on its standard error
+            let _ = stdin.write_all(input);
+        }
+        let output = child.wait_with_output().map_err(|e| format!("git: {e}"))?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
+        if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+    }
+}
+
+/// Whether the project lies in a git repository with at least one commit.
+pub fn in_repository(project: &Path) -> bool {
+    let git = Git { project, above: true, index: None };
+    git.run(&["rev-parse", "--verify", "--quiet", "HEAD"], b"").is_ok()
+}
+
+/// Applies a diff to the project's files, when those it touches are still as they were.
+pub fn apply(project: &Path, patch: &[u8]) -> Result<()> {
+    let git = Git { project, above: false, index: None };
+    let refused = |why: String| {
+        Error::failed("the files were not changed", why)
+            .next("build again, or use --patch FILE and apply it by hand")
+    };
+    unchanged(&git, patch).map_err(refused)?;
+    let arguments = ["apply", "--whitespace=nowarn", "--check", "-"];
+    git.run(&arguments, patch).map_err(refused)?;
+    git.run(&["apply", "--whitespace=nowarn", "-"], patch).map_err(refused)?;
+    Ok(())
+}
+
+/// Whether each file that the diff changes still has the content that the diff starts from.
+fn unchanged(git: &Git, patch: &[u8]) -> std::result::Result<(), String> {
+    for file in touched(patch) {
+        let Some(name) = &file.before else {
+            let name = file.after.unwrap_or_default();
+            match fs::symlink_metadata(git.project.join(&name)) {
+                Ok(_) => return Err(format!("{name} exists by now, the build would make it")),
+                Err(_) => continue,
+            }
+        };
+        let path = git.project.join(name);
+        let meta = fs::symlink_metadata(&path).map_err(|e| format!("{name}: {e}"))?;
+        if file.before_blob.is_empty() || meta.is_symlink() {
+            continue;
+        }
+        let content = fs::read(&path).map_err(|e| format!("{name}: {e}"))?;
+        let blob = git.run(&["hash-object", "--no-filters", "--stdin"], &content)?;
+        if !blob.starts_with(&file.before_blob) {
+            return Err(format!("{name} has changed since the build started"));
+        }
+    }
+    Ok(())
+}
+
+/// Commits a diff to a new branch of the repository that the project lies in, by plumbing: neither
+/// the files nor the user's index are touched. Returns the commit.
+pub fn branch(
+    project: &Path,
+    scratch: &Path,
+    name: &str,
+    message: &str,
+    patch: &[u8],
+) -> Result<String> {
+    let git = Git { project, above: true, index: None };
+    git.run(&["check-ref-format", "--branch", name], b"")
+        .map_err(|_| Error::usage(format!("{name:?} is no branch name"), "git refuses it"))?;
+    let head = git.run(&["rev-parse", "--verify", "--quiet", "HEAD"], b"").map_err(|_| {
+        let what = format!("{} is not in a git repository with a commit", project.display());
+        Error::usage("cannot make a branch", what).next("use --patch FILE or --apply")
+    })?;
+    let reference = format!("refs/heads/{name}");
+    if git.run(&["rev-parse", "--verify", "--quiet", &reference], b"").is_ok() {
+        return Err(Error::usage(format!("the branch {name} exists"), "nothing was changed")
+            .next("name another branch"));
+    }
+    let failed = |why: String| Error::failed(format!("cannot make the branch {name}"), why);
+    let prefix = git.run(&["rev-parse", "--show-prefix"], b"").map_err(failed)?;
+    let root = git.run(&["rev-parse", "--show-toplevel"], b"").map_err(failed)?;
+    let root = PathBuf::from(root);
+    let index = Some(scratch.join("index"));
+    let staged = Git { project: &root, above: true, index };
+    staged.run(&["read-tree", &head], b"").map_err(failed)?;
+    let directory = format!("--directory={}", prefix.trim_end_matches('/'));
+    let mut arguments = vec!["apply", "--cached", "--whitespace=nowarn"];
+    if !prefix.is_empty() {
+        arguments.push(&directory);
+    }
+    arguments.push("-");
+    staged.run(&arguments, patch).map_err(|why| {
+        failed(format!("the diff does not fit the last commit: {why}"))
+            .next("commit your changes first, or use --apply")
+    })?;
+    let tree = staged.run(&["write-tree"], b"").map_err(failed)?;
+    let commit = commit(&git, &tree, &head, message).map_err(failed)?;
+    let nothing = "0".repeat(head.len());
+    git.run(&["update-ref", &reference, &commit, &nothing], b"").map_err(failed)?;
+    Ok(commit)
+}
+
+fn commit(
+    git: &Git,
+    tree: &str,
+    parent: &str,
+    message: &str,
+) -> std::result::Result<String, String> {
+    let name = format!("user.name={NAME}");
+    let email = format!("user.email={EMAIL}");
+    let mut arguments: Vec<&str> = Vec::new();
+    if git.run(&["var", "GIT_COMMITTER_IDENT"], b"").is_err() {
+        arguments.extend(["-c", &name, "-c", &email]);
+    }
+    arguments.extend(["commit-tree", tree, "-p", parent, "-F", "-"]);
+    git.run(&arguments, message.as_bytes())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,5 @@
+//! The command `metabuilder`.
+
+fn main() -> std::process::ExitCode {
+    metabuilder::main()
+}
