@@ -1,0 +1,70 @@
+# The only task runner. `make help` lists the targets.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+BIN := target/release/metabuilder
+# The version that the registry is asked for when buf is not installed.
+BUF_PACKAGE := @bufbuild/buf@1.75.0
+
+.PHONY: help demo test check lint fmt buf deny docs proto bench accuracy build deps
+
+help: ## Show what can be done.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## Install what is missing, build, heal the demo project and show how (ends with exit code 3).
+	@scripts/install-deps.sh demo
+	@cargo build --release -p metabuilder
+	@scripts/demo.sh $(BIN)
+
+test: ## Install what is missing and run every test.
+	@scripts/install-deps.sh test
+	cargo test --workspace
+
+check: fmt-check lint buf deny test docs ## What CI runs.
+
+.PHONY: fmt-check
+fmt-check:
+	cargo fmt --all --check
+
+fmt: ## Format the code.
+	cargo fmt --all
+
+lint: ## Clippy, warnings are errors; shellcheck where it is installed.
+	cargo clippy --workspace --all-targets -- -D warnings
+	@if command -v shellcheck >/dev/null; then shellcheck scripts/*.sh .ci/run; \
+	else echo "shellcheck is not installed: skipped"; fi
+
+buf: ## Lint the contracts, with buf or through npx.
+	@if command -v buf >/dev/null; then buf lint proto; \
+	elif command -v npx >/dev/null && npx --yes $(BUF_PACKAGE) --version >/dev/null 2>&1; then \
+		npx --yes $(BUF_PACKAGE) lint proto; \
+	else echo "buf is neither installed nor to be had through npx: skipped"; fi
+
+deny: ## Licences, advisories and duplicates, where cargo-deny is installed.
+	@if ! command -v cargo-deny >/dev/null; then echo "cargo-deny is not installed: skipped"; \
+	elif [ ! -f deny.toml ]; then echo "there is no deny.toml: skipped"; \
+	else cargo deny check bans licenses sources; fi
+
+docs: ## Build the reference of all crates; warnings are errors.
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+proto: buf ## Lint the contracts and generate their code again.
+	touch proto/build.rs
+	cargo build -p meta-proto
+
+build: ## Build the release binary.
+	cargo build --release -p metabuilder
+
+bench: build ## Time the classifier on a corpus: make bench CORPUS=dir (samples/*.log in it).
+	@test -n "$(CORPUS)" || { echo "usage: make bench CORPUS=dir" >&2; exit 2; }
+	@files=("$(CORPUS)"/samples/*.log); echo "$${#files[@]} logs"; \
+	time $(BIN) classify --output jsonl "$${files[@]}" >/dev/null
+
+accuracy: build ## Score the classifier on a labelled corpus: make accuracy CORPUS=dir (score.py in it).
+	@test -n "$(CORPUS)" || { echo "usage: make accuracy CORPUS=dir" >&2; exit 2; }
+	python3 "$(CORPUS)/score.py" -- $(BIN) classify --output jsonl
+
+deps: ## Install the system packages that are missing.
+	scripts/install-deps.sh test

@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# Installs the system packages that building, testing and the sandbox need, where they are missing.
+# Works as root, or with sudo; without either it says what to install.
+#
+# usage: scripts/install-deps.sh [demo|test]
+set -euo pipefail
+
+want=${1:-demo}
+missing=()
+
+# A program, and the Debian package that brings it.
+need() {
+    command -v "$1" >/dev/null 2>&1 || missing+=("$2")
+}
+
+need git git
+need bash bash
+need bwrap bubblewrap
+need python3 python3
+need cc build-essential
+if [ "$want" = test ] && [ -z "$(find /usr/lib/postgresql -name initdb -print -quit 2>/dev/null)" ]; then
+    need initdb postgresql
+fi
+
+if [ "${#missing[@]}" -gt 0 ]; then
+    list=$(printf '%s\n' "${missing[@]}" | sort -u | tr '\n' ' ')
+    if ! command -v apt-get >/dev/null 2>&1; then
+        echo "missing: $list- install them with your system's package manager" >&2
+        exit 1
+    fi
+    if [ "$(id -u)" -eq 0 ]; then
+        as_root=()
+    elif command -v sudo >/dev/null 2>&1; then
+        as_root=(sudo)
+    else
+        echo "missing: $list- run this as root: apt-get install $list" >&2
+        exit 1
+    fi
+    echo "installing: $list"
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -q
+    # shellcheck disable=SC2086 # the list is words
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $list
+fi
+
+if ! command -v cargo >/dev/null 2>&1; then
+    echo "missing: Rust - install it from https://rustup.rs; rust-toolchain.toml picks the version" >&2
+    exit 1
+fi
+for component in rustfmt clippy; do
+    if ! cargo "${component/rustfmt/fmt}" --version >/dev/null 2>&1; then
+        rustup component add "$component"
+    fi
+done
