@@ -11,15 +11,16 @@ use axum::extract::{Path, State};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures::{StreamExt, stream};
+use futures::{Stream, StreamExt, stream};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use meta_domain::id::RunId;
 use meta_domain::status::RunStatus;
 use meta_proto::orchestrator as pb;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
 use tonic::{Status, Streaming};
 
 /// Events in one list at most; `links.next` goes on from there.
@@ -58,7 +59,8 @@ pub(super) async fn events(
     if live {
         Ok(follower.sse(log))
     } else if lines {
-        Ok(ndjson(log))
+        let over = Instant::now() + Duration::from_millis(follower.app.config.stream_ms);
+        Ok(ndjson(log, over))
     } else {
         follower.list(log, limit, &params).await
     }
@@ -122,80 +124,74 @@ impl Follower {
     }
 
     /// Events as they come, then `end` with the run's status. A stream that breaks says `problem`
-    /// and no `end`; the browser then connects again and names the last event it saw.
+    /// and no `end`, one whose time is over says nothing; the browser then connects again and
+    /// names the last event it saw.
     fn sse(self, log: Log) -> Response {
         let heartbeat = Duration::from_millis(self.app.config.heartbeat_ms);
+        let until = Instant::now() + Duration::from_millis(self.app.config.stream_ms);
         let first = stream::iter([Event::default().retry(RECONNECT)]);
-        let whole = Duration::from_millis(self.app.config.stream_ms);
-        let rest = log
-            .take_until(tokio::time::sleep(whole))
-            .map(Some)
-            .chain(stream::iter([None]))
-            .scan((self, false), |(follower, broken), item| {
-                let event = match item {
-                    Some(Ok(message)) => Piece::Event(message.event.unwrap_or_default()),
-                    Some(Err(status)) => {
-                        *broken = true;
-                        Piece::Broken(status)
-                    }
-                    None if *broken => Piece::Nothing,
-                    None => Piece::End(
-                        Arc::clone(&follower.app),
-                        follower.caller.clone(),
-                        follower.run_id,
-                    ),
-                };
-                futures::future::ready(Some(event))
-            })
-            .filter_map(Piece::written);
+        let rest = stream::unfold(Some((self, log)), move |open| async move {
+            let (follower, mut log) = open?;
+            match timeout_at(until, log.message()).await {
+                Ok(Ok(Some(message))) => {
+                    let event = written(&message.event.unwrap_or_default());
+                    Some((event, Some((follower, log))))
+                }
+                Ok(Ok(None)) => Some((follower.end().await, None)),
+                Ok(Err(status)) => Some((torn(status), None)),
+                Err(_) => None,
+            }
+        });
         let events = first.chain(rest).map(Ok::<_, Infallible>);
         let keep_alive = KeepAlive::new().interval(heartbeat).text("heartbeat");
         ([NO_BUFFERING], Sse::new(events).keep_alive(keep_alive)).into_response()
     }
-}
 
-/// What stands next in the stream.
-enum Piece {
-    Event(pb::RunEvent),
-    Broken(Status),
-    End(Arc<App>, Caller, RunId),
-    Nothing,
-}
-
-impl Piece {
-    async fn written(self) -> Option<Event> {
-        match self {
-            Self::Event(event) => {
-                let name: String = event.r#type.chars().filter(|c| !c.is_control()).collect();
-                let data = view::run::event(&event).to_string();
-                Some(Event::default().id(event.seq.to_string()).event(name).data(data))
-            }
-            Self::Broken(status) => {
-                let problem = Problem::from(status);
-                let first = problem.errors.first();
-                let data = json!({
-                    "status": problem.status.as_u16(),
-                    "code": first.map(|e| e.code.as_str()),
-                    "detail": first.map(|e| e.detail.as_str()),
-                });
-                Some(Event::default().event("problem").data(data.to_string()))
-            }
-            Self::End(app, caller, run_id) => {
-                let run = super::runs::get(&app, &caller, &run_id.to_string()).await;
-                let status =
-                    run.map_or(serde_json::Value::Null, |r| view::word::<RunStatus>(r.status));
-                let data = json!({ "run_id": run_id, "status": status });
-                Some(Event::default().event("end").data(data.to_string()))
-            }
-            Self::Nothing => None,
-        }
+    async fn end(&self) -> Event {
+        let run = super::runs::get(&self.app, &self.caller, &self.run_id.to_string()).await;
+        let status = run.map_or(Value::Null, |r| view::word::<RunStatus>(r.status));
+        let data = json!({ "run_id": self.run_id, "status": status });
+        Event::default().event("end").data(data.to_string())
     }
+}
+
+fn written(event: &pb::RunEvent) -> Event {
+    let name: String = event.r#type.chars().filter(|c| !c.is_control()).collect();
+    let data = view::run::event(event).to_string();
+    Event::default().id(event.seq.to_string()).event(name).data(data)
+}
+
+fn torn(status: Status) -> Event {
+    let problem = Problem::from(status);
+    let first = problem.errors.first();
+    let data = json!({
+        "status": problem.status.as_u16(),
+        "code": first.map(|e| e.code.as_str()),
+        "detail": first.map(|e| e.detail.as_str()),
+    });
+    Event::default().event("problem").data(data.to_string())
+}
+
+/// The messages of a stream, which breaks when its time is over.
+pub(super) fn until<T: Send + 'static>(
+    log: Streaming<T>,
+    until: Instant,
+) -> impl Stream<Item = Result<T, Status>> + Send + 'static {
+    stream::unfold(Some(log), move |open| async move {
+        let mut log = open?;
+        match timeout_at(until, log.message()).await {
+            Ok(Ok(None)) => None,
+            Ok(Ok(Some(message))) => Some((Ok(message), Some(log))),
+            Ok(Err(status)) => Some((Err(status), None)),
+            Err(_) => Some((Err(Status::deadline_exceeded("the stream's time is over")), None)),
+        }
+    })
 }
 
 /// One event a line. A stream that breaks ends without the last chunk, so that nobody takes it for
 /// whole.
-fn ndjson(log: Log) -> Response {
-    let lines = log.map(|message| {
+fn ndjson(log: Log, over: Instant) -> Response {
+    let lines = until(log, over).map(|message| {
         message
             .map(|m| Bytes::from(format!("{}\n", view::run::event(&m.event.unwrap_or_default()))))
     });

@@ -1,11 +1,11 @@
 //! Whether the process lives, and whether the services behind it answer.
 
 use super::App;
-use meta_runtime::Transport;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
+use meta_runtime::Transport;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use std::time::Duration;

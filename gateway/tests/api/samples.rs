@@ -1,0 +1,222 @@
+//! The answers the peers give.
+
+use meta_proto::{common, flags, orchestrator as pb};
+
+pub const TENANT: &str = "0197a2c4-0000-7c11-9f6d-000000000001";
+pub const OTHER_TENANT: &str = "0197a2c4-0000-7c11-9f6d-000000000002";
+pub const SPEC: &str = "0197a2c4-0000-7c11-9f6d-000000000010";
+pub const PLAN: &str = "0197a2c4-0000-7c11-9f6d-000000000020";
+pub const NEW_PLAN: &str = "0197a2c4-0000-7c11-9f6d-000000000021";
+pub const RUN: &str = "0197a2c4-0000-7c11-9f6d-000000000030";
+pub const RUN_UNKNOWN: &str = "0197a2c4-0000-7c11-9f6d-000000000031";
+pub const RUN_LIMITED: &str = "0197a2c4-0000-7c11-9f6d-000000000032";
+pub const RUN_BROKEN: &str = "0197a2c4-0000-7c11-9f6d-000000000033";
+pub const RUN_SLOW: &str = "0197a2c4-0000-7c11-9f6d-000000000034";
+pub const RUN_PANIC: &str = "0197a2c4-0000-7c11-9f6d-000000000035";
+pub const RUN_TORN: &str = "0197a2c4-0000-7c11-9f6d-000000000036";
+pub const RUN_QUIET: &str = "0197a2c4-0000-7c11-9f6d-000000000037";
+pub const GATE: &str = "0197a2c4-0000-7c11-9f6d-000000000040";
+pub const GATE_DECIDED: &str = "0197a2c4-0000-7c11-9f6d-000000000041";
+pub const FIRST_ATTEMPT: &str = "0197a2c4-0000-7c11-9f6d-000000000050";
+pub const SECOND_ATTEMPT: &str = "0197a2c4-0000-7c11-9f6d-000000000051";
+pub const PATCH: &str = "--- a/src/a.py\n+++ b/src/a.py\n@@ -1 +1,2 @@\n+\n x\n";
+
+fn at(second: i64) -> Option<prost_types::Timestamp> {
+    Some(prost_types::Timestamp { seconds: 1_700_000_000 + second, nanos: 0 })
+}
+
+pub fn signal() -> common::FailureSignal {
+    common::FailureSignal {
+        r#type: common::FailureType::Lint.into(),
+        source: "lint.ruff".into(),
+        message: "E302 expected 2 blank lines".into(),
+        severity: common::Severity::Low.into(),
+        confidence: 0.95,
+        evidence: vec![common::EvidenceLine { line: 3, text: "a.py:1:1 E302".into() }],
+        locations: vec![common::Location {
+            file: "a.py".into(),
+            line: 1,
+            column: 0,
+            code: "E302".into(),
+            test: String::new(),
+        }],
+        tool: "ruff".into(),
+        fingerprint: "f00d".into(),
+        ..common::FailureSignal::default()
+    }
+}
+
+fn step(name: &str, needs: &[&str]) -> common::PlannedStep {
+    common::PlannedStep {
+        name: name.into(),
+        run: Some(common::Command {
+            kind: Some(common::command::Kind::Shell(format!("make {name}"))),
+        }),
+        needs: needs.iter().map(|n| (*n).to_owned()).collect(),
+        timeout_ms: 1000,
+        approval: common::ApprovalMode::OnFix.into(),
+        why: format!("target {name:?} of the Makefile"),
+        ..common::PlannedStep::default()
+    }
+}
+
+pub fn plan() -> pb::Plan {
+    pb::Plan {
+        id: PLAN.into(),
+        spec_id: SPEC.into(),
+        version: 2,
+        graph: Some(common::PlanGraph {
+            steps: vec![step("lint", &[]), step("test", &["lint"])],
+            summary: "two steps".into(),
+            risk: vec![common::RiskPart { reason: "network".into(), points: 12 }],
+            overrides: Some(common::Overrides {
+                max_total_attempts: Some(3),
+                ..common::Overrides::default()
+            }),
+        }),
+        risk_score: 12,
+        created_at: at(0),
+    }
+}
+
+pub fn spec() -> pb::Spec {
+    let files = [("a.py".to_owned(), "x = 1\n".to_owned())];
+    pb::Spec {
+        id: SPEC.into(),
+        title: "Build it".into(),
+        mode: pb::SpecMode::Freeform.into(),
+        source: Some(common::Source {
+            kind: Some(common::source::Kind::Inline(common::InlineSource {
+                files: files.into_iter().collect(),
+            })),
+        }),
+        guided_input_json: r#"{"language":"python"}"#.into(),
+        created_at: at(0),
+        ..pb::Spec::default()
+    }
+}
+
+pub fn gate() -> pb::Gate {
+    pb::Gate {
+        id: GATE.into(),
+        run_id: RUN.into(),
+        step: "test".into(),
+        r#type: common::GateType::Patch.into(),
+        status: common::GateStatus::Pending.into(),
+        effect: common::GateEffect::ApplyPatch.into(),
+        reason: "the patch touches a test".into(),
+        proposed_patch: PATCH.into(),
+        fixer: "ruff_format".into(),
+        created_at: at(9),
+        signal: Some(signal()),
+        ..pb::Gate::default()
+    }
+}
+
+fn attempt(id: &str, number: u32, backoff_ms: u64, patch: &str) -> pb::Attempt {
+    let retried = patch.is_empty();
+    pb::Attempt {
+        id: id.into(),
+        step: "lint".into(),
+        number,
+        signal: Some(signal()),
+        strategy: match retried {
+            true => common::Strategy::RetryStep.into(),
+            false => common::Strategy::FixSpecificIssue.into(),
+        },
+        outcome: match retried {
+            true => common::Outcome::Retried.into(),
+            false => common::Outcome::PatchApplied.into(),
+        },
+        backoff_ms,
+        patch: patch.into(),
+        created_at: at(i64::from(number)),
+        ..pb::Attempt::default()
+    }
+}
+
+pub fn run() -> pb::Run {
+    pb::Run {
+        id: RUN.into(),
+        spec_id: SPEC.into(),
+        plan_id: PLAN.into(),
+        plan_version: 2,
+        status: pb::RunStatus::PausedAwaitingApproval.into(),
+        steps: vec![
+            pb::RunStep {
+                step: Some(step("lint", &[])),
+                status: pb::StepStatus::Succeeded.into(),
+                executions: 3,
+                attempts: 2,
+                ..pb::RunStep::default()
+            },
+            pb::RunStep {
+                step: Some(step("test", &["lint"])),
+                status: pb::StepStatus::Running.into(),
+                signal: Some(signal()),
+                ..pb::RunStep::default()
+            },
+        ],
+        attempts: vec![attempt(FIRST_ATTEMPT, 1, 1500, ""), attempt(SECOND_ATTEMPT, 2, 0, PATCH)],
+        gates: vec![gate()],
+        deltas: vec![pb::PlanDelta {
+            id: "0197a2c4-0000-7c11-9f6d-000000000060".into(),
+            original_plan_id: PLAN.into(),
+            new_plan_id: NEW_PLAN.into(),
+            ops: vec![common::PlanOp {
+                kind: common::PlanOpKind::CleanCache.into(),
+                step: "lint".into(),
+                why: "stale cache".into(),
+                ..common::PlanOp::default()
+            }],
+            triggered_by: "consecutive_unknown_failures".into(),
+            created_at: at(5),
+        }],
+        max_iterations: 4,
+        created_by: "key:1".into(),
+        created_at: at(0),
+        last_seq: 3,
+        ..pb::Run::default()
+    }
+}
+
+pub fn event(seq: u64) -> pb::StreamEventsResponse {
+    pb::StreamEventsResponse {
+        event: Some(pb::RunEvent {
+            seq,
+            r#type: "step.started".into(),
+            step: "lint".into(),
+            at: at(1),
+            data_json: r#"{"text":"two\nlines"}"#.into(),
+        }),
+    }
+}
+
+pub fn explanation() -> flags::ExplainResponse {
+    let value = |layer: common::Layer, value: &str| flags::LayerValue {
+        layer: layer.into(),
+        value: value.into(),
+        ..flags::LayerValue::default()
+    };
+    flags::ExplainResponse {
+        settings: vec![
+            flags::SettingExplanation {
+                name: "autofix_enabled".into(),
+                value: "true".into(),
+                winner: common::Layer::Platform.into(),
+                layers: vec![value(common::Layer::Platform, "true")],
+            },
+            flags::SettingExplanation {
+                name: "max_total_attempts".into(),
+                value: "4".into(),
+                winner: common::Layer::Run.into(),
+                layers: vec![
+                    value(common::Layer::Platform, "10"),
+                    value(common::Layer::Tenant, "8"),
+                    value(common::Layer::Run, "4"),
+                ],
+            },
+        ],
+        version: 5,
+    }
+}
