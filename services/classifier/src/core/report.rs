@@ -21,6 +21,8 @@ const EVIDENCE_LINES_MAX: usize = 10;
 const LOCATIONS_MAX: usize = 50;
 /// Lines between a finding and the line that says where it is.
 const LOCATE_LINES: u64 = 6;
+/// Lines between a finding and the line that names its code.
+const CODE_LINES: u64 = 15;
 /// Confidence when nothing matched.
 const CONFIDENCE_UNKNOWN: f64 = 0.1;
 
@@ -138,22 +140,18 @@ fn evidence(scan: &Scan, verdict: &Verdict) -> Vec<EvidenceLine> {
 
 /// Places named by the hits of the deciding type, completed by `locate` rules of the same tool.
 fn locations(rules: &Rules, scan: &Scan, verdict: &Verdict, tool: &str) -> Vec<Location> {
-    let mut found: Vec<(u64, Location)> = Vec::new();
-    for hit in &verdict.hits {
-        if let Some(location) = location(rules, hit) {
-            found.push((hit.line, location));
-        }
-    }
-    found.sort_by_key(|(line, _)| *line);
-    let all = scan.hits(rules);
-    let of_tool = |hit: &&Hit| {
+    let of_tool = |hit: &Hit| {
         let spec = &rules.all[hit.rule].spec;
         let named = verdict_names(rules, verdict, &spec.tool);
         spec.action == Action::Locate && (spec.tool.is_empty() || spec.tool == tool || named)
     };
-    for hit in all.iter().filter(of_tool) {
+    let places = scan.hits(rules).into_iter().filter(of_tool);
+    let mut named: Vec<Hit> = verdict.hits.iter().cloned().chain(places).collect();
+    named.sort_by_key(|hit| (hit.line, hit.rule));
+    let mut found: Vec<(u64, Location)> = Vec::new();
+    for hit in &named {
         if let Some(location) = location(rules, hit) {
-            complete(&mut found, hit.line, location);
+            add(&mut found, hit.line, location);
         }
     }
     let mut locations: Vec<Location> = Vec::new();
@@ -169,35 +167,41 @@ fn verdict_names(rules: &Rules, verdict: &Verdict, tool: &str) -> bool {
     verdict.hits.iter().any(|hit| rules.all[hit.rule].spec.tool == tool)
 }
 
-/// Adds a place to the nearest finding above it that has none, else as a place of its own.
-fn complete(found: &mut Vec<(u64, Location)>, line: u64, place: Location) {
-    let open = found.iter_mut().rev().find(|(at, location)| {
-        *at <= line
-            && line - *at <= LOCATE_LINES
-            && location.file.is_empty() != place.file.is_empty()
-    });
-    match open {
-        Some((_, location)) if location.file.is_empty() => {
-            location.file = place.file;
-            location.line = place.line;
-            location.column = place.column;
+/// Adds a place; one that lacks what a near place above has (file, line or code) completes it.
+fn add(found: &mut Vec<(u64, Location)>, line: u64, place: Location) {
+    if place.file.is_empty() && place.test.is_empty() {
+        return add_code(found, line, place);
+    }
+    let near = found.last_mut().filter(|(at, _)| line - *at <= LOCATE_LINES);
+    if let Some((_, above)) = near {
+        if above.file.is_empty() && !place.file.is_empty() {
+            above.file = place.file;
+            above.line = place.line;
+            above.column = place.column;
+            return;
         }
-        Some((_, location)) => {
-            if location.line == 0 {
-                location.line = place.line;
-                location.column = place.column;
+        if above.file == place.file && above.line == place.line {
+            if above.code.is_empty() {
+                above.code = place.code;
             }
-            if location.code.is_empty() {
-                location.code = place.code;
-            }
+            return;
         }
-        None if !place.file.is_empty() => {
-            let nearest =
-                found.iter().rev().find(|(at, seen)| *at <= line && !seen.test.is_empty());
-            let test = nearest.map(|(_, seen)| seen.test.clone()).unwrap_or_default();
-            found.push((line, Location { test, ..place }));
+    }
+    found.push((line, place));
+}
+
+/// A code without a place belongs to the first near place above it that has none yet.
+fn add_code(found: &mut Vec<(u64, Location)>, line: u64, place: Location) {
+    let is_near =
+        |(at, above): &&mut (u64, Location)| line - *at <= CODE_LINES && !above.file.is_empty();
+    let near: Vec<&mut (u64, Location)> = found.iter_mut().filter(is_near).collect();
+    if near.is_empty() {
+        found.push((line, place));
+    } else if near.iter().all(|(_, above)| above.code != place.code) {
+        let open = near.into_iter().find(|(_, above)| above.code.is_empty());
+        if let Some((_, above)) = open {
+            above.code = place.code;
         }
-        None => {}
     }
 }
 

@@ -48,6 +48,14 @@ fn locations_come_with_their_codes() {
 }
 
 #[test]
+fn a_code_named_below_a_place_belongs_to_it() {
+    let log = "error: called `.bytes().nth()` on a `String`\n --> src/main.rs:5:13\n  |\n  = help: for further information visit https://rust-lang.github.io/rust-clippy/master/index.html#bytes_nth";
+    let signal = by_text(log).expect("a signal");
+    assert_eq!(signal.locations, [place("src/main.rs", 5, 13, "bytes_nth", "")]);
+    assert_eq!((signal.tool.as_str(), signal.failure_type), ("clippy", Lint));
+}
+
+#[test]
 fn the_tool_comes_from_the_rule_or_the_command() {
     assert_eq!(failed("make check", "src/a.ts(3,5): error TS2322: x").tool, "tsc");
     assert_eq!(failed("npx eslint .", "").tool, "eslint");
