@@ -5,11 +5,12 @@ use crate::{Api, request};
 use serde_json::{Value, json};
 
 fn types(list: &Value) -> Vec<&str> {
-    list.as_array().unwrap().iter().map(|r| r["type"].as_str().unwrap()).collect()
+    list.as_array().into_iter().flatten().filter_map(|r| r["type"].as_str()).collect()
 }
 
 fn keys(object: &Value) -> Vec<&str> {
-    let mut keys: Vec<_> = object.as_object().unwrap().keys().map(String::as_str).collect();
+    let mut keys: Vec<_> =
+        object.as_object().into_iter().flatten().map(|(key, _)| key.as_str()).collect();
     keys.sort_unstable();
     keys
 }

@@ -37,7 +37,7 @@ impl Got {
     }
 
     fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |v| v.to_str().unwrap())
+        self.headers.get(name).map_or("", |v| v.to_str().expect("a readable header"))
     }
 
     /// Status, code and source of the first error.
@@ -67,7 +67,7 @@ impl Api {
     }
 
     async fn open(&self, request: Request<Body>) -> Response {
-        self.router.clone().oneshot(request).await.unwrap()
+        self.router.clone().oneshot(request).await.expect("an answer")
     }
 
     async fn send(&self, request: Request<Body>) -> Got {
@@ -85,8 +85,8 @@ impl Api {
 
 async fn read(response: Response) -> Got {
     let (parts, body) = response.into_parts();
-    let bytes = body.collect().await.unwrap().to_bytes();
-    let text = String::from_utf8(bytes.to_vec()).unwrap();
+    let bytes = body.collect().await.expect("a whole body").to_bytes();
+    let text = String::from_utf8(bytes.to_vec()).expect("text");
     Got { status: parts.status, headers: parts.headers, text }
 }
 
@@ -98,10 +98,10 @@ fn request(method: &str, key: &str, path: &str, body: &str) -> Request<Body> {
     if !body.is_empty() {
         request = request.header("content-type", "application/json");
     }
-    request.body(body.to_owned().into()).unwrap()
+    request.body(body.to_owned().into()).expect("a request")
 }
 
 fn with_header(mut request: Request<Body>, name: &'static str, value: &str) -> Request<Body> {
-    request.headers_mut().append(name, value.parse().unwrap());
+    request.headers_mut().append(name, value.parse().expect("a header value"));
     request
 }

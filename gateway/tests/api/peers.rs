@@ -16,7 +16,7 @@ use meta_proto::{classifier, common, flags, orchestrator as pb};
 use meta_runtime::{Transport, Wiring};
 use std::collections::BTreeMap;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio_stream::StreamExt;
 use tonic::{Request, Response, Status};
@@ -41,8 +41,12 @@ struct Seen {
 type Answer<T> = Result<Response<T>, Status>;
 
 impl Peer {
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn note<T: std::fmt::Debug>(&self, name: &'static str, request: &Request<T>) {
-        let mut seen = self.seen.lock().unwrap();
+        let mut seen = self.seen();
         *seen.calls.entry(name).or_default() += 1;
         seen.debug.insert(name, format!("{:?}", request.get_ref()));
         seen.metadata = request
@@ -56,27 +60,27 @@ impl Peer {
 
     /// How often an RPC was called.
     pub fn calls(&self, name: &str) -> usize {
-        self.seen.lock().unwrap().calls.get(name).copied().unwrap_or(0)
+        self.seen().calls.get(name).copied().unwrap_or(0)
     }
 
     /// The last message of an RPC, as Debug prints it.
     pub fn last(&self, name: &str) -> String {
-        self.seen.lock().unwrap().debug.get(name).cloned().unwrap_or_default()
+        self.seen().debug.get(name).cloned().unwrap_or_default()
     }
 
     /// A metadata value of the last call.
     pub fn metadata(&self, name: &str) -> String {
-        self.seen.lock().unwrap().metadata.get(name).cloned().unwrap_or_default()
+        self.seen().metadata.get(name).cloned().unwrap_or_default()
     }
 
     /// Makes CreateRun slow.
     pub fn create_run_takes(&self, time: Duration) {
-        self.seen.lock().unwrap().create_run_takes = time;
+        self.seen().create_run_takes = time;
     }
 
     /// From now on no key is known.
     pub fn revoke_all_keys(&self) {
-        self.seen.lock().unwrap().keys_are_dead = true;
+        self.seen().keys_are_dead = true;
     }
 
     /// The orchestrator's services as a channel.
@@ -160,7 +164,7 @@ impl TenantService for Peer {
     ) -> Answer<pb::AuthenticateResponse> {
         self.note("Authenticate", &request);
         let unknown = || fault(ErrorKind::Unauthenticated, "UNKNOWN_KEY", "unknown key");
-        if self.seen.lock().unwrap().keys_are_dead {
+        if self.seen().keys_are_dead {
             return Err(unknown());
         }
         let (tenant, role) = match request.get_ref().api_key.as_str() {
@@ -256,7 +260,7 @@ impl RunService for Peer {
         request: Request<pb::CreateRunRequest>,
     ) -> Answer<pb::CreateRunResponse> {
         self.note("CreateRun", &request);
-        let time = self.seen.lock().unwrap().create_run_takes;
+        let time = self.seen().create_run_takes;
         tokio::time::sleep(time).await;
         let mut run = samples::run();
         run.status = pb::RunStatus::Pending.into();
@@ -386,9 +390,10 @@ impl ApprovalService for Peer {
             return Err(fault(ErrorKind::Conflict, "GATE_ALREADY_DECIDED", text));
         }
         let mut gate = samples::gate();
-        gate.status = match asked.approve {
-            true => common::GateStatus::Approved.into(),
-            false => common::GateStatus::Rejected.into(),
+        gate.status = if asked.approve {
+            common::GateStatus::Approved.into()
+        } else {
+            common::GateStatus::Rejected.into()
         };
         gate.notes = asked.notes;
         Ok(Response::new(pb::DecideGateResponse { gate: Some(gate) }))

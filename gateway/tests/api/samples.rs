@@ -120,13 +120,15 @@ fn attempt(id: &str, number: u32, backoff_ms: u64, patch: &str) -> pb::Attempt {
         step: "lint".into(),
         number,
         signal: Some(signal()),
-        strategy: match retried {
-            true => common::Strategy::RetryStep.into(),
-            false => common::Strategy::FixSpecificIssue.into(),
+        strategy: if retried {
+            common::Strategy::RetryStep.into()
+        } else {
+            common::Strategy::FixSpecificIssue.into()
         },
-        outcome: match retried {
-            true => common::Outcome::Retried.into(),
-            false => common::Outcome::PatchApplied.into(),
+        outcome: if retried {
+            common::Outcome::Retried.into()
+        } else {
+            common::Outcome::PatchApplied.into()
         },
         backoff_ms,
         patch: patch.into(),
