@@ -6,26 +6,26 @@ import subprocess
 import sys
 
 NAMED = re.compile(
-    r"(?:unlinked crate|undeclared crate or module|unresolved import|can't find crate for) `(?:r#)?([A-Za-z_]\w*)"
+    r"(?:unlinked crate|undeclared crate or module|cannot find module or crate|unresolved import|can't find crate for)"
+    r" `(?:r#)?([A-Za-z_]\w*)"
 )
 PLACE = re.compile(r"--> ([^\s:]+\.rs):\d+")
 
 
 def wanted(log):
     """Pairs of a crate's name in the code and the manifest of the package that names it."""
-    pairs, name = [], None
+    pairs, name, manifest = [], None, None
     with open(log, errors="replace") as lines:
         for line in lines:
             line = line[:2000]
+            if re.match(r"(error|warning)\b", line):
+                name, manifest = None, None
             found = NAMED.search(line)
-            if found:
-                name = found.group(1)
             place = PLACE.search(line)
-            if place and name:
-                manifest = manifest_of(place.group(1))
-                if manifest and (name, manifest) not in pairs:
-                    pairs.append((name, manifest))
-                name = None
+            name = found.group(1) if found else name
+            manifest = manifest_of(place.group(1)) if place else manifest
+            if name and manifest and (name, manifest) not in pairs:
+                pairs.append((name, manifest))
     return pairs
 
 

@@ -38,3 +38,14 @@ refuse() { echo "$*"; exit 4; }
 
 # Ends the call when the last command failed worse than a check that found something.
 at_most() { [ "$2" -le "$1" ] || exit "$2"; }
+
+# Hands every changed or new file to `put_back`, which knows the files no fixer here may change.
+put_back_all() {
+  local path
+  cd "$ROOT" || return
+  command -v git >/dev/null 2>&1 || return
+  shopt -s nocasematch
+  while IFS= read -r -d '' path; do
+    put_back "$path"
+  done < <(git diff -z --name-only HEAD; git ls-files -z --others --exclude-standard)
+}

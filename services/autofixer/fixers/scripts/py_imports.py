@@ -2,6 +2,7 @@
 library, names that exactly one well-known module offers, and modules of the project itself that are
 imported the same way elsewhere. usage: py_imports.py LOG"""
 import ast
+import builtins
 import importlib
 import os
 import re
@@ -21,8 +22,9 @@ PLACE = re.compile(r"(?:File \"([^\"]+\.py)\", line \d+|^\s*(?:-->\s*)?([^\s:]+\
 
 
 def findings(log):
-    """Pairs of a name and the project's file that lacks it."""
-    root, pairs, place, waiting = os.getcwd() + os.sep, [], None, None
+    """Pairs of a name and the project's file that lacks it. A traceback names the file before the
+    error, pytest and some linters after it: whichever file really lacks the name is meant."""
+    root, pairs, place, waiting = os.getcwd() + os.sep, [], None, []
     with open(log, errors="replace") as lines:
         for line in lines:
             line = line[:2000]
@@ -30,17 +32,29 @@ def findings(log):
             if at:
                 path = os.path.abspath(at.group(1) or at.group(2))
                 place = path if path.startswith(root) and os.path.isfile(path) else None
-                if place and waiting:
-                    pairs.append((waiting, place))
-                    waiting = None
+                pairs += [(name, place) for name in waiting if place and lacks(place, name)]
+                waiting = [] if place else waiting
             found = UNDEFINED.search(line)
             if found:
                 name = next(g for g in found.groups() if g)
-                if place:
+                if place and lacks(place, name):
                     pairs.append((name, place))
                 else:
-                    waiting = name
+                    waiting.append(name)
     return list(dict.fromkeys(pairs))
+
+
+def lacks(path, name):
+    """Whether the file uses a name that nothing in it defines."""
+    try:
+        with open(path) as text:
+            nodes = list(ast.walk(ast.parse(text.read())))
+    except (SyntaxError, UnicodeDecodeError, ValueError):
+        return False
+    used = any(isinstance(n, ast.Name) and n.id == name and isinstance(n.ctx, ast.Load) for n in nodes)
+    quoted = any(isinstance(n, ast.Constant) and isinstance(n.value, str) and name in n.value for n in nodes)
+    top = [n for n in nodes if isinstance(n, (ast.Import, ast.ImportFrom))]
+    return (used or quoted) and not any((a.asname or a.name.split(".")[0]) == name for n in top for a in n.names)
 
 
 def statement(name, source):
@@ -112,9 +126,37 @@ def insert(path, line):
         text.write("".join(lines))
 
 
+def undefined(path):
+    """Names that a file uses and nothing in it binds: what would fail next."""
+    try:
+        with open(path) as text:
+            nodes = list(ast.walk(ast.parse(text.read())))
+    except (SyntaxError, UnicodeDecodeError, ValueError):
+        return []
+    bound = set(dir(builtins)) | {"__file__"}
+    for node in nodes:
+        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+            bound.add(node.id)
+        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            bound.add(node.name)
+        elif isinstance(node, ast.arg):
+            bound.add(node.arg)
+        elif isinstance(node, ast.ExceptHandler) and node.name:
+            bound.add(node.name)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            if any(a.name == "*" for a in node.names):
+                return []
+            bound |= {a.asname or a.name.split(".")[0] for a in node.names}
+        elif type(node).__name__ in ("MatchAs", "MatchStar") and node.name:
+            bound.add(node.name)
+    used = [n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)]
+    return [name for name in dict.fromkeys(used) if name not in bound]
+
+
 def main(log):
     pairs, unknown, done = findings(log), [], 0
-    for name, path in pairs:
+    pairs += [(name, path) for path in dict.fromkeys(p for _, p in pairs) for name in undefined(path)]
+    for name, path in dict.fromkeys(pairs):
         try:
             with open(path) as text:
                 source = text.read()

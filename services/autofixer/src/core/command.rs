@@ -136,6 +136,7 @@ impl Walk<'_> {
             }
             "xargs" => return self.xargs(args, piped, folder),
             "find" if self.find_exec(args, folder) => return,
+            "}" | "fi" | "done" | "esac" | "for" | "case" | "in" => return,
             _ => {}
         }
         let starts_with = words.get(peeled.prefix).unwrap_or_default().to_vec();

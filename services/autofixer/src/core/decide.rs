@@ -130,4 +130,8 @@ impl Way<'_> {
 }
 
 #[cfg(test)]
+mod samples;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use samples::case;

@@ -3,7 +3,7 @@
 //! Deny wins. Every rejection and every question names the path and the reason.
 
 mod content;
-mod paths;
+pub(super) mod paths;
 mod suppressions;
 mod tests_kept;
 

@@ -7,6 +7,7 @@
 
 use super::command::{Invocation, quoted};
 use super::fixer::Fixer;
+use super::guard::paths::{PROTECTED, PROTECTED_PREFIXES};
 
 /// What every fixer's script starts with.
 const PRELUDE: &str = include_str!("../../fixers/scripts/prelude.sh");
@@ -28,8 +29,30 @@ pub(super) fn script(fixers: &[&Fixer], scene: &Scene<'_>) -> String {
             out.push_str(&call);
         }
     }
+    out.push_str(&put_back(fixers));
     out.push_str("exit \"$result\"\n");
     out
+}
+
+/// Puts back what a tool changed beside its task: files that say what checks ask for or what the
+/// build consists of, unless a fixer of this script has them in its grant. `eslint --fix .` also
+/// rewrites `eslint.config.js`, and cargo writes a lock file. The guard would refuse such a patch.
+fn put_back(fixers: &[&Fixer]) -> String {
+    let granted = |name: &str| {
+        let mut globs = fixers.iter().flat_map(|f| &f.grant.add);
+        globs.any(|g| g.rsplit('/').next().is_some_and(|last| last.eq_ignore_ascii_case(name)))
+    };
+    let exact = PROTECTED.iter().filter(|n| !granted(n)).map(|n| format!("{n}|*/{n}"));
+    let prefixed = PROTECTED_PREFIXES
+        .iter()
+        .filter(|p| !granted(&format!("{p}.txt")))
+        .map(|p| format!("{p}*|*/{p}*"));
+    let patterns: Vec<String> = exact.chain(prefixed).collect();
+    format!(
+        "\nput_back() {{\n  case $1 in\n    {}) ;;\n    *) return ;;\n  esac\n  \
+         git checkout -q HEAD -- \"$1\" 2>/dev/null || rm -f -- \"$1\"\n}}\nput_back_all\n",
+        patterns.join("|")
+    )
 }
 
 fn calls(fixer: &Fixer, scene: &Scene<'_>) -> Vec<String> {

@@ -11,7 +11,7 @@ const WRITABLE: &[&str] = &["src", "app", "lib", "backend", "frontend", "tests",
 const DENIED_FOLDERS: &[&str] = &[".git", "node_modules", "__pycache__"];
 /// Files that decide what a check asks for, or what a build consists of. Only a grant or a plan that
 /// names the file itself (no wildcard in the name) opens them.
-const PROTECTED: &[&str] = &[
+pub(in crate::core) const PROTECTED: &[&str] = &[
     "metabuilder.toml",
     "pyproject.toml",
     "setup.cfg",
@@ -102,7 +102,7 @@ const PROTECTED: &[&str] = &[
     "pom.xml",
 ];
 /// Protected files whose names vary.
-const PROTECTED_PREFIXES: &[&str] = &[
+pub(in crate::core) const PROTECTED_PREFIXES: &[&str] = &[
     "tsconfig",
     "jsconfig",
     ".eslintrc",

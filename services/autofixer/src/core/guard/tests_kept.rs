@@ -58,6 +58,9 @@ fn weakened(file: &FilePatch, policy: &PatchPolicy) -> Option<String> {
     if is_test && changes && read_only(policy) {
         return Some(format!("tests are read-only for a {} failure", policy.failure_type));
     }
+    if is_test && about_behaviour(policy.failure_type) && loses_lines(file) {
+        return Some(format!("test lines are kept for a {} failure", policy.failure_type));
+    }
     let (Some(tests), Some(assertions)) = (TESTS.as_ref(), ASSERTIONS.as_ref()) else {
         return Some("the guard's own patterns are broken".to_owned());
     };
@@ -81,6 +84,18 @@ fn read_only(policy: &PatchPolicy) -> bool {
         FixerSafety::Unsafe | FixerSafety::Guarded => !style,
         FixerSafety::ApprovalAlways => policy.failure_type != FailureType::Lint,
     }
+}
+
+/// Failures that a weaker test, or smaller test data, would hide.
+fn about_behaviour(failure_type: FailureType) -> bool {
+    matches!(failure_type, FailureType::TestAssert | FailureType::Runtime | FailureType::Security)
+}
+
+/// Whether a line goes that does not come back, blanks aside.
+fn loses_lines(file: &FilePatch) -> bool {
+    let plain = |line: &String| line.chars().filter(|c| !c.is_whitespace()).collect::<String>();
+    let added: Vec<String> = file.added.iter().map(plain).collect();
+    file.removed.iter().map(plain).any(|line| !line.is_empty() && !added.contains(&line))
 }
 
 /// Prose and data may lose the word "assert".
