@@ -1,1 +1,4 @@
-//! meta-tests
+//! What the tests of the whole product share.
+
+pub mod processes;
+pub mod stack;
