@@ -198,17 +198,18 @@ impl From<Status> for Problem {
         }
         match got.kind {
             ErrorKind::Internal => {
-                tracing::error!(code = ?status.code(), message = status.message(), "a peer failed");
+                let said = status.message();
+                tracing::error!(code = ?status.code(), said, "a peer failed");
                 return Self::internal();
             }
             ErrorKind::Unauthenticated => {
-                let message = status.message();
-                tracing::error!(message, "a peer refused the gateway's own credential");
+                let said = status.message();
+                tracing::error!(said, "a peer refused the gateway's own credential");
                 return Self::internal();
             }
             ErrorKind::DeadlineExceeded => return Self::deadline(),
             ErrorKind::Unavailable => {
-                tracing::warn!(message = status.message(), "a peer cannot be reached");
+                tracing::warn!(said = status.message(), "a peer cannot be reached");
                 "a service behind the gateway cannot be reached".clone_into(&mut got.message);
                 got.retry_after = got.retry_after.or(Some(RETRY_AFTER_DEFAULT));
             }

@@ -41,14 +41,7 @@ async fn events_are_followed_and_end_with_the_status() {
     let got = api.send(live(RUN)).await;
     assert_eq!(got.header("content-type"), "text/event-stream");
     assert_eq!(got.header("x-accel-buffering"), "no");
-    for part in [
-        "retry: 2000",
-        "id: 1\n",
-        "id: 3\n",
-        "event: step.started\n",
-        r"two
-lines",
-    ] {
+    for part in ["retry: 2000", "id: 1\n", "id: 3\n", "event: step.started\n", r"two\nlines"] {
         assert!(got.text.contains(part), "{part} is not in {}", got.text);
     }
     let end = got.text.split("event: end\n").nth(1).unwrap();
