@@ -20,7 +20,7 @@ use tonic::{Request, Streaming};
 /// Deadline of a plain call.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Deadline of a plan, which may have to read a large source.
-const PLAN_TIMEOUT: Duration = Duration::from_secs(300);
+const PLAN_TIMEOUT: Duration = Duration::from_mins(5);
 /// Runs looked at when one is searched by a part of its id or by its path.
 pub const RUNS_SEARCHED_MAX: u32 = 100;
 

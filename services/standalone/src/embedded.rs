@@ -91,7 +91,6 @@ impl Advisers {
                 Scope::Everything { dev_key } => Some(dev_key),
                 Scope::Run(_) | Scope::Planning | Scope::Reading => None,
             },
-            ..Default::default()
         };
         let mut wiring = orchestrator::Orchestrator::wire(config, &host).await?;
         let orchestrator = channel(&wiring, &self.token);

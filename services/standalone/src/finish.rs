@@ -200,9 +200,10 @@ impl Finish<'_> {
         if wanted.patch.is_none() && !wanted.apply && wanted.branch.is_none() {
             use std::io::Write as _;
             let mut out = std::io::stdout().lock();
-            match colour {
-                true => out.write_all(coloured(&patch).as_bytes())?,
-                false => out.write_all(&patch)?,
+            if colour {
+                out.write_all(coloured(&patch).as_bytes())?;
+            } else {
+                out.write_all(&patch)?;
             }
             return Ok(Exit::Done);
         }
@@ -227,9 +228,10 @@ fn is_pending(gate: &pb::Gate) -> bool {
 }
 
 fn shown(patch: &[u8], display: &Display) -> String {
-    match display.paint().is_coloured() {
-        true => coloured(patch),
-        false => String::from_utf8_lossy(patch).into_owned(),
+    if display.paint().is_coloured() {
+        coloured(patch)
+    } else {
+        String::from_utf8_lossy(patch).into_owned()
     }
 }
 

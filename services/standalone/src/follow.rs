@@ -156,7 +156,7 @@ impl Follow<'_> {
                 tokio::pin!(stream);
                 while let Some(Ok(_)) = stream.next().await {}
                 let run = self.client.run(self.run_id).await;
-                if run.is_ok_and(|r| status_of(&r).is_ok_and(|s| s.is_terminal())) {
+                if run.is_ok_and(|r| status_of(&r).is_ok_and(RunStatus::is_terminal)) {
                     return;
                 }
                 tokio::time::sleep(RECONNECT_PAUSE).await;

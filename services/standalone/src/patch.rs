@@ -47,7 +47,7 @@ pub fn touched(patch: &[u8]) -> Vec<Touched> {
         } else if let Some(name) = line.strip_prefix("rename to ") {
             file.after = Some(unquoted(name));
         } else if let Some(blobs) = line.strip_prefix("index ") {
-            file.before_blob = blobs.split("..").next().unwrap_or_default().to_owned();
+            blobs.split("..").next().unwrap_or_default().clone_into(&mut file.before_blob);
         }
     }
     files

@@ -51,7 +51,7 @@ pub struct Failure {
     pub step: String,
     /// What kind of failure.
     #[serde(rename = "type")]
-    pub failure_type: FailureType,
+    pub kind: FailureType,
     /// One line for people.
     pub message: String,
     /// How sure the classifier is, in `[0, 1]`.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio_stream::StreamExt;
 
 /// Deadline of a plain request.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 /// Runs looked at when one is searched by a part of its id.
 const RUNS_SEARCHED_MAX: u32 = 100;
 /// Bytes of one event of a stream at most.

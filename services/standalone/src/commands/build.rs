@@ -26,27 +26,22 @@ pub async fn run(args: BuildArgs, session: &Session) -> Result<Exit> {
     if args.resume && earlier.is_none() {
         display.say("there is no earlier run of this project; this is the first")?;
     }
-    let (run, plan) = match earlier {
-        Some(run) => {
-            let plan = client.plan(&run.plan_id).await?;
-            (run, plan)
-        }
-        None => {
-            let mut work = planning.start();
-            let made = work
-                .beside(async {
-                    tokio::select! {
-                        made = start(&client, &path) => made.map(Some),
-                        () = session.stop.cancelled() => Ok(None),
-                    }
-                })
-                .await;
-            work.stop().await?;
-            match made? {
-                Some(made) => made,
-                None => return Ok(Exit::Interrupted),
-            }
-        }
+    let (run, plan) = if let Some(run) = earlier {
+        let plan = client.plan(&run.plan_id).await?;
+        (run, plan)
+    } else {
+        let mut work = planning.start();
+        let made = work
+            .beside(async {
+                tokio::select! {
+                    made = start(&client, &path) => made.map(Some),
+                    () = session.stop.cancelled() => Ok(None),
+                }
+            })
+            .await;
+        work.stop().await?;
+        let Some(made) = made? else { return Ok(Exit::Interrupted) };
+        made
     };
     display.show(&told(&run.id, &plan)?)?;
     let on = GoOn { run: &run, wake: args.resume, project: Some(&path), verbose: args.verbose };

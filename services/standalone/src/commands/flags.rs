@@ -23,13 +23,11 @@ const CHANGES_MAX: u32 = 50;
 
 /// Carries out a command about settings.
 pub async fn run(command: FlagsCommand, session: &Session) -> Result<Exit> {
-    match session.server()? {
-        Some(server) => remote(command, &Rest::new(&server)?, session).await,
-        None => {
-            let local = Local::open(session).await?;
-            here(command, &local.reader().await?, session).await
-        }
+    if let Some(server) = session.server()? {
+        return remote(command, &Rest::new(&server)?, session).await;
     }
+    let local = Local::open(session).await?;
+    here(command, &local.reader().await?, session).await
 }
 
 /// Reads `name=value` pairs.
@@ -208,14 +206,12 @@ fn print_rows(rows: &[Vec<String>], output: Output) -> Result<()> {
 
 /// Where a server keeps the settings of a tenant or a run.
 async fn place(rest: &Rest, of: &FlagsArgs, session: &Session) -> Result<String> {
-    Ok(match &of.run {
-        Some(run) => format!("/runs/{}/settings", rest.run_id(run).await?),
-        None => {
-            let local = LOCAL_TENANT.to_string();
-            let tenant = session.vars.get("METABUILDER_TENANT").cloned().unwrap_or(local);
-            format!("/tenants/{tenant}/settings")
-        }
-    })
+    if let Some(run) = &of.run {
+        return Ok(format!("/runs/{}/settings", rest.run_id(run).await?));
+    }
+    let local = LOCAL_TENANT.to_string();
+    let tenant = session.vars.get("METABUILDER_TENANT").cloned().unwrap_or(local);
+    Ok(format!("/tenants/{tenant}/settings"))
 }
 
 async fn remote(command: FlagsCommand, rest: &Rest, session: &Session) -> Result<Exit> {

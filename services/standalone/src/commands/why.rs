@@ -98,10 +98,7 @@ fn tell(progress: &Progress, paint: Paint) -> Vec<String> {
             };
             let message = printable(&failure.message);
             let mut lines = vec![
-                format!(
-                    "  failed    {} ({exit}): {message}",
-                    paint.bad(failure.failure_type.as_str())
-                ),
+                format!("  failed    {} ({exit}): {message}", paint.bad(failure.kind.as_str())),
                 format!("  rule      {}", because(failure)),
             ];
             lines.extend(evidence(paint, &failure.evidence, usize::MAX));

@@ -247,7 +247,7 @@ pub fn because(failure: &Failure) -> String {
 }
 
 fn message(failure: &Failure) -> String {
-    format!("{} · {}", failure.failure_type, short(&failure.message))
+    format!("{} · {}", failure.kind, short(&failure.message))
 }
 
 fn short(text: &str) -> String {

@@ -49,7 +49,8 @@ pub struct Gate {
     /// The step that waits.
     pub step: String,
     /// What is asked.
-    pub gate_type: GateType,
+    #[serde(rename = "gate_type")]
+    pub asks: GateType,
     /// What approving does.
     pub effect: GateEffect,
     /// Why.

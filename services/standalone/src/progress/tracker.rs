@@ -102,7 +102,7 @@ impl Tracker {
         memory.failed_for_good = false;
         let failure = Failure {
             step: step.to_owned(),
-            failure_type: signal.failure_type,
+            kind: signal.failure_type,
             message: signal.message.clone(),
             confidence: signal.confidence,
             attempt: memory.attempt,
@@ -168,7 +168,7 @@ impl Tracker {
         accepted_by: String,
     ) -> Progress {
         let memory = self.step(&step);
-        let failed_before: Option<FailureType> = memory.failure.take().map(|f| f.failure_type);
+        let failed_before: Option<FailureType> = memory.failure.take().map(|f| f.kind);
         Progress::StepSucceeded {
             attempt: memory.attempt,
             duration_ms: execution.duration_ms,
@@ -197,7 +197,7 @@ impl Tracker {
             approve: format!("{} approve {}", self.program, gate.id),
             step: gate.step,
             gate_id: gate.id,
-            gate_type: gate.gate_type,
+            gate_type: gate.asks,
             effect: gate.effect,
             reason: gate.reason,
             patch,

@@ -51,7 +51,7 @@ fn succeeded(step: &str) -> Progress {
 fn failure() -> Failure {
     Failure {
         step: "test".to_owned(),
-        failure_type: FailureType::TestAssert,
+        kind: FailureType::TestAssert,
         message: "a\u{1b}[31m failed".to_owned(),
         confidence: 0.934,
         attempt: 1,
