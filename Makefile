@@ -14,12 +14,12 @@ help: ## Show what can be done.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## Install what is missing, build, heal the demo project and show how (ends with exit code 3).
-	@scripts/install-deps.sh demo
+	@scripts/install-deps.sh
 	@cargo build --release -p metabuilder
 	@scripts/demo.sh $(BIN)
 
 test: ## Install what is missing and run every test.
-	@scripts/install-deps.sh test
+	@scripts/install-deps.sh
 	cargo test --workspace
 
 check: fmt-check lint buf deny test docs ## What CI runs.
@@ -67,4 +67,4 @@ accuracy: build ## Score the classifier on a labelled corpus: make accuracy CORP
 	python3 "$(CORPUS)/score.py" -- $(BIN) classify --output jsonl
 
 deps: ## Install the system packages that are missing.
-	scripts/install-deps.sh test
+	scripts/install-deps.sh

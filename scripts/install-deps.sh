@@ -1,11 +1,8 @@
 #!/usr/bin/env bash
 # Installs the system packages that building, testing and the sandbox need, where they are missing.
 # Works as root, or with sudo; without either it says what to install.
-#
-# usage: scripts/install-deps.sh [demo|test]
 set -euo pipefail
 
-want=${1:-demo}
 missing=()
 
 # A program, and the Debian package that brings it.
@@ -18,9 +15,6 @@ need bash bash
 need bwrap bubblewrap
 need python3 python3
 need cc build-essential
-if [ "$want" = test ] && [ -z "$(find /usr/lib/postgresql -name initdb -print -quit 2>/dev/null)" ]; then
-    need initdb postgresql
-fi
 
 if [ "${#missing[@]}" -gt 0 ]; then
     list=$(printf '%s\n' "${missing[@]}" | sort -u | tr '\n' ' ')
