@@ -23,7 +23,7 @@ type Specs = pb::spec_service_client::SpecServiceClient<Transport>;
 type Plans = pb::plan_service_client::PlanServiceClient<Transport>;
 type Runs = pb::run_service_client::RunServiceClient<Transport>;
 type Approvals = pb::approval_service_client::ApprovalServiceClient<Transport>;
-type Work_ = work::work_service_client::WorkServiceClient<Transport>;
+type Queue = work::work_service_client::WorkServiceClient<Transport>;
 
 /// How long any wait of a test may take.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -39,8 +39,8 @@ pub struct Stack {
     pub flags: Transport,
     stop: CancellationToken,
     served: JoinHandle<()>,
-    _dir: Option<TempDir>,
-    _others: Vec<Wiring>,
+    dir: Option<TempDir>,
+    others: Vec<Wiring>,
 }
 
 /// Which of the three services a stack goes without.
@@ -62,7 +62,7 @@ impl Stack {
     pub async fn start_with(vars: &[(&str, &str)], without: Without) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let mut stack = Self::on(dir.path(), vars, without).await?;
-        stack._dir = Some(dir);
+        stack.dir = Some(dir);
         Ok(stack)
     }
 
@@ -112,8 +112,8 @@ impl Stack {
             flags: flag_channel,
             stop,
             served,
-            _dir: None,
-            _others: vec![classifier, autofixer, flags],
+            dir: None,
+            others: vec![classifier, autofixer, flags],
         })
     }
 
@@ -121,6 +121,8 @@ impl Stack {
     pub async fn end(self) -> Result<()> {
         self.stop.cancel();
         self.served.await?;
+        drop(self.others);
+        drop(self.dir);
         Ok(())
     }
 
@@ -145,8 +147,8 @@ impl Stack {
     }
 
     /// The queue.
-    pub fn work(&self) -> Work_ {
-        Work_::new(self.orchestrator.clone())
+    pub fn work(&self) -> Queue {
+        Queue::new(self.orchestrator.clone())
     }
 
     /// A run of steps given as `metabuilder.toml` text, prepared with these files.

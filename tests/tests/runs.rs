@@ -116,7 +116,7 @@ async fn a_heartbeat_keeps_a_lease_and_cancel_stops_the_task() -> Result<()> {
     assert!(answer.stop_task_ids.is_empty());
     stack.runs().cancel_run(owner(pb::CancelRunRequest { run_id: id.clone() })).await?;
     let answer = stack.work().heartbeat(beat()).await?.into_inner();
-    assert_eq!(answer.stop_task_ids, [task.task_id.clone()]);
+    assert_eq!(answer.stop_task_ids, std::slice::from_ref(&task.task_id));
     assert!(stack.end_step(&task, 0, "").await.is_err(), "a canceled step has no result");
     let run = stack.get(&id).await?;
     assert_eq!((run.status(), run.steps[0].status()), (RunStatus::Canceled, StepStatus::Canceled));
