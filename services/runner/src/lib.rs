@@ -1,1 +1,69 @@
-//! runner
+//! The runner: takes tasks from the orchestrator and carries them out behind a wall.
+//!
+//! It executes what projects bring (steps, fixers, git on their files) and never decides anything:
+//! which step runs, whether a patch is good enough, what happens after a failure is the
+//! orchestrator's and the auto-fixer's business. It sees no database.
+
+pub mod config;
+pub mod core;
+pub mod error;
+pub mod exec;
+pub mod folders;
+pub mod git;
+mod grpc;
+pub mod nofollow;
+pub mod sandbox;
+pub mod source;
+pub mod tasks;
+pub mod work;
+
+pub use config::{Config, PathSources, Profile, SandboxMode};
+pub use tasks::run_patch;
+
+use meta_proto::runner::runner_service_server::RunnerServiceServer;
+use meta_runtime::{Host, StartError, Wiring};
+use std::sync::Arc;
+
+/// The runner as a service.
+pub struct Runner;
+
+impl meta_runtime::Service for Runner {
+    const NAME: &'static str = "runner";
+    const PORT: u16 = 50055;
+    type Config = Config;
+
+    async fn wire(config: Config, host: &Host) -> Result<Wiring, StartError> {
+        let client = work::orchestrator(host.peer("orchestrator")?);
+        let sandbox = sandbox::Sandbox::open(&config, host.vars())
+            .await
+            .map_err(|e| StartError::failed("sandbox", e))?;
+        let level = sandbox.level();
+        let capacity = match config.capacity {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            given => usize::try_from(given).unwrap_or(usize::MAX),
+        };
+        let only_run = config.run_id.clone().unwrap_or_default().into();
+        let workshop =
+            tasks::Workshop::new(config, sandbox).map_err(|e| StartError::failed("data_dir", e))?;
+        let runner_id: Arc<str> = format!("runner-{}", meta_runtime::new_id()).into();
+        let leases = work::Leases::default();
+        tracing::info!(%runner_id, sandbox = level, capacity, "taking work");
+        let grpc = grpc::Grpc {
+            runner_id: Arc::clone(&runner_id),
+            sandbox: level,
+            capacity,
+            leases: leases.clone(),
+        };
+        let puller = work::Puller {
+            workshop: Arc::new(workshop),
+            client,
+            leases,
+            runner_id,
+            capacity,
+            only_run,
+        };
+        Ok(Wiring::default()
+            .serve(RunnerServiceServer::new(grpc))
+            .background("work", move |stop| puller.run(stop)))
+    }
+}

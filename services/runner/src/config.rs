@@ -1,0 +1,89 @@
+//! The runner's own configuration.
+
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// Configuration of a runner; every field has a default.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where workspaces and caches live. Relative to the working folder when not absolute.
+    pub data_dir: PathBuf,
+    /// How many tasks it carries out at a time; 0 means one for each core.
+    pub capacity: u32,
+    /// Whether steps run in a sandbox.
+    pub sandbox: SandboxMode,
+    /// What steps see of this machine.
+    pub profile: Profile,
+    /// Which local folders may be built.
+    pub path_sources: PathSources,
+    /// Take only tasks of this run.
+    pub run_id: Option<String>,
+    /// Folders put before `PATH` in steps.
+    pub extra_path: Vec<PathBuf>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from(".metabuilder/runner"),
+            capacity: 0,
+            sandbox: SandboxMode::Required,
+            profile: Profile::Service,
+            path_sources: PathSources::Any(false),
+            run_id: None,
+            extra_path: Vec::new(),
+        }
+    }
+}
+
+/// Whether steps run in a sandbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SandboxMode {
+    /// The runner does not start without a working sandbox.
+    Required,
+    /// Steps run with the rights of the runner. Only where every project is trusted.
+    Off,
+}
+
+/// What steps see of this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Profile {
+    /// The tools of the person who runs it, those in the home folder included.
+    Local,
+    /// The tools on `PATH`.
+    Service,
+}
+
+/// Which local folders may be built.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum PathSources {
+    /// All or none.
+    Any(bool),
+    /// These and what lies below them.
+    Below(Vec<PathBuf>),
+}
+
+impl PathSources {
+    /// Whether a resolved path may be built.
+    pub fn allows(&self, path: &Path) -> bool {
+        match self {
+            Self::Any(any) => *any,
+            Self::Below(roots) => roots
+                .iter()
+                .filter_map(|root| root.canonicalize().ok())
+                .any(|root| path.starts_with(root)),
+        }
+    }
+
+    /// Whether any local folder may be built.
+    pub fn is_none(&self) -> bool {
+        match self {
+            Self::Any(any) => !any,
+            Self::Below(roots) => roots.is_empty(),
+        }
+    }
+}

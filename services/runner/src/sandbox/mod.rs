@@ -1,0 +1,309 @@
+//! The wall around everything that a project brings: steps, fixers, and git on its files.
+//!
+//! One mechanism, bubblewrap, entered in one of two ways. A normal user gets a user namespace. Root
+//! gets none: it keeps the right to bind what only root can reach (toolchains in its home) and drops
+//! to an unprivileged id of the tenant before anything of the project is executed, so that what
+//! belongs to root (`/proc/sys`) stays out of reach and the process limit binds.
+//! Variables of a step are set by a script *behind* the wall; in front of it they could make the
+//! loader run the project's code as the runner.
+
+mod environment;
+mod mounts;
+mod probe;
+mod programs;
+mod toolchains;
+
+pub use environment::Visible;
+
+use crate::config::{Config, Profile, SandboxMode};
+use crate::core::seccomp;
+use crate::error::{Error, doing};
+use crate::exec::{self, Ended, Event, Spawner};
+use crate::nofollow::{self, Owner};
+use programs::Programs;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::Write;
+use std::os::unix::fs::fchown;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// Folder inside of the sandbox for what the runner lays there.
+pub const INSIDE: &str = "/.metabuilder";
+/// Processes and threads of one tenant's user, or of one sandbox.
+const PROCESSES_MAX: u64 = 4096;
+/// First of the ids that tenants get when the runner is root.
+const TENANT_IDS_FROM: u32 = 200_000;
+/// How many ids tenants share.
+const TENANT_IDS: u32 = 50_000;
+
+/// How the sandbox is entered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// Not at all.
+    Off,
+    /// As root, without a user namespace, then down to a tenant's id.
+    AsRoot,
+    /// As a normal user, in a user namespace.
+    UserNamespace,
+}
+
+/// The sandbox of this runner, proven to work.
+#[derive(Debug, Clone)]
+pub struct Sandbox {
+    way: Way,
+    programs: Programs,
+    visible: Visible,
+    spawner: Spawner,
+    filter: PathBuf,
+    scratch: PathBuf,
+    data_dir: PathBuf,
+}
+
+/// A folder or file of the host shown inside.
+#[derive(Debug, Clone)]
+pub struct Bind {
+    /// Where it is.
+    pub host: PathBuf,
+    /// Where it is seen.
+    pub inside: PathBuf,
+    /// Whether it can be changed.
+    pub writable: bool,
+}
+
+/// One execution behind the wall.
+#[derive(Debug, Clone, Default)]
+pub struct Jail {
+    /// The folder in which it works; writable.
+    pub workspace: PathBuf,
+    /// Where that folder is seen.
+    pub mount: PathBuf,
+    /// The private home folder; `None` is an empty one that vanishes.
+    pub home: Option<PathBuf>,
+    /// What else is shown.
+    pub binds: Vec<Bind>,
+    /// Whether it shares the host's network.
+    pub network: bool,
+    /// Who it runs as.
+    pub owner: Owner,
+    /// All of its variables.
+    pub env: BTreeMap<String, String>,
+    /// Program and arguments.
+    pub command: Vec<String>,
+}
+
+impl Sandbox {
+    /// Finds a way in and proves that it holds.
+    ///
+    /// # Errors
+    /// Says what is missing and how to get it.
+    pub async fn open(config: &Config, vars: &BTreeMap<String, String>) -> Result<Self, Error> {
+        let data_dir = &config.data_dir;
+        nofollow::make_own(data_dir, None)?;
+        let data_dir = data_dir.canonicalize().map_err(doing("cannot resolve data_dir"))?;
+        let scratch = data_dir.join("scratch");
+        nofollow::remove_tree(&scratch)?;
+        nofollow::make_own(&scratch, None)?;
+        let filter = data_dir.join("seccomp.bpf");
+        std::fs::write(&filter, seccomp::program())
+            .map_err(doing("cannot write the system call filter"))?;
+        let spawner = Spawner::start().map_err(doing("cannot start a thread"))?;
+        let visible = Visible::new(config.profile, vars, &config.extra_path, &data_dir);
+        let programs = Programs::find(&visible.path);
+        let mut sandbox =
+            Self { way: Way::Off, programs, visible, spawner, filter, scratch, data_dir };
+        if config.sandbox == SandboxMode::Off {
+            tracing::warn!(
+                "sandbox is off: steps run with all rights of this process; \
+                 use it only where every project is trusted"
+            );
+        } else {
+            sandbox.way = probe::way_in(&mut sandbox).await?;
+        }
+        Ok(sandbox)
+    }
+
+    /// The level in force, as it is shown and recorded.
+    pub fn level(&self) -> &'static str {
+        match self.way {
+            Way::Off => "none",
+            Way::AsRoot | Way::UserNamespace => "bwrap",
+        }
+    }
+
+    /// What steps see of this machine.
+    pub fn profile(&self) -> Profile {
+        self.visible.profile
+    }
+
+    /// The facts about this machine's tools and variables.
+    pub fn visible(&self) -> &Visible {
+        &self.visible
+    }
+
+    /// The shell for a line.
+    pub fn shell(&self) -> &str {
+        self.programs.shell()
+    }
+
+    /// The user that a tenant's processes run as.
+    pub fn owner(&self, tenant: &str) -> Owner {
+        match self.way {
+            Way::Off | Way::UserNamespace => None,
+            Way::AsRoot => {
+                let hash = Sha256::digest(tenant.as_bytes());
+                let number = u32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]]);
+                Some(TENANT_IDS_FROM + number % TENANT_IDS)
+            }
+        }
+    }
+
+    /// Where a workspace is seen: as asked, or where it is when there is no sandbox.
+    pub fn mount(&self, workspace: &Path, asked: &str) -> Result<PathBuf, Error> {
+        if self.way == Way::Off {
+            return Ok(workspace.to_owned());
+        }
+        let mount = Path::new(if asked.is_empty() { "/workspace" } else { asked });
+        self.visible.check_mount(mount)?;
+        Ok(mount.to_owned())
+    }
+
+    /// Shows a file or folder of the host under a name in [`INSIDE`].
+    pub fn show(&self, host: &Path, name: &str, writable: bool) -> Bind {
+        let inside = match self.way {
+            Way::Off => host.to_owned(),
+            Way::AsRoot | Way::UserNamespace => Path::new(INSIDE).join(name),
+        };
+        Bind { host: host.to_owned(), inside, writable }
+    }
+
+    /// Runs a command to its end.
+    ///
+    /// # Errors
+    /// When it cannot be started, or was stopped.
+    pub async fn run(
+        &self,
+        jail: &Jail,
+        limit: Duration,
+        stop: &CancellationToken,
+        on: impl FnMut(Event<'_>),
+    ) -> Result<Ended, Error> {
+        // Holds the launch script until the process has ended.
+        let scratch = tempfile::Builder::new()
+            .tempdir_in(&self.scratch)
+            .map_err(doing("cannot make a scratch folder"))?;
+        let launch = self.write_launch(scratch.path(), jail)?;
+        let mut command = tokio::process::Command::new(&self.programs.sh);
+        command.env_clear().env("PATH", programs::TRUSTED_PATH);
+        match self.way {
+            Way::Off => {
+                command.arg(&launch).args(&jail.command).current_dir(&jail.workspace);
+            }
+            Way::AsRoot | Way::UserNamespace => {
+                let outer = self.bwrap(jail, &launch)?;
+                // The shell only opens the filter on a descriptor that the sandbox inherits.
+                command.args(["-c", "exec \"$@\" 9<\"$0\""]).arg(&self.filter).args(outer);
+            }
+        }
+        exec::run(&self.spawner, command, limit, stop, on).await
+    }
+
+    fn bwrap(&self, jail: &Jail, launch: &Path) -> Result<Vec<OsString>, Error> {
+        let mut args = mounts::Args::default();
+        args.push(&self.programs.bwrap()?);
+        args.words(&["--unshare-ipc", "--unshare-pid", "--unshare-uts", "--unshare-cgroup-try"]);
+        args.words(&["--hostname", "metabuilder", "--die-with-parent", "--new-session"]);
+        args.words(&["--seccomp", "9", "--cap-drop", "ALL"]);
+        if !jail.network {
+            args.words(&["--unshare-net"]);
+        }
+        match self.way {
+            Way::AsRoot => {
+                for cap in ["CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP"] {
+                    args.words(&["--cap-add", cap]);
+                }
+            }
+            Way::UserNamespace | Way::Off => {
+                args.words(&["--unshare-user"]);
+                if self.programs.disables_user_namespaces {
+                    args.words(&["--disable-userns"]);
+                }
+            }
+        }
+        let toolchains = self.visible.mounts(jail, &mut args)?;
+        mounts::workspace(jail, &toolchains, &self.visible.home, &mut args)?;
+        let inside = Path::new(INSIDE).join("launch");
+        args.bind("--ro-bind", launch, &inside);
+        if let (Some(uid), Way::AsRoot) = (jail.owner, self.way) {
+            let passwd = self.write_passwd(launch, uid)?;
+            args.bind("--ro-bind", &passwd, Path::new("/etc/passwd"));
+        }
+        args.words(&["--remount-ro", "/", "--chdir", "/", "--"]);
+        args.push(&self.programs.prlimit()?);
+        let processes = processes_max();
+        args.words(&["--core=0:0", &format!("--nproc={processes}:{processes}")]);
+        if let (Some(uid), Way::AsRoot) = (jail.owner, self.way) {
+            args.push(&self.programs.setpriv()?);
+            args.words(&[&format!("--reuid={uid}"), &format!("--regid={uid}"), "--clear-groups"]);
+            args.words(&["--inh-caps=-all", "--bounding-set=-all", "--no-new-privs", "--"]);
+        }
+        args.push(&self.programs.sh);
+        args.push(&inside);
+        jail.command.iter().for_each(|word| args.words(&[word]));
+        Ok(args.into_words())
+    }
+
+    /// The script that sets the variables and becomes the command.
+    fn write_launch(&self, folder: &Path, jail: &Jail) -> Result<PathBuf, Error> {
+        let path = folder.join("launch");
+        let mut text = String::new();
+        if self.way == Way::Off {
+            text.push_str("ulimit -c 0\n");
+        }
+        // Only its owner may enter the workspace, so it is entered here.
+        text.push_str(&format!("cd -P {} || exit 126\n", quoted(&jail.mount.to_string_lossy())));
+        for (name, value) in &jail.env {
+            text.push_str(&format!("export {name}={}\n", quoted(value)));
+        }
+        text.push_str("exec \"$@\"\n");
+        write_for(&path, &text, jail.owner)?;
+        Ok(path)
+    }
+
+    /// The host's users, and one more: tools ask for the name of whom they run as.
+    fn write_passwd(&self, launch: &Path, uid: u32) -> Result<PathBuf, Error> {
+        let path = launch.with_file_name("passwd");
+        let mut text = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+        let home = self.visible.home.display();
+        text.push_str(&format!("metabuilder:x:{uid}:{uid}:metabuilder:{home}:/bin/sh\n"));
+        write_for(&path, &text, Some(uid))?;
+        Ok(path)
+    }
+}
+
+/// A word for the shell.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// Writes a file that only its owner can read.
+fn write_for(path: &Path, text: &str, owner: Owner) -> Result<(), Error> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let what = format!("cannot write {}", path.display());
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o400)
+        .open(path)
+        .map_err(doing(&what))?;
+    file.write_all(text.as_bytes()).map_err(doing(&what))?;
+    fchown(&file, owner, owner).map_err(doing(&what))
+}
+
+/// The process limit, or the one this process has when that is lower: it cannot be raised.
+fn processes_max() -> u64 {
+    use nix::sys::resource::{Resource, getrlimit};
+    getrlimit(Resource::RLIMIT_NPROC).map_or(PROCESSES_MAX, |(_, hard)| hard.min(PROCESSES_MAX))
+}

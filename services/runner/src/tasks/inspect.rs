@@ -1,0 +1,43 @@
+//! Reads a source and lists it for the planner.
+
+use super::{Job, Workshop};
+use crate::error::{Error, doing};
+use crate::nofollow;
+use crate::source;
+use meta_domain::source::{Source, SourceListing};
+use meta_proto::convert::{Field, Required};
+use meta_proto::runner::{InspectResult, InspectWork};
+use std::path::PathBuf;
+
+impl Workshop {
+    pub(super) async fn inspect(
+        &self,
+        job: &Job,
+        work: InspectWork,
+    ) -> Result<InspectResult, Error> {
+        let source = Source::try_from(work.source.required("source")?).field("source")?;
+        let allowed = &self.config.path_sources;
+        let listing = match source {
+            Source::Inline { files } => source::list_inline(&files),
+            Source::Path { path } => list(source::local_folder(&path, allowed)?).await?,
+            Source::Git { url, reference } => {
+                let folder = tempfile::tempdir_in(self.data_dir.join("scratch"))
+                    .map_err(doing("cannot make a folder"))?;
+                let tree = folder.path().join("tree");
+                nofollow::make_own(&tree, job.owner)?;
+                let from = (url.as_str(), reference.as_str());
+                let (sandbox, data_dir) = (&self.sandbox, &self.data_dir);
+                source::fetch(sandbox, data_dir, job.owner, from, allowed, &tree, &job.stop)
+                    .await?;
+                list(tree).await?
+            }
+        };
+        Ok(InspectResult { listing: Some(listing.into()) })
+    }
+}
+
+async fn list(folder: PathBuf) -> Result<SourceListing, Error> {
+    tokio::task::spawn_blocking(move || source::list_tree(&folder))
+        .await
+        .map_err(|e| Error::failed(format!("listing the source failed: {e}")))
+}

@@ -1,0 +1,153 @@
+//! What a runner can do: one file a kind of task.
+
+mod commit;
+mod execute;
+mod heal;
+mod inspect;
+mod prepare;
+mod propose;
+mod step;
+mod verify;
+
+use crate::config::Config;
+use crate::error::{Error, doing};
+use crate::folders::{CacheFolder, RunFolder};
+use crate::git::{Answer, split_list};
+use crate::nofollow::Owner;
+use crate::sandbox::Sandbox;
+use crate::work::LogWriter;
+use meta_domain::fault::InvalidField;
+use meta_proto::runner::complete_task_request::Result as Outcome;
+use meta_proto::runner::{Task, task::Work};
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio_util::sync::CancellationToken;
+
+/// What every task works with.
+#[derive(Debug)]
+pub struct Workshop {
+    pub(crate) config: Config,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) sandbox: Sandbox,
+    /// One writer to a run's history at a time.
+    histories: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+/// A task in hand.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) task_id: String,
+    pub(crate) tenant: String,
+    pub(crate) run_id: String,
+    pub(crate) owner: Owner,
+    pub(crate) stop: CancellationToken,
+    pub(crate) log: LogWriter,
+}
+
+/// Names the field of the task that is wrong.
+impl From<InvalidField> for Error {
+    fn from(field: InvalidField) -> Self {
+        Self::refused(field.to_string())
+    }
+}
+
+/// Where a run's work takes place.
+struct Place {
+    run: RunFolder,
+    caches: CacheFolder,
+    mount: PathBuf,
+}
+
+impl Workshop {
+    /// A workshop whose sandbox works.
+    ///
+    /// # Errors
+    /// When the data folder is not there.
+    pub fn new(config: Config, sandbox: Sandbox) -> Result<Self, Error> {
+        let data_dir = config.data_dir.canonicalize().map_err(doing("cannot resolve data_dir"))?;
+        Ok(Self { config, data_dir, sandbox, histories: Mutex::default() })
+    }
+
+    /// Carries out a task.
+    ///
+    /// # Errors
+    /// When it could not be carried out; a step that fails is no error.
+    pub async fn perform(
+        &self,
+        task: Task,
+        stop: CancellationToken,
+        log: LogWriter,
+    ) -> Result<Outcome, Error> {
+        let job = Job {
+            owner: self.sandbox.owner(&task.tenant_id),
+            task_id: task.task_id,
+            tenant: task.tenant_id,
+            run_id: task.run_id,
+            stop,
+            log,
+        };
+        match task.work {
+            Some(Work::Inspect(w)) => self.inspect(&job, w).await.map(Outcome::Inspect),
+            Some(Work::Prepare(w)) => self.prepare(&job, w).await.map(Outcome::Prepare),
+            Some(Work::Step(w)) => self.step(&job, w).await.map(Outcome::Step),
+            Some(Work::Propose(w)) => self.propose(&job, w).await.map(Outcome::Propose),
+            Some(Work::Verify(w)) => self.verify(&job, w).await.map(Outcome::Verify),
+            Some(Work::Commit(w)) => self.commit(&job, &w).await.map(Outcome::Commit),
+            Some(Work::Rollback(w)) => self.roll_back(&job, &w).await.map(Outcome::Rollback),
+            None => {
+                Err(Error::refused("work: is missing (expected a kind that this runner knows)"))
+            }
+        }
+    }
+
+    fn run_folder(&self, job: &Job) -> Result<RunFolder, Error> {
+        RunFolder::new(&self.data_dir, &job.run_id)
+    }
+
+    fn place(&self, job: &Job, cache_key: &str, mount: &str) -> Result<Place, Error> {
+        let run = self.run_folder(job)?;
+        run.require()?;
+        let caches = CacheFolder::new(&self.data_dir, &job.tenant, cache_key, job.owner);
+        let mount = self.sandbox.mount(&run.workspace(), mount)?;
+        Ok(Place { run, caches, mount })
+    }
+
+    /// The lock on a run's history.
+    fn history_lock(&self, run_id: &str) -> Arc<tokio::sync::Mutex<()>> {
+        let mut locks = self.histories.lock().unwrap_or_else(PoisonError::into_inner);
+        locks.retain(|_, lock| Arc::strong_count(lock) > 1);
+        Arc::clone(locks.entry(run_id.to_owned()).or_default())
+    }
+}
+
+/// What a script that moved the history reports.
+struct Report {
+    head: String,
+    files: Vec<String>,
+    combined_patch: Vec<u8>,
+}
+
+/// Reads a script's report (head, files, combined patch) and keeps the combined patch.
+fn keep_report(run: &RunFolder, answer: &Answer) -> Result<Report, Error> {
+    let (head, rest) = answer.split_line();
+    let (files, patch) = split_list(rest);
+    let what = || doing("cannot keep the combined patch");
+    let mut file = tempfile::NamedTempFile::new_in(run.root()).map_err(what())?;
+    std::io::Write::write_all(&mut file, patch).map_err(what())?;
+    file.persist(run.combined_patch()).map_err(|e| what()(e.error))?;
+    Ok(Report { head, files, combined_patch: patch.to_vec() })
+}
+
+/// Everything that a run changed since its first commit, as a patch.
+///
+/// # Errors
+/// When the run is not on this runner.
+pub async fn run_patch(data_dir: &std::path::Path, run_id: &str) -> Result<Vec<u8>, Error> {
+    let run = RunFolder::new(data_dir, run_id)?;
+    run.require()?;
+    match tokio::fs::read(run.combined_patch()).await {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        other => other.map_err(doing("cannot read the combined patch")),
+    }
+}

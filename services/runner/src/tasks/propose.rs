@@ -1,0 +1,191 @@
+//! Lets a fixer change a fresh copy of the workspace. The difference is the patch: it is made
+//! here, whatever the fixer says it did.
+
+use super::heal::Copy;
+use super::{Job, Place, Workshop};
+use crate::error::{Error, doing};
+use crate::exec::{Ended, Event};
+use crate::git::{DIFF_OF_FIXER, EXIT_PATCH, copy_for_fixer};
+use meta_domain::autofix::{FixerCommand, TryVerdict};
+use meta_domain::limits::PATCH_BYTES_MAX;
+use meta_domain::plan::PlannedStep;
+use meta_domain::signal::Signal;
+use meta_proto::convert::{Field, Number, Required};
+use meta_proto::runner::{ProposeResult, ProposeWork};
+use std::os::unix::fs::lchown;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How long a fixer may take when it says nothing, or at most.
+const FIXER_LIMIT_MS: std::ops::RangeInclusive<u64> = 1..=3_600_000;
+const FIXER_LIMIT_MS_DEFAULT: u64 = 300_000;
+/// Bytes of a fixer's output that are kept for the detail.
+const SAID_BYTES_MAX: usize = 16 * 1024;
+/// Characters of a detail.
+const DETAIL_CHARS_MAX: usize = 300;
+/// Larger patches are not even handed on to the guard.
+const PATCH_BYTES_SENT_MAX: usize = 8 * PATCH_BYTES_MAX;
+
+/// What a fixer's exit says: nothing to do.
+const EXIT_NOTHING: i32 = 3;
+/// It cannot fix this safely.
+const EXIT_UNSAFE: i32 = 4;
+
+impl Workshop {
+    pub(super) async fn propose(
+        &self,
+        job: &Job,
+        work: ProposeWork,
+    ) -> Result<ProposeResult, Error> {
+        let step = PlannedStep::try_from(work.step.required("step")?).field("step")?;
+        let fixer = FixerCommand::try_from(work.fixer.required("fixer")?).field("fixer")?;
+        let signal = Signal::try_from(work.signal.required("signal")?).field("signal")?;
+        let started = Instant::now();
+        let place = self.place(job, &work.cache_key, &work.mount)?;
+        let copy = Copy::new(job, &place)?;
+        let (script, pairs) = self.copy_script(job, &place, &copy, &step, copy_for_fixer())?;
+        let before = script.run(&pairs, &job.stop).await?.split_line().0;
+        lay_out(&copy.state, job, &fixer, &signal, &work.log)?;
+        let (ended, said) = self.run_fixer(job, &step, &fixer, &place, &copy).await?;
+        let (verdict, detail, patch) = match verdict_of(ended, &said) {
+            Some((verdict, detail)) => (verdict.number(), detail, Vec::new()),
+            None => self.patch_of(job, &place, &copy, &before).await?,
+        };
+        let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Ok(ProposeResult { verdict, detail, patch, duration_ms })
+    }
+
+    async fn run_fixer(
+        &self,
+        job: &Job,
+        step: &PlannedStep,
+        fixer: &FixerCommand,
+        place: &Place,
+        copy: &Copy,
+    ) -> Result<(Ended, Vec<u8>), Error> {
+        let mut jail = self.jail(job, step, &copy.stage(place), fixer.network)?;
+        let state = self.sandbox.show(&copy.state, "state", true);
+        for (name, path) in [
+            ("WORKTREE", jail.mount.clone()),
+            ("STATE_DIR", state.inside.clone()),
+            ("LOG", state.inside.join(LOG_FILE)),
+            ("FAILURE_JSON", state.inside.join(FAILURE_FILE)),
+        ] {
+            jail.env.insert(name.to_owned(), path.to_string_lossy().into_owned());
+        }
+        jail.binds.push(state);
+        jail.command = self.shell(&fixer.script);
+        let given = if fixer.timeout_ms == 0 { FIXER_LIMIT_MS_DEFAULT } else { fixer.timeout_ms };
+        let limit = Duration::from_millis(given.min(*FIXER_LIMIT_MS.end()));
+        let mut said = Vec::new();
+        let ended = self
+            .sandbox
+            .run(&jail, limit, &job.stop, |event| {
+                if let Event::Output(_, bytes) = event {
+                    said.extend_from_slice(bytes);
+                    let excess = said.len().saturating_sub(SAID_BYTES_MAX);
+                    said.drain(..excess);
+                }
+            })
+            .await?;
+        Ok((ended, said))
+    }
+
+    async fn patch_of(
+        &self,
+        job: &Job,
+        place: &Place,
+        copy: &Copy,
+        before: &str,
+    ) -> Result<(i32, String, Vec<u8>), Error> {
+        let script = self
+            .repository_script(job, place, copy, DIFF_OF_FIXER.to_owned())?
+            .set("BEFORE", before);
+        let answer = script.run(&[], &job.stop).await?;
+        let no_change = TryVerdict::NoChange.number();
+        let error = TryVerdict::FixerError.number();
+        Ok(match answer.stdout.len() {
+            _ if answer.code == EXIT_PATCH => {
+                let detail = format!("its changes do not make a patch: {}", answer.why());
+                (error, detail, Vec::new())
+            }
+            0 => (no_change, "the fixer changed nothing".to_owned(), Vec::new()),
+            bytes if bytes > PATCH_BYTES_SENT_MAX => {
+                let detail = format!("its patch is too large: {bytes} bytes");
+                (error, detail, Vec::new())
+            }
+            _ => (0, String::new(), answer.stdout),
+        })
+    }
+}
+
+const LOG_FILE: &str = "failed-step.log";
+const FAILURE_FILE: &str = "failure.json";
+
+/// Writes what a fixer finds in its scratch folder.
+fn lay_out(
+    state: &Path,
+    job: &Job,
+    fixer: &FixerCommand,
+    signal: &Signal,
+    log: &[u8],
+) -> Result<(), Error> {
+    let signal = serde_json::to_vec_pretty(signal)
+        .map_err(|e| Error::failed(format!("cannot write the signal: {e}")))?;
+    let own = [(LOG_FILE, log), (FAILURE_FILE, signal.as_slice())];
+    let files = fixer.files.iter().map(|f| (f.name.as_str(), f.contents.as_bytes()));
+    for (name, bytes) in own.into_iter().chain(files) {
+        let path = state.join(name);
+        let what = || doing(format!("cannot write the fixer's file {name}"));
+        std::fs::write(&path, bytes).map_err(what())?;
+        lchown(&path, job.owner, job.owner).map_err(what())?;
+    }
+    Ok(())
+}
+
+/// What the exit alone decides; `None` leaves it to the difference.
+fn verdict_of(ended: Ended, said: &[u8]) -> Option<(TryVerdict, String)> {
+    let last = || last_line(said);
+    match ended {
+        Ended::Code(0) => None,
+        Ended::Code(EXIT_NOTHING) => Some((TryVerdict::NoChange, or(last(), "nothing to do"))),
+        Ended::Code(EXIT_UNSAFE) => {
+            Some((TryVerdict::NoChange, or(last(), "the fixer cannot fix this safely")))
+        }
+        Ended::Code(code) => {
+            Some((TryVerdict::FixerError, format!("exit code {code}: {}", last())))
+        }
+        Ended::Signal(signal) => {
+            Some((TryVerdict::FixerError, format!("died of signal {signal}: {}", last())))
+        }
+        Ended::TimedOut => Some((TryVerdict::FixerError, "ran out of time".to_owned())),
+    }
+}
+
+fn or(text: String, default: &str) -> String {
+    if text.is_empty() { default.to_owned() } else { text }
+}
+
+/// The last line that says something, without secrets.
+fn last_line(said: &[u8]) -> String {
+    let masked = crate::core::mask::Masker::new([]).mask(said, &mut false).into_owned();
+    let text = String::from_utf8_lossy(&masked);
+    let line = text.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or_default();
+    line.chars().take(DETAIL_CHARS_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exits_mean_what_the_contract_says() {
+        let verdict = |ended| verdict_of(ended, b"why\n\n").map(|(v, d)| (v.as_str(), d));
+        let is = |v, d: &str| Some((v, d.to_owned()));
+        assert_eq!(verdict(Ended::Code(0)), None);
+        assert_eq!(verdict(Ended::Code(3)), is("no_change", "why"));
+        assert_eq!(verdict(Ended::Code(4)), is("no_change", "why"));
+        assert_eq!(verdict(Ended::Code(127)), is("fixer_error", "exit code 127: why"));
+        assert_eq!(verdict(Ended::TimedOut), is("fixer_error", "ran out of time"));
+    }
+}

@@ -1,0 +1,70 @@
+//! Executes a step in the run's workspace.
+
+use super::execute::Stage;
+use super::{Job, Workshop, keep_report};
+use crate::error::Error;
+use crate::folders::RunFolder;
+use crate::git::{AFTER_STEP, BEFORE_STEP, HEAD, Script};
+use meta_domain::plan::PlannedStep;
+use meta_proto::convert::{Field, Required};
+use meta_proto::runner::{StepResult, StepWork};
+
+impl Workshop {
+    pub(super) async fn step(&self, job: &Job, work: StepWork) -> Result<StepResult, Error> {
+        let step = PlannedStep::try_from(work.step.required("step")?).field("step")?;
+        let place = self.place(job, &work.cache_key, &work.mount)?;
+        let foreign = place.caches.claim(&job.run_id)?;
+        if step.clean_cache {
+            for path in &step.cache {
+                place.caches.clean(path)?;
+            }
+        }
+        if work.restore || foreign {
+            let flag = |on: bool| if on { "1" } else { "" };
+            let script = self
+                .history_script(job, &place.run, BEFORE_STEP)?
+                .set("RESTORE", flag(work.restore))
+                .set("TOUCH", flag(foreign));
+            let lock = self.history_lock(&job.run_id);
+            let _writing = lock.lock().await;
+            script.run(&[], &job.stop).await?;
+        }
+        let stage = Stage {
+            workspace: place.run.workspace(),
+            mount: &place.mount,
+            objects: place.run.objects(),
+            caches: &place.caches,
+        };
+        let executed = self.execute(job, &step, &stage, None).await?;
+        let lock = self.history_lock(&job.run_id);
+        let _writing = lock.lock().await;
+        let execution = Some(executed.execution);
+        if !executed.exit.success() {
+            let script = self.history_script(job, &place.run, HEAD)?;
+            let commit = script.run(&[], &job.stop).await?.split_line().0;
+            return Ok(StepResult { execution, commit, ..StepResult::default() });
+        }
+        let script = self
+            .history_script(job, &place.run, AFTER_STEP)?
+            .set("MESSAGE", &format!("output of step {}", step.name));
+        let answer = script.run(&[], &job.stop).await?;
+        let (commit, moved) = answer.split_line();
+        if moved.is_empty() {
+            return Ok(StepResult { execution, commit, ..StepResult::default() });
+        }
+        let combined_patch = keep_report(&place.run, &answer)?.combined_patch;
+        Ok(StepResult { execution, commit, combined_patch })
+    }
+
+    /// A script on the run's workspace and history.
+    pub(super) fn history_script(
+        &self,
+        job: &Job,
+        run: &RunFolder,
+        text: &'static str,
+    ) -> Result<Script<'_>, Error> {
+        let workspace = run.workspace();
+        let script = Script::new(&self.sandbox, &self.data_dir, job.owner, &workspace, text)?;
+        Ok(script.history(&run.history()))
+    }
+}

@@ -1,0 +1,64 @@
+//! Pulling work from the orchestrator and reporting what came of it.
+
+mod leases;
+mod log;
+mod pull;
+
+pub use leases::Leases;
+pub use log::LogWriter;
+pub use pull::Puller;
+
+use meta_domain::limits::MESSAGE_BYTES_MAX;
+use meta_proto::runner::work_service_client::WorkServiceClient;
+use meta_runtime::Transport;
+use std::time::Duration;
+use tonic::{Code, Status};
+
+/// The orchestrator, as a runner sees it.
+pub type Orchestrator = WorkServiceClient<Transport>;
+
+/// How long a call may take, beside what it waits for.
+pub(crate) const CALL_LIMIT: Duration = Duration::from_secs(10);
+/// First wait before a call is tried again; each further one is twice as long.
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+/// The longest wait between two tries.
+const RETRY_MAX: Duration = Duration::from_secs(2);
+
+/// A client for large messages.
+pub fn orchestrator(transport: Transport) -> Orchestrator {
+    WorkServiceClient::new(transport)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX)
+}
+
+/// Whether the lease is somebody else's now, or the task is no more.
+fn is_lost(status: &Status) -> bool {
+    matches!(status.code(), Code::FailedPrecondition | Code::NotFound | Code::Aborted)
+}
+
+/// Whether the same message can be accepted later.
+fn is_worth_a_retry(status: &Status) -> bool {
+    !matches!(
+        status.code(),
+        Code::InvalidArgument
+            | Code::OutOfRange
+            | Code::Unimplemented
+            | Code::PermissionDenied
+            | Code::Unauthenticated
+    )
+}
+
+/// Waits between tries.
+#[derive(Debug)]
+struct Retry(Duration);
+
+impl Retry {
+    fn new() -> Self {
+        Self(RETRY_FIRST)
+    }
+
+    async fn wait(&mut self) {
+        tokio::time::sleep(self.0).await;
+        self.0 = (self.0 * 2).min(RETRY_MAX);
+    }
+}
