@@ -6,6 +6,7 @@ use crate::data::Vars;
 use crate::error::{Error, Result};
 use meta_runtime::serve::{Drain, run};
 use meta_runtime::{Host, Service, StartError, Transport, Wiring, clock};
+use runner::config::SandboxMode;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -83,6 +84,10 @@ impl Advisers {
             Scope::Planning | Scope::Reading => Some(meta_runtime::new_id().to_string()),
         };
         let works = !matches!(scope, Scope::Reading);
+        let steps = matches!(scope, Scope::Everything { .. } | Scope::Run(_));
+        if steps && sandbox(self.host.vars())? == SandboxMode::Off {
+            eprintln!("warning: METABUILDER_SANDBOX is off: steps run with all your rights");
+        }
         let config = orchestrator::Config {
             data_dir: self.data.clone(),
             run_id: only.clone(),
@@ -106,6 +111,7 @@ impl Advisers {
     async fn runner(&self, only: Option<String>, orchestrator: Transport) -> Result<Wiring> {
         let config = runner::config::Config {
             data_dir: self.data.join("runner"),
+            sandbox: sandbox(self.host.vars())?,
             profile: runner::config::Profile::Local,
             path_sources: runner::config::PathSources::Any(true),
             run_id: only,
@@ -128,6 +134,18 @@ impl Advisers {
     /// The token that the services of this process share.
     pub(crate) fn token(&self) -> &str {
         &self.token
+    }
+}
+
+/// Whether steps run in a sandbox. Only a plain word turns it off, and then it is said.
+fn sandbox(vars: &Vars) -> Result<SandboxMode> {
+    match vars.get("METABUILDER_SANDBOX").map(String::as_str) {
+        None | Some("" | "required") => Ok(SandboxMode::Required),
+        Some("off") => Ok(SandboxMode::Off),
+        Some(other) => Err(Error::usage(
+            format!("METABUILDER_SANDBOX is {other:?}"),
+            "expected required, or off where every project is trusted",
+        )),
     }
 }
 
@@ -196,5 +214,21 @@ impl Work {
             Ok(result) => Ok(result?),
             Err(error) => Err(Error::failed("the work broke down", error)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_word_off_turns_the_sandbox_off() {
+        let mode = |word: &str| {
+            sandbox(&Vars::from([("METABUILDER_SANDBOX".to_owned(), word.to_owned())]))
+        };
+        assert_eq!(sandbox(&Vars::new()).unwrap(), SandboxMode::Required);
+        assert_eq!(mode("").unwrap(), SandboxMode::Required);
+        assert_eq!(mode("off").unwrap(), SandboxMode::Off);
+        assert!(mode("none").is_err() && mode("Off").is_err());
     }
 }

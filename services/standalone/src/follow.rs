@@ -92,7 +92,11 @@ impl Follow<'_> {
             if at_rest && run.last_seq <= seq {
                 break Ok(());
             }
-            reconnects = if seq > before { 0 } else { reconnects + 1 };
+            if seq > before {
+                reconnects = 0;
+                continue;
+            }
+            reconnects += 1;
             if reconnects > RECONNECTS_MAX {
                 break Err(Error::failed("the run cannot be followed", "its event log ends early"));
             }
@@ -133,10 +137,15 @@ impl Follow<'_> {
                         let what = format!("event {} ({})", event.seq, event.r#type);
                         Error::failed(format!("{what} is not understood"), e)
                     })?;
+                    let paused = happened == Happened::Paused;
                     for progress in tracker.next(happened) {
                         if event.seq > self.told {
                             display.show(&progress)?;
                         }
+                    }
+                    // the caller looks whether it still waits, or whether this is history
+                    if paused && event.seq > self.told {
+                        return Ok(());
                     }
                 }
             }

@@ -7,6 +7,7 @@ use crate::session::Server;
 use crate::view::{RunView, gate_of};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
+use std::ops::ControlFlow;
 use std::time::Duration;
 use tokio_stream::StreamExt;
 
@@ -128,13 +129,14 @@ impl Rest {
             .next("see metabuilder runs ls --status paused_awaiting_approval"))
     }
 
-    /// Reads the run's event log, and hands on each entry; follows it live when asked.
+    /// Reads the run's event log, and hands on each entry until told to stop; follows it live
+    /// when asked.
     pub async fn events(
         &self,
         run_id: &str,
         after: u64,
         follow: bool,
-        mut each: impl FnMut(u64, Happened) -> Result<()>,
+        mut each: impl FnMut(u64, Happened) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
         let path = format!("/runs/{run_id}/events?after={after}&follow={follow}");
         let request = self.request(Method::GET, &path).header("accept", "application/x-ndjson");
@@ -150,7 +152,9 @@ impl Rest {
                 }
                 if line.ends_with(b"\n") {
                     let (seq, happened) = entry(&line)?;
-                    each(seq, happened)?;
+                    if each(seq, happened)?.is_break() {
+                        return Ok(());
+                    }
                     line.clear();
                 }
             }

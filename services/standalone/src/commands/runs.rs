@@ -4,10 +4,10 @@ use super::build::{GoOn, told};
 use crate::args::{Output, OutputArgs, PatchArgs, RunArgs, RunsCommand};
 use crate::client::{Client, RUNS_SEARCHED_MAX};
 use crate::display::{Display, colour, lines::Paint, print_json};
-use crate::error::{Exit, Result};
+use crate::error::{Error, Exit, Result};
 use crate::finish::{Finish, exit_of};
 use crate::follow::Follow;
-use crate::progress::Tracker;
+use crate::progress::{Happened, Tracker};
 use crate::rest::Rest;
 use crate::select::pick;
 use crate::session::{Local, Session};
@@ -15,8 +15,13 @@ use crate::view::{RunView, list};
 use meta_domain::status::RunStatus;
 use reqwest::Method;
 use std::io::Write;
+use std::ops::ControlFlow;
 use std::path::Path;
+use std::time::Duration;
 use tokio_stream::StreamExt;
+
+/// Pause before a server's event log is opened again.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
 
 /// Carries out a command about runs.
 pub async fn run(command: RunsCommand, session: &Session) -> Result<Exit> {
@@ -100,7 +105,7 @@ async fn logs(client: &Client, run: &str, step: &str, follow: bool) -> Result<Ex
     let mut out = std::io::stdout().lock();
     let mut current = (String::new(), 0);
     while let Some(piece) = stream.next().await {
-        let piece = piece.map_err(|s| crate::error::Error::status("read the logs", &s))?;
+        let piece = piece.map_err(|s| Error::status("read the logs", &s))?;
         let here = (piece.step, piece.attempt);
         if here != current {
             writeln!(out, "==> {} (attempt {}) <==", here.0, here.1)?;
@@ -176,7 +181,7 @@ async fn remote(command: RunsCommand, rest: &Rest, session: &Session) -> Result<
             let path = format!("/runs/{id}/artifacts/patch");
             match patch.patch {
                 Some(file) => save(rest, &path, &file).await,
-                None if patch.apply || patch.branch.is_some() => Err(crate::error::Error::usage(
+                None if patch.apply || patch.branch.is_some() => Err(Error::usage(
                     "--apply and --branch work on this machine's runs",
                     "the run is on a server",
                 )
@@ -197,7 +202,7 @@ async fn copy(rest: &Rest, path: &str) -> Result<Exit> {
     let mut stream = rest.text(path).await?.bytes_stream();
     let mut out = std::io::stdout().lock();
     while let Some(piece) = stream.next().await {
-        let piece = piece.map_err(|e| crate::error::Error::failed("the answer broke off", e))?;
+        let piece = piece.map_err(|e| Error::failed("the answer broke off", e))?;
         out.write_all(&piece)?;
         out.flush()?;
     }
@@ -206,9 +211,9 @@ async fn copy(rest: &Rest, path: &str) -> Result<Exit> {
 
 async fn save(rest: &Rest, path: &str, file: &Path) -> Result<Exit> {
     let text = rest.text(path).await?.bytes().await;
-    let text = text.map_err(|e| crate::error::Error::failed("the answer broke off", e))?;
+    let text = text.map_err(|e| Error::failed("the answer broke off", e))?;
     std::fs::write(file, &text)
-        .map_err(|e| crate::error::Error::usage(format!("cannot write {}", file.display()), e))?;
+        .map_err(|e| Error::usage(format!("cannot write {}", file.display()), e))?;
     Ok(Exit::Done)
 }
 
@@ -216,12 +221,25 @@ async fn remote_watch(rest: &Rest, args: &RunArgs, session: &Session) -> Result<
     let id = rest.run_id(&args.run).await?;
     let mut display = Display::new(args.output.output, &session.vars);
     let mut tracker = Tracker::new(&session.program);
-    let watching = rest.events(&id, 0, true, |_, happened| {
-        for progress in tracker.next(happened) {
-            display.show(&progress)?;
+    let watching = async {
+        let mut seen = 0;
+        loop {
+            rest.events(&id, seen, true, |seq, happened| {
+                seen = seq;
+                let paused = happened == Happened::Paused;
+                for progress in tracker.next(happened) {
+                    display.show(&progress)?;
+                }
+                Ok(if paused { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+            })
+            .await?;
+            let status = rest.run(&id).await?.status;
+            if status != RunStatus::Running.as_str() && status != RunStatus::Pending.as_str() {
+                return Ok::<(), Error>(());
+            }
+            tokio::time::sleep(RECONNECT_PAUSE).await;
         }
-        Ok(())
-    });
+    };
     let stopped = tokio::select! {
         result = watching => { result?; false }
         () = session.stop.cancelled() => true,

@@ -9,6 +9,7 @@ use crate::progress::{Happened, Progress, Tracker};
 use crate::rest::Rest;
 use crate::session::{Local, Session};
 use meta_domain::autofix::TryVerdict;
+use std::ops::ControlFlow;
 use tokio_stream::StreamExt;
 
 /// Explains a step.
@@ -59,7 +60,7 @@ async fn remote_log(rest: &Rest, run: &str) -> Result<Vec<Happened>> {
     let mut log = Vec::new();
     rest.events(&run, 0, false, |_, happened| {
         log.push(happened);
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     })
     .await?;
     Ok(log)

@@ -287,6 +287,10 @@ fn success_note(progress: &Progress, paint: Paint) -> String {
         return paint.note(&format!("flaky: {what} · passed on retry after {after}"));
     }
     match failed_before {
+        Some(failure_type) if *backoff_ms > 0 => {
+            let after = seconds(*backoff_ms);
+            paint.note(&format!("retried: {failure_type} · passed on retry after {after}"))
+        }
         Some(failure_type) => format!("passed after {failure_type}   (attempt {attempt})"),
         None => String::new(),
     }

@@ -141,6 +141,8 @@ pub enum Happened {
     Accepted { step: String, actor: String },
     #[serde(rename = "step.failed")]
     StepFailed { step: String, reason: String },
+    #[serde(rename = "run.paused")]
+    Paused,
     #[serde(other)]
     Other,
 }

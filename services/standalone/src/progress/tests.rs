@@ -184,7 +184,7 @@ fn a_step_fails_for_good_once_with_its_last_failure_and_what_was_tried() {
 #[test]
 fn what_is_not_known_is_passed_over_and_what_is_broken_is_an_error() {
     assert_eq!(Happened::read("something.new", r#"{"a":1}"#).unwrap(), Happened::Other);
-    assert_eq!(Happened::read("run.paused", "").unwrap(), Happened::Other);
+    assert_eq!(Happened::read("run.paused", "").unwrap(), Happened::Paused);
     assert!(Happened::read("step.started", r#"{"step":"a"}"#).is_err());
     assert!(Happened::read("step.started", "[").is_err());
 }

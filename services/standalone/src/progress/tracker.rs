@@ -88,7 +88,7 @@ impl Tracker {
             }
             Happened::GaveUp { attempt } => self.gave_up(&attempt.step, attempt.reason),
             Happened::StepFailed { step, reason } => self.gave_up(&step, reason),
-            Happened::Other => Vec::new(),
+            Happened::Paused | Happened::Other => Vec::new(),
         }
     }
 
