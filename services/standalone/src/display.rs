@@ -64,12 +64,21 @@ impl Display {
     pub fn say(&mut self, text: &str) -> std::io::Result<()> {
         match self {
             Self::Json => Ok(()),
-            Self::Plain(_) | Self::Live(_) => {
-                let mut out = std::io::stdout().lock();
-                writeln!(out, "{text}")?;
-                out.flush()
-            }
+            Self::Plain(_) | Self::Live(_) => print(text),
         }
+    }
+
+    /// A step that passed before this command began.
+    ///
+    /// # Errors
+    /// When standard output is gone.
+    pub fn passed_before(&mut self, step: &str) -> std::io::Result<()> {
+        let line = match self {
+            Self::Json => return Ok(()),
+            Self::Plain(layout) => layout.passed_before(step),
+            Self::Live(live) => live.passed_before(step),
+        };
+        self.say(&line)
     }
 
     /// Ends the spinners; the steps that were not reached are named.
@@ -94,13 +103,20 @@ impl Display {
     }
 }
 
+/// Prints text and ends the line.
+///
+/// # Errors
+/// When standard output is gone.
+pub fn print(text: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{text}")?;
+    out.flush()
+}
+
 /// Prints one JSON object on a line of its own.
 ///
 /// # Errors
 /// When standard output is gone.
 pub fn print_json(value: &impl serde::Serialize) -> std::io::Result<()> {
-    let text = serde_json::to_string(value)?;
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{text}")?;
-    out.flush()
+    print(&serde_json::to_string(value)?)
 }

@@ -129,8 +129,12 @@ impl From<StartError> for Error {
 }
 
 impl From<std::io::Error> for Error {
-    /// Standard output or a terminal that is gone.
+    /// Standard output that is gone. A reader that has seen enough is told nothing.
     fn from(error: std::io::Error) -> Self {
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
+            let (what, next) = (String::new(), String::new());
+            return Self { what, why: Vec::new(), next, exit: Exit::Failed };
+        }
         Self::failed("cannot print", error)
     }
 }

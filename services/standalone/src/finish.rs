@@ -3,7 +3,7 @@
 use crate::args::PatchArgs;
 use crate::client::Client;
 use crate::data;
-use crate::display::Display;
+use crate::display::{Display, print};
 use crate::error::{Error, Exit, Result};
 use crate::follow::Ended;
 use crate::git;
@@ -209,7 +209,7 @@ impl Finish<'_> {
         }
         let carried = self.carry(crate::client::status_of(run)?, run, &patch);
         for line in carried.said {
-            println!("{line}");
+            print(&line)?;
         }
         match carried.error {
             Some(error) => Err(error),

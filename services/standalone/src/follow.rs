@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::progress::{Happened, Progress, Tracker};
 use meta_domain::status::RunStatus;
 use meta_proto::orchestrator as pb;
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
@@ -32,6 +33,8 @@ pub struct Follow<'a> {
     pub program: &'a str,
     /// Also print the output of the steps.
     pub verbose: bool,
+    /// Executions of the steps that the user has seen.
+    pub seen: BTreeMap<String, u32>,
     /// Canceled when the user wants to stop.
     pub stop: &'a CancellationToken,
     /// Whether stopping cancels the run, or only the watching.
@@ -68,7 +71,8 @@ impl Follow<'_> {
         let (sender, mut logs) = mpsc::channel(LOG_QUEUE);
         let reader = self.verbose.then(|| {
             let (client, run_id) = (self.client.clone(), self.run_id.to_owned());
-            tokio::spawn(async move { read_logs(&client, &run_id, sender).await })
+            let seen = self.seen.clone();
+            tokio::spawn(async move { read_logs(&client, &run_id, &seen, sender).await })
         });
         let mut tracker = Tracker::new(self.program);
         let mut seq = 0;
@@ -178,10 +182,18 @@ impl Follow<'_> {
     }
 }
 
-async fn read_logs(client: &Client, run_id: &str, sender: mpsc::Sender<Progress>) -> Result<()> {
+async fn read_logs(
+    client: &Client,
+    run_id: &str,
+    seen: &BTreeMap<String, u32>,
+    sender: mpsc::Sender<Progress>,
+) -> Result<()> {
     let mut stream = client.logs(run_id, "", true).await?;
     while let Some(piece) = stream.next().await {
         let piece = piece.map_err(|s| Error::status("read the logs", &s))?;
+        if seen.get(&piece.step).is_some_and(|last| piece.attempt <= *last) {
+            continue;
+        }
         let text = String::from_utf8_lossy(&piece.text).into_owned();
         let log = Progress::Log { step: piece.step, stderr: piece.stderr, text };
         if sender.send(log).await.is_err() {

@@ -69,13 +69,15 @@ fn wants_json(command: &Command) -> bool {
 fn end(result: error::Result<Exit>, json: bool) -> ExitCode {
     match result {
         Ok(exit) => exit.into(),
+        Err(error) if error.what.is_empty() => error.exit.into(),
         Err(error) => {
             if json {
                 let line = serde_json::json!({
                     "event": "error", "what": error.what, "why": error.why, "next": error.next,
                     "exit_code": error.exit as u8,
                 });
-                println!("{line}");
+                // a standard output that is gone cannot be told so
+                let _ = display::print(&line.to_string());
             }
             eprintln!("metabuilder: {error}");
             error.exit.into()

@@ -131,13 +131,18 @@ impl GoOn<'_> {
             client.retry(&self.run.id).await?;
         }
         let mut work = stack.start();
+        let fresh = status_of(self.run)? == RunStatus::Pending;
+        for step in self.run.steps.iter().filter(|s| !fresh && passed(s)) {
+            display.passed_before(name(step))?;
+        }
         let follow = Follow {
             client: &client,
             run_id: &self.run.id,
             // a run that has just been made is told from its beginning
-            told: if status_of(self.run)? == RunStatus::Pending { 0 } else { self.run.last_seq },
+            told: if fresh { 0 } else { self.run.last_seq },
             program: &session.program,
             verbose: self.verbose,
+            seen: self.run.steps.iter().map(|s| (name(s).to_owned(), s.executions)).collect(),
             stop: &session.stop,
             cancels: true,
         };
@@ -154,6 +159,14 @@ impl GoOn<'_> {
         };
         finish.tell(&ended?, display).await
     }
+}
+
+fn name(step: &pb::RunStep) -> &str {
+    step.step.as_ref().map(|s| s.name.as_str()).unwrap_or_default()
+}
+
+fn passed(step: &pb::RunStep) -> bool {
+    step.status == i32::from(pb::StepStatus::Succeeded)
 }
 
 #[cfg(test)]

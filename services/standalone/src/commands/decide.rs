@@ -3,7 +3,7 @@
 use super::build::GoOn;
 use crate::args::{DecideArgs, Output};
 use crate::client::{Client, RUNS_SEARCHED_MAX};
-use crate::display::{Display, print_json};
+use crate::display::{Display, print, print_json};
 use crate::error::{Error, Exit, Result};
 use crate::rest::Rest;
 use crate::select::pick;
@@ -17,7 +17,7 @@ pub async fn run(args: DecideArgs, approve: bool, session: &Session) -> Result<E
         let answer = Rest::new(&server)?.decide(&args.target, approve, &args.notes).await?;
         match args.output.output {
             Output::Json => print_json(&answer)?,
-            Output::Text => println!("{}", if approve { "approved" } else { "rejected" }),
+            Output::Text => print(if approve { "approved" } else { "rejected" })?,
         }
         return Ok(Exit::Done);
     }

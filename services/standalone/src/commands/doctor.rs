@@ -2,7 +2,7 @@
 
 use crate::args::{Output, OutputArgs};
 use crate::data;
-use crate::display::{print_json, table::table};
+use crate::display::{print, print_json, table::table};
 use crate::error::{Error, Exit, Result};
 use crate::row;
 use crate::session::Session;
@@ -54,7 +54,7 @@ pub async fn run(args: OutputArgs, session: &Session) -> Result<Exit> {
     findings.push(data_folder(session));
     match args.output {
         Output::Json => print_json(&findings)?,
-        Output::Text => println!("{}", text(&findings)),
+        Output::Text => print(&text(&findings))?,
     }
     let missing = findings.iter().filter(|f| f.required && !f.found).count();
     Ok(if missing == 0 { Exit::Done } else { Exit::Failed })

@@ -1,7 +1,7 @@
 //! `metabuilder fixers`: the fixers in force and their examples.
 
 use crate::args::{FixersCommand, Output, RulesArgs};
-use crate::display::{print_json, table::table};
+use crate::display::{print, print_json, table::table};
 use crate::error::{Error, Exit, Result};
 use crate::row;
 use autofixer::core::check;
@@ -61,7 +61,7 @@ fn list(args: &RulesArgs) -> Result<Exit> {
             rows.extend(list.iter().map(|f| {
                 row![f.id, f.title, f.safety, words(&f.failure_types), f.tools.join(",")]
             }));
-            println!("{}\n{} fixers", table(&rows), list.len());
+            print(&format!("{}\n{} fixers", table(&rows), list.len()))?;
         }
     }
     Ok(Exit::Done)
@@ -83,9 +83,9 @@ fn test(args: &RulesArgs) -> Result<Exit> {
         }
         Output::Text => {
             for one in &broken {
-                println!("{} example {}: {}", one.fixer, one.index, one.detail);
+                print(&format!("{} example {}: {}", one.fixer, one.index, one.detail))?;
             }
-            println!("{} examples, {} broken", results.len(), broken.len());
+            print(&format!("{} examples, {} broken", results.len(), broken.len()))?;
         }
     }
     Ok(if broken.is_empty() { Exit::Done } else { Exit::Failed })

@@ -3,7 +3,7 @@
 use crate::args::{FlagsArgs, FlagsCommand, Output};
 use crate::caller::LOCAL_TENANT;
 use crate::client::Client;
-use crate::display::{print_json, table::table};
+use crate::display::{print, print_json, table::table};
 use crate::error::{Error, Exit, Result};
 use crate::rest::Rest;
 use crate::row;
@@ -156,7 +156,7 @@ fn print_values(values: &[(String, Value, String)], output: Output) -> Result<()
         Output::Text => {
             let mut rows = vec![row!["SETTING", "VALUE", "FROM"]];
             rows.extend(values.iter().map(|(n, v, l)| row![n, v, l]));
-            println!("{}", table(&rows));
+            print(&table(&rows))?;
         }
     }
     Ok(())
@@ -191,7 +191,7 @@ fn history(changes: Vec<pb::Change>, of: &FlagsArgs) -> Result<()> {
 fn print_rows(rows: &[Vec<String>], output: Output) -> Result<()> {
     let Some((heading, body)) = rows.split_first() else { return Ok(()) };
     match output {
-        Output::Text => println!("{}", table(rows)),
+        Output::Text => print(&table(rows))?,
         Output::Json => {
             let named = |row: &Vec<String>| {
                 let name = |h: &String| h.to_lowercase().replace(' ', "_");

@@ -4,7 +4,7 @@ use super::build::{graph, project, told};
 use crate::args::{Output, PlanArgs};
 use crate::client::Client;
 use crate::display::lines::flow;
-use crate::display::print_json;
+use crate::display::{print, print_json};
 use crate::embedded::Scope;
 use crate::error::{Exit, Result};
 use crate::progress::Progress;
@@ -31,7 +31,7 @@ pub async fn run(args: PlanArgs, session: &Session) -> Result<Exit> {
     let Some(plan) = made? else { return Ok(Exit::Interrupted) };
     match args.output.output {
         Output::Json => print_json(&graph(&plan)?)?,
-        Output::Text => println!("{}", text(&plan)?),
+        Output::Text => print(&text(&plan)?)?,
     }
     Ok(Exit::Done)
 }

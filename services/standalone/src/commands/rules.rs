@@ -1,7 +1,7 @@
 //! `metabuilder rules`: the classifier's rules and their examples.
 
 use crate::args::{Output, RulesArgs, RulesCommand};
-use crate::display::{print_json, table::table};
+use crate::display::{print, print_json, table::table};
 use crate::error::{Error, Exit, Result};
 use crate::row;
 use classifier::core::check;
@@ -31,7 +31,7 @@ fn list(args: &RulesArgs) -> Result<Exit> {
                 let from = if r.user { "yours" } else { "product" };
                 row![r.id, r.failure_type, r.tool, r.strength, r.action, from]
             }));
-            println!("{}\n{} rules", table(&rows), list.len());
+            print(&format!("{}\n{} rules", table(&rows), list.len()))?;
         }
     }
     Ok(Exit::Done)
@@ -45,10 +45,14 @@ fn test(args: &RulesArgs) -> Result<Exit> {
         Output::Json => print_json(&checks)?,
         Output::Text => {
             for one in &broken {
-                println!("{}: {}", one.id, one.problem.as_deref().unwrap_or_default());
+                print(&format!("{}: {}", one.id, one.problem.as_deref().unwrap_or_default()))?;
             }
             let examples: usize = checks.iter().map(|c| c.examples).sum();
-            println!("{} rules, {examples} examples, {} broken", checks.len(), broken.len());
+            print(&format!(
+                "{} rules, {examples} examples, {} broken",
+                checks.len(),
+                broken.len()
+            ))?;
         }
     }
     Ok(if broken.is_empty() { Exit::Done } else { Exit::Failed })

@@ -3,7 +3,7 @@
 use super::build::{GoOn, told};
 use crate::args::{Output, OutputArgs, PatchArgs, RunArgs, RunsCommand};
 use crate::client::{Client, RUNS_SEARCHED_MAX};
-use crate::display::{Display, colour, lines::Paint, print_json};
+use crate::display::{Display, colour, lines::Paint, print, print_json};
 use crate::error::{Error, Exit, Result};
 use crate::finish::{Finish, exit_of};
 use crate::follow::Follow;
@@ -14,6 +14,7 @@ use crate::session::{Local, Session};
 use crate::view::{RunView, list};
 use meta_domain::status::RunStatus;
 use reqwest::Method;
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -45,7 +46,7 @@ fn show(view: &RunView, output: OutputArgs, session: &Session) -> Result<Exit> {
     let paint = if colour(&session.vars) { Paint::coloured() } else { Paint::plain() };
     match output.output {
         Output::Json => print_json(view)?,
-        Output::Text => println!("{}", view.text(paint)),
+        Output::Text => print(&view.text(paint))?,
     }
     Ok(Exit::Done)
 }
@@ -53,7 +54,7 @@ fn show(view: &RunView, output: OutputArgs, session: &Session) -> Result<Exit> {
 fn show_list(views: &[RunView], output: OutputArgs) -> Result<Exit> {
     match output.output {
         Output::Json => print_json(&views)?,
-        Output::Text => println!("{}", list(views)),
+        Output::Text => print(&list(views))?,
     }
     Ok(Exit::Done)
 }
@@ -127,6 +128,7 @@ async fn watch(client: &Client, args: &RunArgs, session: &Session) -> Result<Exi
         told: 0,
         program: &session.program,
         verbose: false,
+        seen: BTreeMap::new(),
         stop: &session.stop,
         cancels: false,
     };

@@ -1,7 +1,7 @@
 //! `metabuilder tenants` and `metabuilder users`: of a server; this machine has one of each.
 
 use crate::args::{Output, TenantsCommand, UsersCommand};
-use crate::display::print_json;
+use crate::display::{print, print_json};
 use crate::error::{Error, Exit, Result};
 use crate::rest::Rest;
 use crate::session::Session;
@@ -23,7 +23,7 @@ pub async fn create(command: TenantsCommand, session: &Session) -> Result<Exit> 
     let answer = rest(session)?.send(Method::POST, "/tenants", Some(&body)).await?;
     match output.output {
         Output::Json => print_json(&answer["data"])?,
-        Output::Text => println!("{}", answer["data"]["id"].as_str().unwrap_or_default()),
+        Output::Text => print(answer["data"]["id"].as_str().unwrap_or_default())?,
     }
     Ok(Exit::Done)
 }
@@ -39,7 +39,7 @@ pub async fn add_user(command: UsersCommand, session: &Session) -> Result<Exit> 
         Output::Text => {
             let key = answer["data"]["attributes"]["api_key"].as_str().unwrap_or_default();
             eprintln!("the API key of {email}; it is shown only now:");
-            println!("{key}");
+            print(key)?;
         }
     }
     Ok(Exit::Done)

@@ -2,6 +2,7 @@
 
 use crate::args::UpArgs;
 use crate::data::{self, Lock};
+use crate::display::print;
 use crate::embedded::{Advisers, Scope};
 use crate::error::{Error, Exit, Result};
 use crate::session::Session;
@@ -49,12 +50,12 @@ pub async fn run(args: UpArgs, session: &Session) -> Result<Exit> {
     for wiring in &mut wirings {
         background = background.merge_background(wiring);
     }
-    println!("Meta-Builder serves on   http://{url}");
-    println!("gRPC                     {grpc_at}");
-    println!("data                     {}", dir.display());
-    println!("development token        {dev_key}");
-    println!();
-    println!("  export METABUILDER_URL=http://{url} METABUILDER_TOKEN={dev_key}");
+    print(&format!("Meta-Builder serves on   http://{url}"))?;
+    print(&format!("gRPC                     {grpc_at}"))?;
+    print(&format!("data                     {}", dir.display()))?;
+    print(&format!("development token        {dev_key}"))?;
+    print("")?;
+    print(&format!("  export METABUILDER_URL=http://{url} METABUILDER_TOKEN={dev_key}"))?;
     serve(vec![http, grpc], &mut background, session.stop.clone(), DRAIN).await?;
     Ok(Exit::Done)
 }

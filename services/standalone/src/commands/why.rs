@@ -2,7 +2,7 @@
 
 use crate::args::{Output, WhyArgs};
 use crate::display::lines::{Paint, because, evidence};
-use crate::display::{colour, print_json};
+use crate::display::{colour, print, print_json};
 use crate::error::{Error, Exit, Result};
 use crate::patch::{printable, summary};
 use crate::progress::{Happened, Progress, Tracker};
@@ -33,7 +33,7 @@ pub async fn run(args: WhyArgs, session: &Session) -> Result<Exit> {
         Output::Text => {
             let paint = if colour(&session.vars) { Paint::coloured() } else { Paint::plain() };
             for line in story.iter().flat_map(|p| tell(p, paint)) {
-                println!("{line}");
+                print(&line)?;
             }
         }
     }

@@ -166,6 +166,13 @@ impl Layout {
         open.iter().map(|step| self.paint.dim(&format!(" · {step}"))).collect()
     }
 
+    /// The line of a step that passed before.
+    pub fn passed_before(&mut self, step: &str) -> String {
+        self.close(step);
+        let note = self.paint.dim("passed before");
+        self.line(&self.paint.good("✔"), step, None, &note)
+    }
+
     fn close(&mut self, step: &str) {
         self.open.retain(|name| name != step);
     }

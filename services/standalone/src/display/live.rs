@@ -64,6 +64,10 @@ impl Live {
         Ok(())
     }
 
+    pub(super) fn passed_before(&mut self, step: &str) -> String {
+        self.layout.passed_before(step)
+    }
+
     /// A line above the spinners.
     fn print(&self, line: &str) -> io::Result<()> {
         self.bars.suspend(|| {
