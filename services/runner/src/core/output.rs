@@ -239,7 +239,7 @@ mod tests {
     fn a_line_of_ten_megabytes_is_cut_into_pieces() {
         let mut o = output();
         for _ in 0..160 {
-            o.push(Stream::Stdout, &[b'y'; 65_536], Timestamp(1));
+            o.push(Stream::Stdout, &vec![b'y'; 65_536], Timestamp(1));
         }
         let (chunks, cut) = o.finish(Timestamp(1));
         assert!(chunks.iter().all(|c| c.text.len() <= PIECE_BYTES_MAX));

@@ -7,8 +7,8 @@
 pub const PRELUDE: &str = r#"set -eu
 refuse() { echo "$1" >&2; exit 92; }
 # A repository that borrows its objects: $1 is where, the index and the head are those of $GIT_DIR.
-borrow() {
-  rm -rf "$1"
+borrow() { rm -rf "$1"; fill "$1"; }
+fill() {
   mkdir -p "$1/objects/info" "$1/refs/heads" "$1/info"
   printf '%s\n' "$OBJECTS" > "$1/objects/info/alternates"
   printf 'ref: refs/heads/metabuilder\n' > "$1/HEAD"
@@ -30,31 +30,31 @@ report() {
 pub const CLONE: &str = r#"
 git init -q .
 git remote add origin "$URL"
-if git fetch -q --depth 1 --no-tags origin "${REF:-HEAD}" 2>/tmp/why; then
+if git fetch -q --depth 1 --no-tags origin "${REF:-HEAD}" 2>"$TMPDIR/why"; then
   git checkout -q --detach FETCH_HEAD
-elif [ -n "$REF" ] && git fetch -q --tags origin '+refs/heads/*:refs/remotes/origin/*' 2>>/tmp/why; then
-  git checkout -q --detach "$REF" 2>>/tmp/why || refuse "$(tail -n 1 /tmp/why)"
+elif [ -n "$REF" ] && git fetch -q --tags origin '+refs/heads/*:refs/remotes/origin/*' 2>>"$TMPDIR/why"; then
+  git checkout -q --detach "$REF" 2>>"$TMPDIR/why" || refuse "$(tail -n 1 "$TMPDIR/why")"
 else
-  refuse "$(grep -m 1 -E '^(fatal|error|remote):' /tmp/why || tail -n 1 /tmp/why)"
+  refuse "$(grep -m 1 -E '^(fatal|error|remote):' "$TMPDIR/why" || tail -n 1 "$TMPDIR/why")"
 fi
 rm -rf .git
 "#;
 
 /// Makes the history and its first commit. All files of the commit get one and the same time: the
 /// order in which they were copied says nothing.
-pub const PREPARE: &str = r"
+pub const PREPARE: &str = r#"
 env -u GIT_WORK_TREE git init -q --bare
 git symbolic-ref HEAD refs/heads/metabuilder
 git add -A
 git commit -q --allow-empty -m base
 git update-ref refs/metabuilder/base HEAD
-touch /tmp/now
-git ls-files -z | xargs -0 -r touch -h -c -r /tmp/now --
+touch "$TMPDIR/now"
+git ls-files -z | xargs -0 -r touch -h -c -r "$TMPDIR/now" --
 git update-index -q --refresh || true
 borrow .git
 git rev-parse HEAD
 git ls-files -z
-";
+"#;
 
 /// Puts the tracked files back to the head (`RESTORE`), and makes them all new (`TOUCH`).
 pub const BEFORE_STEP: &str = r#"
@@ -64,8 +64,8 @@ if [ -n "$RESTORE" ]; then
   git read-tree --reset -u HEAD
 fi
 if [ -n "$TOUCH" ]; then
-  touch /tmp/now
-  git ls-files -z | xargs -0 -r touch -h -c -r /tmp/now --
+  touch "$TMPDIR/now"
+  git ls-files -z | xargs -0 -r touch -h -c -r "$TMPDIR/now" --
   git update-index -q --refresh || true
 fi
 borrow .git
@@ -102,7 +102,7 @@ while [ $# -gt 0 ]; do
   shift 2
 done
 own=$GIT_DIR
-GIT_DIR=$HISTORY borrow "$own"
+( GIT_DIR=$HISTORY; fill "$own" )
 printf '%s' "$EXCLUDE" > "$GIT_DIR/info/exclude"
 git update-index -q --refresh || true
 git read-tree --reset -u HEAD
@@ -119,14 +119,14 @@ git write-tree
 /// tracked and were there before are no part of it.
 pub const DIFF_OF_FIXER: &str = r#"
 git add -A
-git diff --name-only -z --diff-filter=A HEAD "$BEFORE" > /tmp/litter
-git update-index --force-remove -z --stdin < /tmp/litter
-diff_of HEAD "$(git write-tree)" > /tmp/patch
-if [ -s /tmp/patch ]; then
-  export GIT_INDEX_FILE=/tmp/index
+git diff --name-only -z --diff-filter=A HEAD "$BEFORE" > "$TMPDIR/litter"
+git update-index --force-remove -z --stdin < "$TMPDIR/litter"
+diff_of HEAD "$(git write-tree)" > "$TMPDIR/patch"
+if [ -s "$TMPDIR/patch" ]; then
+  export GIT_INDEX_FILE="$TMPDIR/index"
   git read-tree HEAD
-  git apply --cached --check --whitespace=nowarn /tmp/patch || exit 91
-  cat /tmp/patch
+  git apply --cached --check --whitespace=nowarn "$TMPDIR/patch" || exit 91
+  cat "$TMPDIR/patch"
 fi
 "#;
 
@@ -134,6 +134,7 @@ fi
 pub const COPY_WITH_PATCH: &str = r#"
 git apply --index --whitespace=nowarn "$PATCH" || exit 91
 git commit -q --allow-empty -m 'proposed patch'
+cp -R "$GIT_DIR" .git
 "#;
 
 /// Commits `PATCH` with `MESSAGE`, unless the head is that commit already, and brings its files
@@ -149,8 +150,8 @@ fi
 git diff --name-only -z --diff-filter=D HEAD^ HEAD | xargs -0 -r rm -f --
 git diff --name-only -z --diff-filter=d HEAD^ HEAD | git checkout-index -f -q -u -z --stdin
 borrow .git
-git ls-files -z > /tmp/files
-report /tmp/files
+git ls-files -z > "$TMPDIR/files"
+report "$TMPDIR/files"
 "#;
 
 /// Goes back to `TARGET`, or to before the last commit that was not taken back, by a new commit.

@@ -240,6 +240,7 @@ impl Sandbox {
             let passwd = self.write_passwd(launch, uid)?;
             args.bind("--ro-bind", &passwd, Path::new("/etc/passwd"));
         }
+        args.lock();
         args.words(&["--remount-ro", "/", "--chdir", "/", "--"]);
         args.push(&self.programs.prlimit()?);
         let processes = processes_max();
@@ -264,8 +265,13 @@ impl Sandbox {
         }
         // Only its owner may enter the workspace, so it is entered here.
         text.push_str(&format!("cd -P {} || exit 126\n", quoted(&jail.mount.to_string_lossy())));
+        text.push_str("unset OLDPWD\n");
         for (name, value) in &jail.env {
             text.push_str(&format!("export {name}={}\n", quoted(value)));
+        }
+        if self.way == Way::Off {
+            // Without a private /tmp, this folder stands in; it goes when the process has ended.
+            text.push_str(&format!("export TMPDIR={}\n", quoted(&folder.to_string_lossy())));
         }
         text.push_str("exec \"$@\"\n");
         write_for(&path, &text, jail.owner)?;

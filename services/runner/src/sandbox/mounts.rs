@@ -15,6 +15,7 @@ const TMP_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 pub(super) struct Args {
     words: Vec<OsString>,
     folders: BTreeSet<PathBuf>,
+    hidden: Vec<PathBuf>,
 }
 
 impl Args {
@@ -55,6 +56,15 @@ impl Args {
     pub(super) fn hide(&mut self, inside: &Path) {
         self.words(&["--tmpfs"]);
         self.push(inside);
+        self.hidden.push(inside.to_owned());
+    }
+
+    /// Makes the empty folders read-only, once everything is in its place.
+    pub(super) fn lock(&mut self) {
+        for inside in std::mem::take(&mut self.hidden) {
+            self.words(&["--remount-ro"]);
+            self.push(&inside);
+        }
     }
 
     pub(super) fn into_words(self) -> Vec<OsString> {

@@ -114,8 +114,11 @@ mod tests {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, "x").unwrap();
         };
-        ["Cargo.toml", "target/a", "src/main.rs", ".git/HEAD", "sub/.git", "out/target/b"]
-            .map(file);
+        let files =
+            ["Cargo.toml", "target/a", "src/main.rs", ".git/HEAD", "sub/.git", "out/target/b"];
+        for path in files {
+            file(path);
+        }
         symlink("/etc", from.path().join("link")).unwrap();
         nix::unistd::mkfifo(&from.path().join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
         copy_tree(from.path(), to.path(), None, Path::new("/nowhere")).unwrap();
