@@ -19,17 +19,18 @@ use std::time::Instant;
 pub async fn run(args: BuildArgs, session: &Session) -> Result<Exit> {
     let path = project(&args.path)?;
     let local = Local::open(session).await?;
-    let planning = local.stack(Scope::Planning).await?;
-    let client = planning.client(&session.vars);
     let mut display = Display::new(args.output.output, &session.vars);
-    let earlier = if args.resume { last_run(&client, &path).await? } else { None };
+    let reader = local.reader().await?;
+    let earlier = if args.resume { unfinished(&reader, &path).await? } else { None };
     if args.resume && earlier.is_none() {
-        display.say("there is no earlier run of this project; this is the first")?;
+        display.say("there is nothing to go on with; this is a new run")?;
     }
     let (run, plan) = if let Some(run) = earlier {
-        let plan = client.plan(&run.plan_id).await?;
+        let plan = reader.plan(&run.plan_id).await?;
         (run, plan)
     } else {
+        let planning = local.stack(Scope::Planning).await?;
+        let client = planning.client(&session.vars);
         let mut work = planning.start();
         let made = work
             .beside(async {
@@ -65,11 +66,11 @@ async fn start(client: &Client, path: &Path) -> Result<(pb::Run, pb::Plan)> {
     Ok((run, plan))
 }
 
-/// The last run of a folder.
-async fn last_run(client: &Client, path: &Path) -> Result<Option<pb::Run>> {
+/// The last run of a folder, unless it succeeded.
+async fn unfinished(client: &Client, path: &Path) -> Result<Option<pb::Run>> {
     for run in client.list_runs(RUNS_SEARCHED_MAX, None).await? {
         if client.folder(&run.spec_id).await?.is_some_and(|folder| Path::new(&folder) == path) {
-            return Ok(Some(run));
+            return Ok(Some(run).filter(|r| r.status != i32::from(pb::RunStatus::Succeeded)));
         }
     }
     Ok(None)

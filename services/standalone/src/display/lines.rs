@@ -135,9 +135,7 @@ impl Layout {
     /// What goes on with a step, for a spinner or a plain line: step and text.
     pub fn doing(progress: &Progress) -> Option<(&str, String)> {
         Some(match progress {
-            Progress::Fixing { step, fixers, .. } => {
-                (step, format!("trying {}", fixers.join(", ")))
-            }
+            Progress::Fixing { step, fixers, .. } => (step, trying(fixers)),
             Progress::Fix {
                 step,
                 verdict: TryVerdict::Accepted | TryVerdict::NeedsApproval,
@@ -264,6 +262,15 @@ fn short(text: &str) -> String {
     }
     let cut: String = line.chars().take(MESSAGE_CHARS_MAX).collect();
     format!("{cut}…")
+}
+
+/// `trying rustfmt (and 2 more, if need be)`
+fn trying(fixers: &[String]) -> String {
+    match fixers {
+        [] => "trying nothing".to_owned(),
+        [only] => format!("trying {only}"),
+        [first, more @ ..] => format!("trying {first} (and {} more, if need be)", more.len()),
+    }
 }
 
 fn success_note(progress: &Progress, paint: Paint) -> String {
