@@ -24,10 +24,13 @@ use programs::Programs;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::fchown;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
+use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 /// Folder inside of the sandbox for what the runner lays there.
@@ -58,7 +61,8 @@ pub struct Sandbox {
     visible: Visible,
     spawner: Spawner,
     filter: PathBuf,
-    scratch: PathBuf,
+    /// This process's own; other runners may share the data folder.
+    scratch: Arc<Scratch>,
     data_dir: PathBuf,
 }
 
@@ -103,10 +107,8 @@ impl Sandbox {
         let data_dir = &config.data_dir;
         nofollow::make_own(data_dir, None)?;
         let data_dir = data_dir.canonicalize().map_err(doing("cannot resolve data_dir"))?;
-        let scratch = data_dir.join("scratch");
-        nofollow::remove_tree(&scratch)?;
-        nofollow::make_own(&scratch, None)?;
-        let filter = data_dir.join("seccomp.bpf");
+        let scratch = Arc::new(Scratch::open(&data_dir)?);
+        let filter = scratch.path().join("seccomp.bpf");
         std::fs::write(&filter, seccomp::program())
             .map_err(doing("cannot write the system call filter"))?;
         let spawner = Spawner::start().map_err(doing("cannot start a thread"))?;
@@ -136,6 +138,11 @@ impl Sandbox {
     /// What steps see of this machine.
     pub fn profile(&self) -> Profile {
         self.visible.profile
+    }
+
+    /// A folder for what lives as long as this process.
+    pub fn scratch(&self) -> &Path {
+        self.scratch.path()
     }
 
     /// The facts about this machine's tools and variables.
@@ -192,7 +199,7 @@ impl Sandbox {
     ) -> Result<Ended, Error> {
         // Holds the launch script until the process has ended.
         let scratch = tempfile::Builder::new()
-            .tempdir_in(&self.scratch)
+            .tempdir_in(self.scratch.path())
             .map_err(doing("cannot make a scratch folder"))?;
         let launch = self.write_launch(scratch.path(), jail)?;
         let mut command = tokio::process::Command::new(&self.programs.sh);
@@ -289,6 +296,39 @@ impl Sandbox {
     }
 }
 
+/// A folder for what lives as long as this process; the lock says that it does.
+#[derive(Debug)]
+struct Scratch {
+    folder: TempDir,
+    _lock: File,
+}
+
+impl Scratch {
+    /// Makes the folder, and removes those whose process was killed.
+    fn open(data_dir: &Path) -> Result<Self, Error> {
+        let what = || doing("cannot make a scratch folder");
+        let all = data_dir.join("scratch");
+        nofollow::make_own(&all, None)?;
+        // One process at a time looks, so that none sees a folder before its lock is taken.
+        let looking = File::create(data_dir.join("scratch.lock")).map_err(what())?;
+        looking.lock().map_err(what())?;
+        for entry in std::fs::read_dir(&all).map_err(what())?.flatten() {
+            let lock = File::open(entry.path().join("lock"));
+            if lock.map_or(true, |lock| lock.try_lock().is_ok()) {
+                nofollow::remove_tree(&entry.path())?;
+            }
+        }
+        let folder = tempfile::Builder::new().tempdir_in(&all).map_err(what())?;
+        let lock = File::create(folder.path().join("lock")).map_err(what())?;
+        lock.lock().map_err(what())?;
+        Ok(Self { folder, _lock: lock })
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
 /// A word for the shell.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
@@ -312,4 +352,24 @@ fn write_for(path: &Path, text: &str, owner: Owner) -> Result<(), Error> {
 fn processes_max() -> u64 {
     use nix::sys::resource::{Resource, getrlimit};
     getrlimit(Resource::RLIMIT_NPROC).map_or(PROCESSES_MAX, |(_, hard)| hard.min(PROCESSES_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scratch_folder_lasts_as_long_as_its_process() {
+        let data = tempfile::tempdir().unwrap();
+        let left_behind = data.path().join("scratch/killed");
+        std::fs::create_dir_all(&left_behind).unwrap();
+        let first = Scratch::open(data.path()).unwrap();
+        let second = Scratch::open(data.path()).unwrap();
+        assert!(first.path().exists() && second.path().exists() && !left_behind.exists());
+    }
+
+    #[test]
+    fn words_for_the_shell_are_taken_literally() {
+        assert_eq!(quoted("it's $HOME"), r"'it'\''s $HOME'");
+    }
 }

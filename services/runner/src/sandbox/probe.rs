@@ -84,7 +84,7 @@ async fn help(sandbox: &Sandbox) -> Result<String, Error> {
 
 async fn prove(sandbox: &Sandbox) -> Result<(), Error> {
     let owner = sandbox.owner("probe");
-    let folder = sandbox.scratch.join("probe");
+    let folder = sandbox.scratch.path().join("probe");
     nofollow::remove_tree(&folder)?;
     nofollow::make_own(&folder, owner)?;
     let canary = sandbox.data_dir.join("canary");

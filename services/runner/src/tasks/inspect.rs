@@ -21,7 +21,7 @@ impl Workshop {
             Source::Inline { files } => source::list_inline(&files),
             Source::Path { path } => list(source::local_folder(&path, allowed)?).await?,
             Source::Git { url, reference } => {
-                let folder = tempfile::tempdir_in(self.data_dir.join("scratch"))
+                let folder = tempfile::tempdir_in(self.sandbox.scratch())
                     .map_err(doing("cannot make a folder"))?;
                 let tree = folder.path().join("tree");
                 nofollow::make_own(&tree, job.owner)?;
