@@ -7,7 +7,6 @@ use crate::error::{Error, Result};
 use meta_runtime::serve::{Drain, run};
 use meta_runtime::{Host, Service, StartError, Transport, Wiring, clock};
 use runner::config::SandboxMode;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -49,7 +48,6 @@ pub struct Stack {
     flags: Transport,
     wiring: Wiring,
     runner: Option<Wiring>,
-    turn: Option<File>,
 }
 
 fn channel(wiring: &Wiring, token: &str) -> Transport {
@@ -107,13 +105,7 @@ impl Advisers {
             wiring = wiring.merge_background(&mut wired);
             runner = Some(wired);
         }
-        Ok(Stack {
-            orchestrator,
-            flags: channel(&self.flags, &self.token),
-            wiring,
-            runner,
-            turn: None,
-        })
+        Ok(Stack { orchestrator, flags: channel(&self.flags, &self.token), wiring, runner })
     }
 
     async fn runner(&self, only: Option<String>, orchestrator: Transport) -> Result<Wiring> {
@@ -162,13 +154,6 @@ fn no_runner(error: StartError) -> Error {
 }
 
 impl Stack {
-    /// Keeps a lock for as long as it works.
-    #[must_use]
-    pub fn holding(mut self, turn: Option<File>) -> Self {
-        self.turn = turn;
-        self
-    }
-
     /// A client of this stack for the person at this machine.
     pub fn client(&self, vars: &Vars) -> Client {
         Client::new(self.orchestrator.clone(), self.flags.clone(), caller::local(vars))
@@ -195,7 +180,7 @@ impl Stack {
         let child = stop.clone();
         let mut wiring = self.wiring;
         let task = tokio::spawn(async move { run(Vec::new(), &mut wiring, child, STOP).await });
-        Work { stop, task, _turn: self.turn }
+        Work { stop, task }
     }
 }
 
@@ -204,7 +189,6 @@ impl Stack {
 pub struct Work {
     stop: CancellationToken,
     task: JoinHandle<std::result::Result<(), StartError>>,
-    _turn: Option<File>,
 }
 
 impl Work {

@@ -2,14 +2,10 @@
 
 use crate::data::{self, Lock, Vars};
 use crate::embedded::{Advisers, Scope, Stack};
-use crate::error::{Error, Exit, Result};
+use crate::error::{Error, Result};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 use tokio_util::sync::CancellationToken;
-
-/// Pause before a turn is asked for again.
-const TURN_PAUSE: Duration = Duration::from_millis(200);
 
 /// What every command is given.
 #[derive(Debug, Clone)]
@@ -56,7 +52,6 @@ pub struct Local {
     pub dir: PathBuf,
     advisers: Advisers,
     vars: Vars,
-    stop: CancellationToken,
     _lock: Lock,
 }
 
@@ -67,43 +62,12 @@ impl Local {
         data::create(&dir)?;
         let lock = Lock::shared(&dir)?;
         let advisers = Advisers::wire(&dir, &session.vars).await?;
-        let (vars, stop) = (session.vars.clone(), session.stop.clone());
-        Ok(Self { dir, advisers, vars, stop, _lock: lock })
+        Ok(Self { dir, advisers, vars: session.vars.clone(), _lock: lock })
     }
 
-    /// The services for that scope. Runners take turns: they share one folder of workspaces.
+    /// The services for that scope.
     pub async fn stack(&self, scope: Scope) -> Result<Stack> {
-        let turn = match scope {
-            Scope::Reading => None,
-            Scope::Everything { .. } | Scope::Run(_) | Scope::Planning => Some(self.turn().await?),
-        };
-        Ok(self.advisers.stack(scope).await?.holding(turn))
-    }
-
-    async fn turn(&self) -> Result<File> {
-        let path = self.dir.join("turn");
-        let failed = |e| Error::failed(format!("cannot lock {}", path.display()), e);
-        let mut options = OpenOptions::new();
-        let file = options.create(true).write(true).truncate(false).open(&path).map_err(failed)?;
-        let mut told = false;
-        loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(file),
-                Err(TryLockError::Error(error)) => return Err(failed(error)),
-                Err(TryLockError::WouldBlock) if !told => {
-                    eprintln!("waiting: another metabuilder builds in {}", self.dir.display());
-                    told = true;
-                }
-                Err(TryLockError::WouldBlock) => {}
-            }
-            tokio::select! {
-                () = tokio::time::sleep(TURN_PAUSE) => {}
-                () = self.stop.cancelled() => {
-                    let error = Error::failed("interrupted", "nothing was started");
-                    return Err(Error { exit: Exit::Interrupted, ..error });
-                }
-            }
-        }
+        self.advisers.stack(scope).await
     }
 
     /// A client that reads, and decides; nothing is carried out.
