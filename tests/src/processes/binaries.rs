@@ -1,0 +1,48 @@
+//! The binaries under test.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// Every package with a binary; the binaries have the same names.
+const PACKAGES: [&str; 7] = [
+    "classifier",
+    "flag-resolver",
+    "autofixer",
+    "orchestrator",
+    "runner",
+    "gateway",
+    "metabuilder",
+];
+
+/// The path of a binary of this workspace, of the same build profile as the test.
+///
+/// Cargo does not build other packages' binaries for a test, so they are built here, once a process;
+/// that is quick when they are fresh.
+pub fn program(name: &str) -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    assert!(PACKAGES.contains(&name), "there is no binary {name:?}");
+    BUILT.get_or_init(build).join(name)
+}
+
+/// Builds them; the folder in which they are.
+fn build() -> PathBuf {
+    let test = std::env::current_exe().expect("a test has a path");
+    // target/<profile folder>/deps/<test>
+    let folder = test.ancestors().nth(2).expect("a test is in target/<profile>/deps").to_owned();
+    let target = folder.parent().expect("a profile's folder is in the target folder");
+    let profile = match folder.file_name().and_then(|n| n.to_str()) {
+        Some("debug") => "dev",
+        Some(other) => other,
+        None => panic!("{} has no name", folder.display()),
+    };
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet", "--bins", "--profile", profile]);
+    cargo.arg("--manifest-path").arg(manifest).arg("--target-dir").arg(target);
+    cargo.args(PACKAGES.iter().flat_map(|package| ["-p", package]));
+    let built = cargo.output().expect("cargo can be started");
+    let said = String::from_utf8_lossy(&built.stderr);
+    assert!(built.status.success(), "the binaries cannot be built:\n{said}");
+    folder
+}
