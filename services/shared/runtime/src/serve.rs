@@ -10,6 +10,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic_health::ServingStatus;
 
+const REFLECTION: &str = "grpc.reflection.v1.ServerReflection";
+const REFLECTION_ALPHA: &str = "grpc.reflection.v1alpha.ServerReflection";
+
 /// How the process stops.
 #[derive(Debug, Clone, Copy)]
 pub struct Drain {
@@ -51,7 +54,7 @@ impl Bound {
         }
         if plain.is_none() {
             let mut routes = tonic::service::RoutesBuilder::default();
-            for reflection in reflection()? {
+            for reflection in reflection(&names)? {
                 match reflection {
                     Reflection::V1(service) => routes.add_service(service),
                     Reflection::V1Alpha(service) => routes.add_service(service),
@@ -81,7 +84,10 @@ enum Reflection<A, B> {
     V1Alpha(B),
 }
 
-fn reflection() -> Result<
+/// Reflection in both versions. It knows every contract, and lists what is served here.
+fn reflection(
+    served: &[&'static str],
+) -> Result<
     [Reflection<
         tonic_reflection::server::v1::ServerReflectionServer<
             impl tonic_reflection::server::v1::ServerReflection,
@@ -92,16 +98,19 @@ fn reflection() -> Result<
     >; 2],
     StartError,
 > {
-    let builder = || {
-        tonic_reflection::server::Builder::configure()
+    let builder = |own: &'static str| {
+        let builder = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(meta_proto::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET);
+        let named = served.iter().copied().filter(|name| !name.is_empty());
+        let beside = ["grpc.health.v1.Health", own];
+        named.chain(beside).fold(builder, tonic_reflection::server::Builder::with_service_name)
     };
     let failed = |e| StartError::failed("reflection", e);
     Ok([
-        Reflection::V1(builder().build_v1().map_err(failed)?),
-        Reflection::V1Alpha(builder().build_v1alpha().map_err(failed)?),
+        Reflection::V1(builder(REFLECTION).build_v1().map_err(failed)?),
+        Reflection::V1Alpha(builder(REFLECTION_ALPHA).build_v1alpha().map_err(failed)?),
     ])
 }
 
