@@ -1,6 +1,6 @@
 //! The last word on a failure: ask a human where a human can change the outcome, else give up.
 
-use super::reason::{missing_module, tried};
+use super::reason::{missing_module, missing_tool, tried};
 use meta_domain::autofix::{Case, Decision};
 use meta_domain::failure::FailureType;
 use meta_domain::gate::{GateEffect, GateType};
@@ -49,20 +49,7 @@ fn close(case: &Case, start: &str) -> Decision {
         FailureType::Security => (GateType::Security, GateEffect::Accept),
         FailureType::Policy => (GateType::Policy, GateEffect::Accept),
         FailureType::Unknown => (GateType::Unknown, GateEffect::Retry),
-        FailureType::Runtime => match missing_module(case) {
-            Some(name) => {
-                let reason = format!(
-                    "the module {name:?} is missing and only a human can say which package to trust; {}",
-                    tried(case)
-                );
-                return Decision::ManualIntervention {
-                    gate: GateType::Unknown,
-                    effect: GateEffect::Retry,
-                    reason,
-                };
-            }
-            None => return give_up(case, start),
-        },
+        FailureType::Runtime => return missing(case).unwrap_or_else(|| give_up(case, start)),
         FailureType::Transient
         | FailureType::RateLimit
         | FailureType::TestAssert
@@ -70,6 +57,25 @@ fn close(case: &Case, start: &str) -> Decision {
         | FailureType::Typecheck => return give_up(case, start),
     };
     Decision::ManualIntervention { gate, effect, reason: sentence(case, start) }
+}
+
+/// Something is missing that only a human can bring.
+fn missing(case: &Case) -> Option<Decision> {
+    let (gate, what) = match (missing_module(case), missing_tool(case)) {
+        (Some(name), _) => (
+            GateType::Unknown,
+            format!(
+                "the module {name:?} is missing and only a human can say which package to trust"
+            ),
+        ),
+        (None, Some(name)) => (
+            GateType::Infra,
+            format!("the tool {name:?} is not on the runner's machine; install it and approve"),
+        ),
+        (None, None) => return None,
+    };
+    let reason = format!("{what}; {}", tried(case));
+    Some(Decision::ManualIntervention { gate, effect: GateEffect::Retry, reason })
 }
 
 fn give_up(case: &Case, start: &str) -> Decision {

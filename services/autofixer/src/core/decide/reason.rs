@@ -72,3 +72,59 @@ fn module_in(line: &str) -> Option<String> {
     let name = name.trim_end_matches('.').to_owned();
     (!name.is_empty() && !name.starts_with(['.', '/'])).then_some(name)
 }
+
+/// The program that this machine lacks, when that is what failed: somebody has to install it.
+pub(super) fn missing_tool(case: &Case) -> Option<String> {
+    evidence::text(case).lines().find_map(tool_in)
+}
+
+fn tool_in(line: &str) -> Option<String> {
+    const AFTER: [&str; 3] = [": command not found", ": not found", ": No such file or directory"];
+    const BEFORE: [&str; 5] = [
+        "command not found: ",
+        "no such command: ",
+        "unknown command: ",
+        "executable file not found: ",
+        "spawn ",
+    ];
+    let shell = ["bash: ", "sh: ", "zsh: ", "env: "].iter().any(|s| line.contains(s));
+    let after = AFTER
+        .iter()
+        .filter(|_| shell)
+        .find_map(|a| line.strip_suffix(a))
+        .and_then(|before| before.rsplit([' ', ':']).next());
+    let before = BEFORE
+        .iter()
+        .find_map(|b| line.split_once(b).map(|(_, rest)| rest))
+        .filter(|rest| !line.contains("spawn ") || rest.contains("ENOENT"));
+    let name: String = after
+        .or(before)?
+        .trim_start_matches(['\'', '"', '`', '‘'])
+        .chars()
+        .take_while(|c| c.is_ascii_alphanumeric() || "_-.+".contains(*c))
+        .collect();
+    // A path is a file of the project: that is plainly broken code.
+    (!name.is_empty()).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::tool_in;
+
+    #[test]
+    fn a_missing_tool_is_named_and_a_missing_file_is_not() {
+        for (line, tool) in [
+            ("bash: line 1: terraform: command not found", Some("terraform")),
+            ("/bin/sh: 1: helm: not found", Some("helm")),
+            ("zsh: command not found: kubectl", Some("kubectl")),
+            ("error: no such command: `nextest`", Some("nextest")),
+            ("env: ‘node’: No such file or directory", Some("node")),
+            ("Error: spawn git ENOENT", Some("git")),
+            ("sh: ./build.sh: not found", None),
+            ("page not found: 404", None),
+            ("spawn EACCES", None),
+        ] {
+            assert_eq!(tool_in(line).as_deref(), tool, "{line}");
+        }
+    }
+}

@@ -152,6 +152,17 @@ fn a_missing_module_nobody_knows_goes_to_a_human() {
 }
 
 #[test]
+fn a_missing_tool_goes_to_a_human_who_can_install_it() {
+    let mut absent = case("terraform validate", FailureType::Runtime);
+    evidence(&mut absent, "bash: line 1: terraform: command not found");
+    absent.exit.code = Some(127);
+    retried(&mut absent, 1);
+    let decision = run(&absent);
+    assert_eq!(gate(&decision), (GateType::Infra, GateEffect::Retry));
+    assert!(decision.reason().contains("terraform"), "{}", decision.reason());
+}
+
+#[test]
 fn a_step_that_never_ends_ends() {
     let mut hung = case("sleep 3600", FailureType::Infra);
     hung.exit.timed_out = true;
