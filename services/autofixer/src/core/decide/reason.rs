@@ -97,13 +97,14 @@ fn tool_in(line: &str) -> Option<String> {
         .iter()
         .find_map(|b| line.split_once(b).map(|(_, rest)| rest))
         .filter(|rest| !line.contains("spawn ") || rest.contains("ENOENT"));
+    // A path is a file of the project: that is plainly broken code.
     let name: String = after
-        .or(before)?
+        .or(before)
+        .filter(|name| !name.contains('/'))?
         .trim_start_matches(['\'', '"', '`', '‘'])
         .chars()
         .take_while(|c| c.is_ascii_alphanumeric() || "_-.+".contains(*c))
         .collect();
-    // A path is a file of the project: that is plainly broken code.
     (!name.is_empty()).then_some(name)
 }
 
