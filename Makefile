@@ -4,6 +4,9 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
+# Where rustup puts cargo, for shells that do not know it.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
 BIN := target/release/metabuilder
 # The version that the registry is asked for when buf is not installed.
 BUF_PACKAGE := @bufbuild/buf@1.75.0

@@ -56,6 +56,9 @@ pub async fn run(args: UpArgs, session: &Session) -> Result<Exit> {
     print(&format!("development token        {dev_key}"))?;
     print("")?;
     print(&format!("  export METABUILDER_URL=http://{url} METABUILDER_TOKEN={dev_key}"))?;
-    serve(vec![http, grpc], &mut background, session.stop.clone(), DRAIN).await?;
+    tracing::info!(http = %url, grpc = %grpc_at, "serving");
+    let ended = serve(vec![http, grpc], &mut background, session.stop.clone(), DRAIN).await;
+    tracing::info!("stopped");
+    ended?;
     Ok(Exit::Done)
 }
