@@ -1,6 +1,6 @@
 //! `metabuilder approve` and `metabuilder reject`: decides a gate and goes on from there.
 
-use super::build::GoOn;
+use super::build::{GoOn, told};
 use crate::args::{DecideArgs, Output};
 use crate::client::{Client, RUNS_SEARCHED_MAX};
 use crate::display::{Display, print, print_json};
@@ -31,6 +31,7 @@ pub async fn run(args: DecideArgs, approve: bool, session: &Session) -> Result<E
     client.decide(&gate.id, approve, &args.notes).await?;
     drop(claim);
     let mut display = Display::new(args.output.output, &session.vars);
+    display.show(&told(&run.id, &client.plan(&run.plan_id).await?)?)?;
     let go_on = GoOn {
         run: &run,
         wake: false,
