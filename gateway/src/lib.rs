@@ -20,6 +20,7 @@ pub use config::Config;
 pub use peers::Peers;
 
 use meta_runtime::{Host, Service, StartError, Wiring};
+use tokio_util::sync::CancellationToken;
 
 /// The gateway as a service.
 pub struct Gateway;
@@ -36,12 +37,22 @@ impl Service for Gateway {
             classifier: host.peer("classifier")?,
             flags: host.peer("flag-resolver")?,
         };
-        Ok(Wiring::default().http(router(config, peers)))
+        let stopping = CancellationToken::new();
+        let routes = routed(config, peers, stopping.clone());
+        Ok(Wiring::default().http(routes).background("streams", |stop| async move {
+            stop.cancelled().await;
+            stopping.cancel();
+        }))
     }
 }
 
 /// Every route behind the edge's layers.
 pub fn router(config: Config, peers: Peers) -> axum::Router {
-    let app = routes::App::new(config, peers);
+    routed(config, peers, CancellationToken::new())
+}
+
+/// The same; what waits or follows ends with `stopping`.
+fn routed(config: Config, peers: Peers, stopping: CancellationToken) -> axum::Router {
+    let app = routes::App::new(config, peers, stopping);
     routes::router(app).layer(axum::middleware::from_fn(edge::edge))
 }

@@ -137,6 +137,7 @@ async fn settled(app: &App, caller: &Caller, run: pb::Run) -> Result<pb::Run, Pr
                 }
             }
             () = tokio::time::sleep_until(until) => break,
+            () = app.stopping.cancelled() => break,
         }
     }
     current(app, caller, &run.id).await

@@ -59,8 +59,7 @@ pub(super) async fn events(
     if live {
         Ok(follower.sse(log))
     } else if lines {
-        let over = Instant::now() + Duration::from_millis(follower.app.config.stream_ms);
-        Ok(ndjson(log, over))
+        Ok(ndjson(log, &follower.app))
     } else {
         follower.list(log, limit, &params).await
     }
@@ -124,15 +123,19 @@ impl Follower {
     }
 
     /// Events as they come, then `end` with the run's status. A stream that breaks says `problem`
-    /// and no `end`, one whose time is over says nothing; the browser then connects again and
-    /// names the last event it saw.
+    /// and no `end`, one whose time is over, or whose gateway stops, says nothing; the browser then
+    /// connects again and names the last event it saw.
     fn sse(self, log: Log) -> Response {
         let heartbeat = Duration::from_millis(self.app.config.heartbeat_ms);
         let until = Instant::now() + Duration::from_millis(self.app.config.stream_ms);
         let first = stream::iter([Event::default().retry(RECONNECT)]);
         let rest = stream::unfold(Some((self, log)), move |open| async move {
             let (follower, mut log) = open?;
-            match timeout_at(until, log.message()).await {
+            let next = tokio::select! {
+                next = timeout_at(until, log.message()) => next,
+                () = follower.app.stopping.cancelled() => return None,
+            };
+            match next {
                 Ok(Ok(Some(message))) => {
                     let event = written(&message.event.unwrap_or_default());
                     Some((event, Some((follower, log))))
@@ -172,16 +175,21 @@ fn torn(status: Status) -> Event {
     Event::default().event("problem").data(data.to_string())
 }
 
-/// The messages of a stream, which breaks when its time is over.
+/// The messages of a stream, which breaks when its time is over or the gateway stops.
 pub(super) fn until<T: Send + 'static>(
     log: Streaming<T>,
-    until: Instant,
-) -> impl Stream<Item = Result<T, Status>> + Send + 'static {
-    stream::unfold(Some(log), move |open| async move {
-        let mut log = open?;
-        match timeout_at(until, log.message()).await {
+    app: &App,
+) -> impl Stream<Item = Result<T, Status>> + Send + use<T> {
+    let until = Instant::now() + Duration::from_millis(app.config.stream_ms);
+    stream::unfold(Some((log, app.stopping.clone())), move |open| async move {
+        let (mut log, stopping) = open?;
+        let next = tokio::select! {
+            next = timeout_at(until, log.message()) => next,
+            () = stopping.cancelled() => Ok(Err(Status::unavailable("the gateway is stopping"))),
+        };
+        match next {
             Ok(Ok(None)) => None,
-            Ok(Ok(Some(message))) => Some((Ok(message), Some(log))),
+            Ok(Ok(Some(message))) => Some((Ok(message), Some((log, stopping)))),
             Ok(Err(status)) => Some((Err(status), None)),
             Err(_) => Some((Err(Status::deadline_exceeded("the stream's time is over")), None)),
         }
@@ -190,8 +198,8 @@ pub(super) fn until<T: Send + 'static>(
 
 /// One event a line. A stream that breaks ends without the last chunk, so that nobody takes it for
 /// whole.
-fn ndjson(log: Log, over: Instant) -> Response {
-    let lines = until(log, over).map(|message| {
+fn ndjson(log: Log, app: &App) -> Response {
+    let lines = until(log, app).map(|message| {
         message
             .map(|m| Bytes::from(format!("{}\n", view::run::event(&m.event.unwrap_or_default()))))
     });

@@ -15,7 +15,6 @@ use meta_domain::id::RunId;
 use meta_proto::orchestrator as pb;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::Instant;
 use tonic::Streaming;
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -34,7 +33,7 @@ pub(super) async fn logs(
     let follow = params.get("follow")?.unwrap_or(false);
     let log = open(&app, &caller, run_id, step, follow).await?;
     let media = (header::CONTENT_TYPE, HeaderValue::from_static(TEXT));
-    Ok(([media, NO_BUFFERING], body(log, over(&app))).into_response())
+    Ok(([media, NO_BUFFERING], body(log, &app)).into_response())
 }
 
 async fn open(
@@ -50,15 +49,11 @@ async fn open(
     ask_within(app.config.request_timeout(), app.peers.runs().stream_logs(message)).await
 }
 
-fn over(app: &App) -> Instant {
-    Instant::now() + Duration::from_millis(app.config.stream_ms)
-}
-
 /// The log's own bytes; a heading stands where another step or attempt begins.
-fn body(log: Streaming<pb::StreamLogsResponse>, over: Instant) -> Body {
+fn body(log: Streaming<pb::StreamLogsResponse>, app: &App) -> Body {
     let mut current: Option<(String, u32)> = None;
     let mut line_open = false;
-    Body::from_stream(until(log, over).map(move |message| {
+    Body::from_stream(until(log, app).map(move |message| {
         message.map(|m| {
             let mut out = BytesMut::with_capacity(m.text.len());
             let here = (m.step, m.attempt);
@@ -93,11 +88,9 @@ pub(super) async fn artifact(
             let patch = caller.ask(app.peers.runs().get_patch(message)).await?.patch;
             (DIFF, Body::from(patch), "patch")
         }
-        "log" => (
-            TEXT,
-            body(open(&app, &caller, run_id, String::new(), false).await?, over(&app)),
-            "log",
-        ),
+        "log" => {
+            (TEXT, body(open(&app, &caller, run_id, String::new(), false).await?, &app), "log")
+        }
         _ => {
             let detail = format!("there is no artifact {name:?} (expected patch or log)");
             return Err(Problem::new(StatusCode::NOT_FOUND, "artifact_not_found", detail));

@@ -21,6 +21,7 @@ use axum::routing::{get, post};
 use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 /// What the handlers share.
 pub(crate) struct App {
@@ -28,13 +29,15 @@ pub(crate) struct App {
     pub(crate) peers: Peers,
     pub(crate) keys: KeyCache,
     pub(crate) answers: Arc<Answers>,
+    /// Canceled when the process stops: streams and waits end.
+    pub(crate) stopping: CancellationToken,
 }
 
 impl App {
     /// A gateway in front of these services.
-    pub(crate) fn new(config: Config, peers: Peers) -> Arc<Self> {
+    pub(crate) fn new(config: Config, peers: Peers, stopping: CancellationToken) -> Arc<Self> {
         let keys = KeyCache::new(Duration::from_millis(config.key_cache_ms));
-        Arc::new(Self { config, peers, keys, answers: Arc::default() })
+        Arc::new(Self { config, peers, keys, answers: Arc::default(), stopping })
     }
 }
 

@@ -13,6 +13,7 @@ use meta_runtime::{new_id, now};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 /// How often a transition is tried again when somebody else changed the run in between.
 const CONFLICT_TRIES_MAX: usize = 20;
@@ -27,12 +28,15 @@ pub struct Engine {
     /// Logs.
     pub logs: Logs,
     changed: Arc<watch::Sender<u64>>,
+    /// Canceled when the process stops: nothing may wait for changes any longer.
+    pub stopping: CancellationToken,
 }
 
 impl Engine {
     /// An engine over open tables.
     pub fn new(tables: Tables, logs: Logs) -> Self {
-        Self { tables, logs, changed: Arc::new(watch::Sender::new(0)) }
+        let changed = Arc::new(watch::Sender::new(0));
+        Self { tables, logs, changed, stopping: CancellationToken::new() }
     }
 
     /// A receiver that sees every change made by this process.
@@ -125,6 +129,12 @@ fn decide(run: &Run, input: Input, at: meta_domain::time::Timestamp) -> Result<T
         ));
     }
     Ok(next)
+}
+
+/// Whoever waited is told to ask again, elsewhere or later.
+pub fn stopping() -> Fault {
+    let text = "the orchestrator is stopping; ask again from where you are";
+    Fault::new(ErrorKind::Unavailable, "STOPPING", text)
 }
 
 /// The caller's lease is over.

@@ -78,6 +78,7 @@ impl Service for Orchestrator {
         let runs = Runs { engine: engine.clone(), settings };
         let specs = Specs { engine: engine.clone() };
         let keys = tables.clone();
+        let stopping = engine.stopping.clone();
         Ok(Wiring::default()
             .serve(limited!(SpecServiceServer::new(specs.clone())))
             .serve(limited!(PlanServiceServer::new(specs)))
@@ -86,6 +87,10 @@ impl Service for Orchestrator {
             .serve(limited!(TenantServiceServer::new(tenants::Tenants { tables })))
             .serve(limited!(WorkServiceServer::new(Work { engine })))
             .background("judge", move |stop| judge.run(stop))
+            .background("waiters", |stop| async move {
+                stop.cancelled().await;
+                stopping.cancel();
+            })
             .accept_keys(Arc::new(move |key| {
                 let tables = keys.clone();
                 Box::pin(async move { tenants::authenticate(&tables, &key).await })

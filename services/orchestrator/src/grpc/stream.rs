@@ -2,7 +2,7 @@
 
 use super::{encode, refuse, store};
 use crate::core::run::Run;
-use crate::engine::Engine;
+use crate::engine::{Engine, stopping};
 use meta_domain::id::RunId;
 use meta_proto::convert::timestamp;
 use meta_proto::orchestrator as pb;
@@ -24,7 +24,7 @@ const LOG_WAIT: Duration = Duration::from_millis(100);
 /// How long a follower of events waits before it looks again.
 const EVENT_WAIT: Duration = Duration::from_millis(500);
 
-/// The run's events after `after`; follows until the run has ended.
+/// The run's events after `after`; follows until the run has ended, or the process stops.
 pub fn events(
     engine: Engine,
     run: RunId,
@@ -60,6 +60,7 @@ pub fn events(
             if !full {
                 tokio::select! {
                     () = sender.closed() => return,
+                    () = engine.stopping.cancelled() => return fail(&sender, refuse(stopping())).await,
                     () = Engine::wait(&mut changes, EVENT_WAIT) => {}
                 }
             }
@@ -68,7 +69,7 @@ pub fn events(
     ReceiverStream::new(receiver)
 }
 
-/// The logs of one step or of all; follows until the run has ended.
+/// The logs of one step or of all; follows until the run has ended, or the process stops.
 pub fn logs(
     engine: Engine,
     id: RunId,
@@ -94,6 +95,7 @@ pub fn logs(
             }
             tokio::select! {
                 () = sender.closed() => return,
+                () = engine.stopping.cancelled() => return fail(&sender, refuse(stopping())).await,
                 () = tokio::time::sleep(LOG_WAIT) => {}
             }
         }

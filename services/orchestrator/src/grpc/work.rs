@@ -4,7 +4,7 @@ use super::{invalid, refuse, store};
 use crate::core::event::Execution;
 use crate::core::run::{Phase, Run, State, Step};
 use crate::core::transition::{Input, TaskKind};
-use crate::engine::{Engine, lease_lost};
+use crate::engine::{Engine, lease_lost, stopping};
 use crate::logs::{Logs, Record};
 use crate::store::{Claimed, Finish};
 use meta_domain::autofix::TryVerdict;
@@ -357,7 +357,10 @@ impl WorkService for Work {
             // A task that is due but waits for others of its run is looked at on the next change.
             let soon = due.map(|d| d.since_ms(now())).filter(|ms| *ms > 0);
             let limit = soon.map_or(left, |ms| left.min(Duration::from_millis(ms)));
-            Engine::wait(&mut changes, limit).await;
+            tokio::select! {
+                () = Engine::wait(&mut changes, limit) => {}
+                () = self.engine.stopping.cancelled() => return Err(refuse(stopping())),
+            }
         }
     }
 

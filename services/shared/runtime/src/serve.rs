@@ -174,6 +174,10 @@ pub async fn run(
     if early.is_none() {
         tokio::time::sleep(drain.lame_duck).await;
     }
+    for (reporter, name) in &mut health {
+        // ends the watches, which nothing else would end
+        reporter.clear_service_status(name).await;
+    }
     work.cancel();
     closing.cancel();
     let ended = tokio::time::timeout(drain.grace, async {

@@ -509,7 +509,7 @@ fn input_of(draw: &Draw, play: &Play) -> Input {
     };
     match draw.kind {
         0 | 1 => Input::StepStarted { step, log: "l".into(), runner: "r".into() },
-        2 | 3 | 4 => {
+        2..=4 => {
             let exit = ExitInfo::code(i32::from(!draw.yes));
             let execution = Execution { exit, ..Execution::default() };
             Input::StepFinished { step, execution, commit: String::new() }
