@@ -38,6 +38,8 @@ CREATE TABLE plans (
     id BLOB NOT NULL,
     spec_id BLOB NOT NULL,
     version INTEGER NOT NULL,
+    -- Made by a re-plan: it belongs to its run, and new runs do not start from it.
+    replanned INTEGER NOT NULL DEFAULT 0,
     body TEXT NOT NULL,
     created_at INTEGER NOT NULL,
     PRIMARY KEY (tenant_id, id),
@@ -107,7 +109,7 @@ CREATE TABLE tasks (
     internal INTEGER NOT NULL,
     sharing TEXT NOT NULL,
     due_at INTEGER NOT NULL,
-    state TEXT NOT NULL CHECK (state IN ('ready', 'leased', 'done')),
+    state TEXT NOT NULL CHECK (state IN ('ready', 'leased', 'dropped', 'done')),
     owner TEXT NOT NULL DEFAULT '',
     epoch INTEGER NOT NULL DEFAULT 0,
     lease_until INTEGER NOT NULL DEFAULT 0,

@@ -9,10 +9,11 @@ use crate::store::{Claimed, Finish};
 use meta_domain::autofix::{Case, Decision, GuardVerdict};
 use meta_domain::failure::FailureType;
 use meta_domain::fault::{ErrorKind, Fault, InvalidField};
+use meta_domain::gate::{GateEffect, GateType};
 use meta_domain::id::RunId;
 use meta_domain::limits::MESSAGE_BYTES_MAX;
 use meta_domain::role::{Principal, Role};
-use meta_domain::signal::Signal;
+use meta_domain::signal::{Signal, UnknownReason};
 use meta_proto::autofixer::autofixer_service_client::AutofixerServiceClient;
 use meta_proto::classifier::classifier_service_client::ClassifierServiceClient;
 use meta_proto::convert::{Field, Number, Required};
@@ -28,6 +29,8 @@ const PEER_TIMEOUT: Duration = Duration::from_secs(30);
 const LEASE_MS: i64 = 120_000;
 /// Own tasks at work at once.
 const CONCURRENCY: usize = 4;
+/// How often a peer may refuse a failure before a human is asked.
+const REFUSALS_MAX: i64 = 5;
 /// Wait before a task whose peer was away is tried again, in milliseconds.
 const PEER_AWAY_MS: i64 = 1_000;
 
@@ -98,17 +101,50 @@ impl Judge {
     async fn carry_out(mut self, task: Claimed) {
         let Err(fault) = self.work(&task).await else { return };
         let gone = fault.kind == ErrorKind::FailedPrecondition || fault.kind == ErrorKind::NotFound;
+        let tables = self.engine.tables.clone();
         let result = if gone {
             tracing::debug!(%fault, task = %task.id, "the task is out of date");
-            self.engine.tables.delete_task(task.id).await
+            tables.forget(task.id, task.epoch).await
+        } else if fault.kind == ErrorKind::Conflict {
+            tracing::debug!(%fault, task = %task.id, "deciding again");
+            tables.release(task.id, task.epoch, now()).await.map(|_| self.engine.notify())
+        } else if fault.reason == "PEER_REFUSED" && task.tries >= REFUSALS_MAX {
+            tracing::error!(%fault, task = %task.id, "asking a human");
+            return self.ask_a_human(&task, &fault).await;
         } else {
-            tracing::warn!(%fault, task = %task.id, kind = %task.kind, "trying again");
-            let due = now().plus_ms(PEER_AWAY_MS);
-            self.engine.tables.release(task.id, task.epoch, due).await.map(|_| ())
+            let wait = PEER_AWAY_MS << task.tries.clamp(0, 6);
+            tracing::warn!(%fault, task = %task.id, kind = %task.kind, wait, "trying again");
+            tables.release(task.id, task.epoch, now().plus_ms(wait)).await.map(|_| ())
         };
         if let Err(error) = result {
             // The lease runs out by itself, and the task is carried out again.
             tracing::warn!(fault = %Fault::from(error), task = %task.id, "cannot give a task back");
+        }
+    }
+
+    /// A peer refuses this failure for good (a log that breaks it, versions that do not fit): the run
+    /// must not hang on that.
+    async fn ask_a_human(&self, task: &Claimed, fault: &Fault) {
+        let Some(run) = task.run else { return };
+        let asked = async {
+            let loaded = self.engine.load(run).await?;
+            let known = loaded.step(&task.step).and_then(|s| s.signal.clone());
+            let reason = format!("a service refuses to look at this failure: {fault}");
+            let input = Input::Judged {
+                step: task.step.clone(),
+                signal: known.unwrap_or_else(|| unreadable(&reason)),
+                decision: Decision::ManualIntervention {
+                    gate: GateType::Unknown,
+                    effect: GateEffect::Retry,
+                    reason,
+                },
+                paid: loaded.paid_attempts().count(),
+            };
+            let finish = Finish { task: Some((task.id, task.epoch)), ..Finish::default() };
+            self.engine.advance(run, input, finish).await
+        };
+        if let Err(fault) = asked.await {
+            tracing::error!(%fault, task = %task.id, "could not ask a human; its lease runs out");
         }
     }
 
@@ -142,7 +178,8 @@ impl Judge {
         let answer = self.autofixer.decide(request).await.map_err(peer("autofixer"))?.into_inner();
         let decision = answer.decision.required("decision").map_err(garbled("autofixer"))?;
         let decision = Decision::try_from(decision).map_err(garbled("autofixer"))?;
-        Ok(Input::Judged { step: step.planned.name.clone(), signal, decision })
+        let paid = run.paid_attempts().count();
+        Ok(Input::Judged { step: step.planned.name.clone(), signal, decision, paid })
     }
 
     async fn classify(&mut self, run: &Run, step: &Step) -> Result<Signal, Fault> {
@@ -245,9 +282,30 @@ pub fn machine(run: &Run) -> Principal {
 fn peer(name: &'static str) -> impl Fn(tonic::Status) -> Fault {
     move |status| {
         let got = from_status(&status);
+        let passing = got.kind.is_transient() || got.kind == ErrorKind::DeadlineExceeded;
+        let reason = if passing { "PEER_UNAVAILABLE" } else { "PEER_REFUSED" };
         let text = format!("{name}: {} ({})", got.message, got.reason);
-        Fault::new(ErrorKind::Unavailable, "PEER_UNAVAILABLE", text)
-            .retry_after(Duration::from_secs(1))
+        Fault::new(ErrorKind::Unavailable, reason, text).retry_after(Duration::from_secs(1))
+    }
+}
+
+/// The signal of a failure that no classifier would look at.
+fn unreadable(reason: &str) -> Signal {
+    Signal {
+        failure_type: FailureType::Unknown,
+        source: "classifier_refused".to_owned(),
+        message: reason.to_owned(),
+        severity: FailureType::Unknown.policy().severity,
+        can_retry: false,
+        requires_replan: false,
+        confidence: 0.0,
+        evidence: Vec::new(),
+        locations: Vec::new(),
+        tool: String::new(),
+        fingerprint: "classifier_refused".to_owned(),
+        retry_after_ms: None,
+        runner_up: None,
+        unknown_reason: Some(UnknownReason::NoRule),
     }
 }
 
@@ -255,6 +313,6 @@ fn garbled(name: &'static str) -> impl Fn(InvalidField) -> Fault {
     move |field| {
         let field: Result<(), _> = Err(field).field(name);
         let text = field.err().map(|f| f.to_string()).unwrap_or_default();
-        Fault::new(ErrorKind::Internal, "PEER_GARBLED", text)
+        Fault::new(ErrorKind::Internal, "PEER_REFUSED", text)
     }
 }

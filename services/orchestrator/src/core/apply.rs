@@ -44,6 +44,7 @@ pub fn apply(run: &mut Run, event: &RunEvent, at: Timestamp) {
         | RunEvent::Escalated { .. }
         | RunEvent::GaveUp { .. }
         | RunEvent::RollbackStarted { .. }
+        | RunEvent::RollbackFailed { .. }
         | RunEvent::RolledBack { .. } => apply_outcome(run, event, at),
         RunEvent::ApprovalRequested { gate } => open(run, gate),
         RunEvent::ApprovalGranted { gate, step, actor, notes } => {
@@ -121,16 +122,33 @@ fn apply_outcome(run: &mut Run, event: &RunEvent, at: Timestamp) {
             change(run, &attempt.step, |s| fail(s, &attempt.reason, at));
         }
         RunEvent::RollbackStarted { step, reason } => {
+            run.rolling_back = step.is_empty();
             change(run, step, |s| s.state = State::RollingBack { reason: reason.clone() });
         }
+        RunEvent::RollbackFailed { .. } => run.rolling_back = false,
         RunEvent::RolledBack { attempt, commit } => {
             run.head.clone_from(commit);
-            if let Some(attempt) = attempt {
-                record(run, attempt);
-                change(run, &attempt.step, |s| s.state = State::Pending);
+            match attempt {
+                Some(attempt) => {
+                    record(run, attempt);
+                    change(run, &attempt.step, |s| s.state = State::Pending);
+                }
+                None => rolled_back(run),
             }
         }
         _ => {}
+    }
+}
+
+/// The tree is another one: what passed on the old one has to pass again before the run does.
+fn rolled_back(run: &mut Run) {
+    run.rolling_back = false;
+    if run.status == RunStatus::Succeeded {
+        return;
+    }
+    for step in run.steps.iter_mut().filter(|s| s.state == State::Succeeded) {
+        step.state = State::Pending;
+        step.finished_at = None;
     }
 }
 

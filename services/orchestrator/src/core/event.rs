@@ -205,6 +205,12 @@ pub enum RunEvent {
         /// Head afterwards.
         commit: String,
     },
+    /// The workspace could not go back.
+    #[serde(rename = "autofix.rollback_failed")]
+    RollbackFailed {
+        /// Why.
+        reason: String,
+    },
     /// A human approved.
     #[serde(rename = "approval.granted")]
     ApprovalGranted {
@@ -299,6 +305,7 @@ impl RunEvent {
             | Self::Failed { .. }
             | Self::Canceled { .. }
             | Self::RunRetry { .. }
+            | Self::RollbackFailed { .. }
             | Self::RolledBack { attempt: None, .. } => "",
             Self::StepQueued { step, .. }
             | Self::StepStarted { step, .. }

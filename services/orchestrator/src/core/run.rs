@@ -62,6 +62,9 @@ pub struct Run {
     pub budget_from: usize,
     /// Types of all failures, oldest first.
     pub failure_types: Vec<FailureType>,
+    /// An operator asked for a rollback that is not done yet.
+    #[serde(default)]
+    pub rolling_back: bool,
     /// Number of the last event.
     pub seq: u64,
 }

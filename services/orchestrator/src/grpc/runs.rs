@@ -80,6 +80,7 @@ impl Runs {
             deltas: Vec::new(),
             budget_from: 0,
             failure_types: Vec::new(),
+            rolling_back: false,
             seq: 0,
         })
     }

@@ -65,7 +65,7 @@ impl Specs {
             }
             Engine::wait(&mut changes, Duration::from_millis(500)).await;
         };
-        self.engine.tables.delete_task(task).await?;
+        self.engine.tables.delete_inspection(task).await?;
         let result = result.ok_or_else(|| {
             let text = format!("no runner read the source within {INSPECT_MS_MAX} ms");
             Fault::new(ErrorKind::Unavailable, "NO_RUNNER", text)

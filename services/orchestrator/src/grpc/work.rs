@@ -58,7 +58,7 @@ impl Work {
                     ) =>
                 {
                     tracing::info!(%fault, task = %claimed.id, "dropping a task that is out of date");
-                    tables.delete_task(claimed.id).await?;
+                    tables.forget(claimed.id, claimed.epoch).await?;
                 }
                 Err(fault) => {
                     tables.release(claimed.id, claimed.epoch, now().plus_ms(1_000)).await?;
@@ -70,6 +70,14 @@ impl Work {
 
     async fn hand_out(&self, runner: &str, task: &Claimed) -> Result<Option<pb::Task>, Fault> {
         let Some(id) = task.run else {
+            if task.tries > LEASES_MAX {
+                let lost: Result<SourceListing, String> =
+                    Err(format!("{} runners were lost over reading it", task.tries - 1));
+                let text = serde_json::to_string(&lost).unwrap_or_default();
+                self.engine.tables.finish_inspection(task.id, task.epoch, &text).await?;
+                self.engine.notify();
+                return Ok(None);
+            }
             let work = inspect_work(&task.payload)?;
             return Ok(Some(wire(task, work)));
         };
@@ -83,12 +91,12 @@ impl Work {
                 let log = Logs::name(task.id, task.epoch);
                 let input =
                     Input::StepStarted { step: task.step.clone(), log, runner: runner.to_owned() };
-                self.engine.advance(id, input, Finish::default()).await?
+                self.engine.advance(id, input, held(task)).await?
             }
             TaskKind::Verify => {
                 let log = Logs::name(task.id, task.epoch);
                 let input = Input::VerificationStarted { step: task.step.clone(), log };
-                self.engine.advance(id, input, Finish::default()).await?
+                self.engine.advance(id, input, held(task)).await?
             }
             _ => run,
         };
@@ -132,14 +140,13 @@ impl Work {
                     restore: step.executions > 1,
                     cache_key: run.cache_key.clone(),
                     mount: run.mount.clone(),
+                    head: run.head.clone(),
                 })
             }
             TaskKind::Propose => self.propose_work(run, needed()?).await?,
             TaskKind::Verify => verify_work(run, needed()?)?,
             TaskKind::Commit => commit_work(run, needed()?)?,
-            TaskKind::Rollback => {
-                pb::task::Work::Rollback(pb::RollbackWork { commit: String::new() })
-            }
+            TaskKind::Rollback => pb::task::Work::Rollback(pb::RollbackWork {}),
             TaskKind::Inspect | TaskKind::Judge | TaskKind::Review => {
                 return Err(Fault::not_found("TASK_NOT_FOUND", "task", task.id));
             }
@@ -168,7 +175,12 @@ impl Work {
         let epoch = i64::try_from(body.lease_epoch).unwrap_or(-1);
         let tables = &self.engine.tables;
         let task = tables.leased(id, epoch).await.map_err(store)?;
-        let task = task.ok_or_else(|| refuse(lease_lost()))?;
+        let Some(task) = task else {
+            // A canceled task that its runner has ended holds the workspace no longer.
+            tables.forget(id, epoch).await.map_err(store)?;
+            self.engine.notify();
+            return Err(refuse(lease_lost()));
+        };
         let result = body.result.ok_or_else(|| {
             let field = meta_domain::fault::InvalidField::new("result", "is missing");
             invalid(field)
@@ -186,12 +198,18 @@ impl Work {
         let Some(run) = task.run else {
             return self.complete_inspection(&task, result).await;
         };
+        if let pb::complete_task_request::Result::Error(error) = &result {
+            let text = format!("the runner could not do it: {}\n", error.message).into_bytes();
+            let record = Record { at: now(), stderr: true, text };
+            let name = Logs::name(id, epoch);
+            self.engine.logs.append(run, &name, &[record]).await.map_err(refuse)?;
+        }
         let (input, artifacts) = input(&task, result).map_err(refuse)?;
-        let finish = Finish { task: Some((id, epoch)), artifacts };
+        let finish = Finish { task: Some((id, epoch)), artifacts, ..Finish::default() };
         match self.engine.advance(run, input, finish).await {
             Ok(_) => Ok(()),
             Err(fault) if fault.reason == "STALE_INPUT" => {
-                tables.delete_task(id).await.map_err(store)?;
+                tables.forget(id, epoch).await.map_err(store)?;
                 Err(refuse(lease_lost()))
             }
             Err(fault) => Err(refuse(fault)),
@@ -217,6 +235,11 @@ impl Work {
         self.engine.notify();
         if done { Ok(()) } else { Err(refuse(lease_lost())) }
     }
+}
+
+/// The lease of this task has to hold, and goes on.
+fn held(task: &Claimed) -> Finish {
+    Finish { lease: Some((task.id, task.epoch)), ..Finish::default() }
 }
 
 fn inspect_work(payload: &str) -> Result<pb::task::Work, Fault> {
@@ -284,10 +307,7 @@ fn input(
             (Input::Prepared { commit: p.commit, files: p.files.len() }, artifacts)
         }
         (TaskKind::Step, R::Step(s)) => {
-            let artifacts = match s.combined_patch {
-                patch if patch.is_empty() => Vec::new(),
-                patch => vec![("patch", patch)],
-            };
+            let artifacts = s.combined_patch.map(|patch| ("patch", patch)).into_iter().collect();
             let execution = execution(s.execution.unwrap_or_default());
             (Input::StepFinished { step, execution, commit: s.commit }, artifacts)
         }

@@ -98,7 +98,7 @@ impl Tables {
     pub async fn insert_plan(&self, tenant: TenantId, mut plan: PlanRow) -> Result<PlanRow, Error> {
         let mut tx = self.store.begin().await?;
         plan.version = next_version(&mut tx, tenant, plan.spec).await?;
-        put_plan(&mut tx, tenant, &plan).await?;
+        put_plan(&mut tx, tenant, &plan, false).await?;
         tx.commit().await?;
         Ok(plan)
     }
@@ -113,14 +113,14 @@ impl Tables {
         row.map(|r| body("plans", &r)).transpose()
     }
 
-    /// The newest plan of a spec.
+    /// The newest plan of a spec that was asked for; re-plans belong to their runs.
     pub async fn latest_plan(
         &self,
         tenant: TenantId,
         spec: SpecId,
     ) -> Result<Option<PlanRow>, Error> {
         let sql = "SELECT body FROM plans WHERE tenant_id = $1 AND spec_id = $2 \
-                   ORDER BY version DESC LIMIT 1";
+                   AND replanned = 0 ORDER BY version DESC LIMIT 1";
         let row =
             sqlx::query(sql).bind(tenant.0).bind(spec.0).fetch_optional(self.store.read()).await?;
         row.map(|r| body("plans", &r)).transpose()
@@ -142,14 +142,16 @@ pub(super) async fn put_plan(
     tx: &mut sqlx::SqliteConnection,
     tenant: TenantId,
     plan: &PlanRow,
+    replanned: bool,
 ) -> Result<(), Error> {
-    let sql = "INSERT INTO plans (tenant_id, id, spec_id, version, body, created_at) \
-               VALUES ($1, $2, $3, $4, $5, $6)";
+    let sql = "INSERT INTO plans (tenant_id, id, spec_id, version, replanned, body, created_at) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7)";
     sqlx::query(sql)
         .bind(tenant.0)
         .bind(plan.id.0)
         .bind(plan.spec.0)
         .bind(plan.version)
+        .bind(replanned)
         .bind(json("plans", plan)?)
         .bind(plan.created_at.0)
         .execute(tx)

@@ -30,6 +30,8 @@ pub enum Stored {
 pub struct Finish {
     /// The task and the epoch of its lease.
     pub task: Option<(TaskId, i64)>,
+    /// A task whose lease has to hold, without being finished.
+    pub lease: Option<(TaskId, i64)>,
     /// Artifacts to put, by name.
     pub artifacts: Vec<(&'static str, Vec<u8>)>,
 }
@@ -127,6 +129,13 @@ impl Tables {
                 return Ok(Stored::LeaseLost);
             }
         }
+        if let Some((task, epoch)) = finish.lease {
+            let sql = "SELECT 1 FROM tasks WHERE id = $1 AND epoch = $2 AND state = 'leased'";
+            let held = sqlx::query(sql).bind(task.0).bind(epoch).fetch_optional(&mut *tx).await?;
+            if held.is_none() {
+                return Ok(Stored::LeaseLost);
+            }
+        }
         let done = sqlx::query(include_str!("../../sql/run_update.sql"))
             .bind(run.status.as_str())
             .bind(i64::try_from(run.seq).unwrap_or(i64::MAX))
@@ -164,8 +173,13 @@ impl Tables {
         for effect in &next.effects {
             match effect {
                 Effect::DropTasks => {
-                    let sql = "DELETE FROM tasks WHERE run_id = $1";
-                    sqlx::query(sql).bind(run.id.0).execute(&mut **tx).await?;
+                    // What a runner holds keeps the workspace until the runner has ended it.
+                    for sql in [
+                        "DELETE FROM tasks WHERE run_id = $1 AND state <> 'leased'",
+                        "UPDATE tasks SET state = 'dropped' WHERE run_id = $1",
+                    ] {
+                        sqlx::query(sql).bind(run.id.0).execute(&mut **tx).await?;
+                    }
                 }
                 Effect::Enqueue { kind, step, due, sharing } => {
                     let task = super::NewTask {
@@ -356,7 +370,7 @@ async fn put_index(
                 graph: graph.clone(),
                 created_at: delta.created_at,
             };
-            put_plan(tx, run.tenant, &plan).await?;
+            put_plan(tx, run.tenant, &plan, true).await?;
         }
         RunEvent::Failed { .. } | RunEvent::Canceled { .. } => {
             let sql =

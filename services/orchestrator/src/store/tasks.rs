@@ -77,6 +77,8 @@ impl Tables {
             .fetch_optional(&mut *tx)
             .await?;
         let Some(row) = row else { return Ok(None) };
+        let over = "DELETE FROM tasks WHERE state = 'dropped' AND lease_until < $1";
+        sqlx::query(over).bind(now.0).execute(&mut *tx).await?;
         tx.commit().await?;
         let id: Uuid = row.try_get("id")?;
         let tenant: Uuid = row.try_get("tenant_id")?;
@@ -137,11 +139,16 @@ impl Tables {
         Ok(done.rows_affected() == 1)
     }
 
-    /// Gives back every lease (of a run, or of all): their holders are known to be dead.
+    /// Gives back every lease (of a run, or of all): their holders are known to be dead, and it was
+    /// not the task's fault. A step among them is executed again, alone.
     pub async fn release_all(&self, only: Option<RunId>) -> Result<u64, Error> {
-        let sql = "UPDATE tasks SET state = 'ready', owner = '', lease_until = 0 \
+        let sql = "UPDATE tasks SET state = 'ready', owner = '', lease_until = 0, \
+                   tries = max(tries - 1, 0), \
+                   sharing = CASE kind WHEN 'step' THEN 'exclusive' ELSE sharing END \
                    WHERE state = 'leased' AND ($1 IS NULL OR run_id = $1)";
         let mut tx = self.store.begin().await?;
+        let gone = "DELETE FROM tasks WHERE state = 'dropped' AND ($1 IS NULL OR run_id = $1)";
+        sqlx::query(gone).bind(only.map(|r| r.0)).execute(&mut *tx).await?;
         let done = sqlx::query(sql).bind(only.map(|r| r.0)).execute(&mut *tx).await?;
         tx.commit().await?;
         Ok(done.rows_affected())
@@ -168,8 +175,17 @@ impl Tables {
         Ok(sqlx::query_scalar(sql).bind(task.0).fetch_optional(self.store.read()).await?)
     }
 
-    /// Forgets a task.
-    pub async fn delete_task(&self, task: TaskId) -> Result<(), Error> {
+    /// Forgets a leased (or dropped) task, unless somebody else holds it by now.
+    pub async fn forget(&self, task: TaskId, epoch: i64) -> Result<(), Error> {
+        let sql =
+            "DELETE FROM tasks WHERE id = $1 AND epoch = $2 AND state IN ('leased', 'dropped')";
+        let mut tx = self.store.begin().await?;
+        sqlx::query(sql).bind(task.0).bind(epoch).execute(&mut *tx).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Forgets an inspection whose caller waits no longer.
+    pub async fn delete_inspection(&self, task: TaskId) -> Result<(), Error> {
         let mut tx = self.store.begin().await?;
         sqlx::query("DELETE FROM tasks WHERE id = $1").bind(task.0).execute(&mut *tx).await?;
         Ok(tx.commit().await?)
@@ -182,7 +198,7 @@ impl Tables {
         only: Option<RunId>,
     ) -> Result<Option<Timestamp>, Error> {
         let sql = "SELECT min(CASE state WHEN 'ready' THEN due_at ELSE lease_until + 1 END) \
-                   FROM tasks WHERE state <> 'done' AND internal = $1 \
+                   FROM tasks WHERE state IN ('ready', 'leased') AND internal = $1 \
                    AND ($2 IS NULL OR run_id = $2 OR run_id IS NULL)";
         let due: Option<i64> = sqlx::query_scalar(sql)
             .bind(internal)

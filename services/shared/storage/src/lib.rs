@@ -17,6 +17,10 @@ pub use sqlx;
 
 /// Connections that read.
 const READERS_MAX: u32 = 4;
+/// How often migrations are tried again.
+const MIGRATION_TRIES_MAX: u32 = 4;
+/// Pause before that.
+const MIGRATION_PAUSE: Duration = Duration::from_millis(150);
 /// How long a connection waits for a lock of another process.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -50,9 +54,17 @@ impl From<sqlx::Error> for Error {
             e @ (sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_)) => {
                 Self::Unreachable(e)
             }
+            e if is_passing(&e) => Self::Unreachable(e),
             e => Self::Statement(e),
         }
     }
+}
+
+/// SQLite's primary result codes of what passes: busy (5), locked (6), disk full (13).
+fn is_passing(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    let code = code.and_then(|c| c.parse::<u32>().ok());
+    code.is_some_and(|c| matches!(c & 0xff, 5 | 6 | 13))
 }
 
 impl From<Error> for Fault {
@@ -107,7 +119,7 @@ impl Store {
             .connect_with(options.clone())
             .await
             .map_err(Error::Unreachable)?;
-        migrator.run(&writer).await.map_err(Error::Migration)?;
+        migrate(&writer, migrator).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS_MAX)
             .test_before_acquire(false)
@@ -143,6 +155,23 @@ impl Store {
     pub async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;
+    }
+}
+
+/// Brings the schema up to date. Another process that opens the same new file at the same time may
+/// be faster with one migration; then the next try finds it applied.
+async fn migrate(writer: &SqlitePool, migrator: &Migrator) -> Result<(), Error> {
+    let mut tries = 0;
+    loop {
+        match migrator.run(writer).await {
+            Ok(()) => return Ok(()),
+            Err(error) if tries >= MIGRATION_TRIES_MAX => return Err(Error::Migration(error)),
+            Err(error) => {
+                tracing::info!(%error, "trying the migrations again");
+                tries += 1;
+                tokio::time::sleep(MIGRATION_PAUSE).await;
+            }
+        }
     }
 }
 

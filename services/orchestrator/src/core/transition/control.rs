@@ -19,6 +19,7 @@ impl Turn {
         if !matches!(self.run.status, RunStatus::Failed | RunStatus::Canceled) {
             return Err(self.refused("RUN_NOT_RETRYABLE", "is neither failed nor canceled"));
         }
+        self.no_rollback_pending()?;
         self.emit(RunEvent::RunRetry { actor });
         if self.run.base.is_empty() {
             self.enqueue_now(TaskKind::Prepare, "");
@@ -34,12 +35,20 @@ impl Turn {
         if !idle {
             return Err(self.refused("RUN_IS_RUNNING", "has to be ended or paused first"));
         }
+        self.no_rollback_pending()?;
         if self.run.base == self.run.head {
             return Err(self.refused("NOTHING_TO_ROLL_BACK", "has no commit above its first one"));
         }
         let reason = format!("asked by {actor}");
         self.emit(RunEvent::RollbackStarted { step: String::new(), reason });
         self.enqueue_now(TaskKind::Rollback, "");
+        Ok(())
+    }
+
+    pub(super) fn no_rollback_pending(&self) -> Result<(), Fault> {
+        if self.run.rolling_back {
+            return Err(self.refused("ROLLBACK_PENDING", "is being rolled back; wait for its end"));
+        }
         Ok(())
     }
 

@@ -28,6 +28,7 @@ impl Turn {
                 format!("gate {id} is {} by {by}; nothing changed", gate.status),
             ));
         }
+        self.no_rollback_pending()?;
         let step = gate.step.clone();
         if approve {
             self.emit(RunEvent::ApprovalGranted { gate: id, step, actor: actor.clone(), notes });

@@ -123,9 +123,12 @@ impl Turn {
 
     pub(super) fn rolled_back(&mut self, step: String, commit: String) -> Result<(), Fault> {
         if step.is_empty() {
-            if !commit.is_empty() {
-                self.emit(RunEvent::RolledBack { attempt: None, commit });
-            }
+            let reason = "there is no commit of the loop to take back".to_owned();
+            self.emit(if commit.is_empty() {
+                RunEvent::RollbackFailed { reason }
+            } else {
+                RunEvent::RolledBack { attempt: None, commit }
+            });
             return Ok(());
         }
         let State::RollingBack { reason } = self.step_of(&step)?.state.clone() else {

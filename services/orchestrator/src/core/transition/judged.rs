@@ -4,7 +4,7 @@ use super::{Sharing, TaskKind, Turn, stale};
 use crate::core::event::RunEvent;
 use crate::core::run::{Delta, State};
 use meta_domain::autofix::{Decision, FixerCommand, Outcome, Strategy};
-use meta_domain::fault::Fault;
+use meta_domain::fault::{ErrorKind, Fault};
 use meta_domain::gate::{GateEffect, GateType};
 use meta_domain::plan::PlanOp;
 use meta_domain::project::find_cycle;
@@ -16,7 +16,12 @@ impl Turn {
         step: String,
         signal: Signal,
         decision: Decision,
+        paid: usize,
     ) -> Result<(), Fault> {
+        if self.run.paid_attempts().count() != paid {
+            let text = format!("the budget of step {step:?} changed since it was decided");
+            return Err(Fault::new(ErrorKind::Conflict, "DECISION_OUT_OF_DATE", text));
+        }
         let at = self.step_of(&step)?;
         if at.state != State::Judging {
             return Err(stale(&step, "is not being judged"));

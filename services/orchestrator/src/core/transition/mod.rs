@@ -107,6 +107,8 @@ pub enum Input {
         signal: Signal,
         /// What to do.
         decision: Decision,
+        /// Attempts that the run had paid when it was decided.
+        paid: usize,
     },
     /// A fixer ended.
     Proposed {
@@ -263,7 +265,9 @@ impl Turn {
             Input::StepFinished { step, execution, commit } => {
                 self.step_finished(step, execution, commit)
             }
-            Input::Judged { step, signal, decision } => self.judged(step, signal, decision),
+            Input::Judged { step, signal, decision, paid } => {
+                self.judged(step, signal, decision, paid)
+            }
             Input::Proposed { step, result } => self.proposed(step, result),
             Input::Reviewed { step, verdict, patch } => self.reviewed(step, verdict, patch),
             Input::VerificationStarted { step, log } => self.verification_started(step, log),

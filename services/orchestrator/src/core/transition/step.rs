@@ -5,6 +5,7 @@ use crate::core::event::{Execution, RunEvent};
 use crate::core::run::State;
 use meta_domain::autofix::{FixTry, Outcome, Strategy, TryVerdict};
 use meta_domain::fault::Fault;
+use meta_domain::signal::ExitInfo;
 
 impl Turn {
     pub(super) fn step_started(
@@ -62,6 +63,11 @@ impl Turn {
                 self.emit(RunEvent::Failed { reason });
                 Ok(())
             }
+            TaskKind::Step if self.step_of(&step)?.state == State::Executing => {
+                let exit = ExitInfo { runner_lost: true, ..ExitInfo::default() };
+                let execution = Execution { exit, ..Execution::default() };
+                self.take(Input::StepFinished { step, execution, commit: String::new() })
+            }
             TaskKind::Step => {
                 let reason = format!("the runner could not execute it: {message}");
                 self.emit(RunEvent::StepFailed { step, reason });
@@ -76,7 +82,14 @@ impl Turn {
                 let detail = format!("it could not be committed: {message}");
                 self.try_ended(&step, TryVerdict::FixerError, detail)
             }
-            TaskKind::Rollback => self.take(Input::RolledBack { step, commit: String::new() }),
+            TaskKind::Rollback if step.is_empty() => {
+                self.emit(RunEvent::RollbackFailed { reason: message });
+                Ok(())
+            }
+            TaskKind::Rollback => {
+                let why = format!("the workspace could not go back: {message}");
+                self.give_up(&step, Strategy::Rollback, why)
+            }
             TaskKind::Inspect | TaskKind::Judge | TaskKind::Review => {
                 Err(stale(&step, "has no such task"))
             }

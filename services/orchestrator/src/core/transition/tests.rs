@@ -53,6 +53,7 @@ fn run(file: &str) -> Run {
         deltas: Vec::new(),
         budget_from: 0,
         failure_types: Vec::new(),
+        rolling_back: false,
         seq: 0,
     }
 }
@@ -128,7 +129,8 @@ impl Play {
 
     fn judge(&mut self, step: &str, decision: Decision) {
         let signal = signal();
-        self.give(Input::Judged { step: step.into(), signal, decision }).unwrap();
+        let paid = self.run.paid_attempts().count();
+        self.give(Input::Judged { step: step.into(), signal, decision, paid }).unwrap();
     }
 
     fn state(&self, step: &str) -> &State {
@@ -458,6 +460,62 @@ fn a_rollback_takes_the_patch_back_or_gives_up_when_there_is_none() {
 }
 
 #[test]
+fn a_decision_made_on_an_older_budget_is_not_carried_out() {
+    let mut play = Play::new(DIAMOND);
+    play.pass("a");
+    play.start("b");
+    play.start("c");
+    play.end("b", 1);
+    play.end("c", 1);
+    let retry = || Decision::RetryStep { backoff_ms: 0, reason: "r".into() };
+    play.judge("b", retry());
+    let late = Input::Judged { step: "c".into(), signal: signal(), decision: retry(), paid: 0 };
+    assert_eq!(play.give(late).unwrap_err().kind, ErrorKind::Conflict);
+    assert_eq!(play.state("c"), &State::Judging);
+}
+
+#[test]
+fn what_passed_before_an_operators_rollback_passes_again_before_the_run_does() {
+    let mut play = Play::new(DIAMOND);
+    play.fail("a", fix(&["x"]));
+    propose(&mut play);
+    verify(&mut play, true);
+    play.give(Input::Committed { step: "a".into(), commit: "c1".into() }).unwrap();
+    play.pass("a");
+    play.pass("b");
+    play.fail("c", ask(GateEffect::Accept));
+    play.give(Input::Rollback { actor: "me".into() }).unwrap();
+    let early = decide_gate(&mut play, true).unwrap_err();
+    assert_eq!(early.reason, "ROLLBACK_PENDING");
+    let twice = play.give(Input::Rollback { actor: "me".into() }).unwrap_err();
+    assert_eq!(twice.reason, "ROLLBACK_PENDING");
+    play.give(Input::RolledBack { step: String::new(), commit: "c2".into() }).unwrap();
+    play.queued();
+    decide_gate(&mut play, true).unwrap();
+    assert_eq!(play.queued(), ["step a"]);
+}
+
+#[test]
+fn a_runner_that_cannot_execute_a_step_is_a_failure_like_any_other() {
+    let mut play = Play::new(ONE);
+    play.start("a");
+    play.queued();
+    let message = "no space left".to_owned();
+    play.give(Input::TaskFailed { kind: TaskKind::Step, step: "a".into(), message }).unwrap();
+    assert_eq!(play.queued(), ["judge a"]);
+    assert!(play.run.step("a").unwrap().exit.unwrap().runner_lost);
+}
+
+#[test]
+fn a_rollback_that_cannot_be_done_says_why() {
+    let mut play = Play::new(ONE);
+    play.fail("a", Decision::Rollback { reason: "worse".into() });
+    let message = "conflict".to_owned();
+    play.give(Input::TaskFailed { kind: TaskKind::Rollback, step: "a".into(), message }).unwrap();
+    assert!(play.run.attempts[0].reason.contains("conflict"), "{}", play.run.attempts[0].reason);
+}
+
+#[test]
 fn a_step_that_asks_first_does_not_start_before_it_may() {
     let mut play = Play::new("[[step]]\nname='a'\nrun='t'\napproval='before'\n");
     assert_eq!(play.run.status, RunStatus::PausedAwaitingApproval);
@@ -514,7 +572,10 @@ fn input_of(draw: &Draw, play: &Play) -> Input {
             let execution = Execution { exit, ..Execution::default() };
             Input::StepFinished { step, execution, commit: String::new() }
         }
-        5 | 6 => Input::Judged { step, signal: signal(), decision },
+        5 | 6 => {
+            let paid = play.run.paid_attempts().count();
+            Input::Judged { step, signal: signal(), decision, paid }
+        }
         7 => Input::Proposed { step, result: Ok("p".into()) },
         8 => Input::Reviewed { step, verdict: GuardVerdict::Accept, patch: patch() },
         9 => Input::Verified { step, passed: draw.yes, detail: String::new() },
