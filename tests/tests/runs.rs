@@ -337,6 +337,55 @@ async fn a_run_without_a_plan_and_a_plan_without_a_source_are_refused_clearly() 
 }
 
 #[tokio::test]
+async fn secrets_of_steps_reach_the_runner_and_nobody_else() -> Result<()> {
+    let stack = Stack::start().await?;
+    let steps = "[[step]]\nname='a'\nrun='t'\nenv={ NPM_TOKEN = 'hush', CI = 'yes' }\n";
+    let id = stack.run(steps, &[]).await?;
+    let (task, _) = stack.next_step().await?;
+    let Some(Work::Step(step)) = &task.work else { unreachable!() };
+    assert_eq!(step.step.as_ref().unwrap().env["NPM_TOKEN"], "hush");
+    let run = format!("{:?}", stack.get(&id).await?);
+    let events = format!("{:?}", stack.events(&id).await?);
+    for shown in [run, events] {
+        assert!(!shown.contains("hush") && shown.contains("NPM_TOKEN"), "{shown}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_canceled_step_holds_the_workspace_until_its_runner_ended_it() -> Result<()> {
+    let stack = Stack::start().await?;
+    let id = stack.run(ONE, &[]).await?;
+    let (old, _) = stack.next_step().await?;
+    stack.runs().cancel_run(owner(pb::CancelRunRequest { run_id: id.clone() })).await?;
+    stack.runs().retry_run(owner(pb::RetryRunRequest { run_id: id.clone() })).await?;
+    assert!(stack.poll(SHORT).await?.is_none(), "the old process may still be there");
+    let stopped = work::TaskError { message: "stopped".into(), retryable: false };
+    assert!(stack.complete(&old, Answer::Error(stopped)).await.is_err());
+    stack.step(0, "").await?;
+    stack.until_status(&id, RunStatus::Succeeded).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn parallel_failures_do_not_overdraw_the_budget_of_the_run() -> Result<()> {
+    let stack = Stack::start().await?;
+    let one = meta_proto::common::Overrides { max_total_attempts: Some(1), ..Default::default() };
+    stack.set(one).await?;
+    let steps = "[[step]]\nname='a'\nrun='./a'\n[[step]]\nname='b'\nrun='./b'\n";
+    let id = stack.run(steps, &[]).await?;
+    let (a, _) = stack.next_step().await?;
+    let (b, _) = stack.next_step().await?;
+    let (one, two) = tokio::join!(stack.end_step(&a, 7, REFUSED), stack.end_step(&b, 7, REFUSED));
+    one.and(two)?;
+    stack.step(0, "").await?;
+    let run = stack.until_status(&id, RunStatus::Failed).await?;
+    let retried = meta_proto::common::Outcome::Retried;
+    assert_eq!(run.attempts.iter().filter(|a| a.outcome() == retried).count(), 1);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_plan_is_made_from_what_a_runner_reads() -> Result<()> {
     let stack = Stack::start().await?;
     let source = meta_domain::source::Source::Path { path: "/some/where".into() };

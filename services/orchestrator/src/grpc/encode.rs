@@ -3,6 +3,9 @@
 use crate::core::run::{Attempt, Delta, Gate, Run, State, Step};
 use crate::store::{PlanRow, SpecRow, StoredEvent};
 use meta_domain::id::RunId;
+use meta_domain::plan::{PlanGraph, PlannedStep};
+use meta_domain::secrecy;
+use meta_domain::source::Source;
 use meta_proto::convert::{Number, list, timestamp};
 use meta_proto::orchestrator as pb;
 
@@ -36,7 +39,7 @@ fn step(run: &Run, s: &Step) -> pb::RunStep {
         _ => None,
     };
     pb::RunStep {
-        step: Some(s.planned.clone().into()),
+        step: Some(shown_step(s.planned.clone())),
         status: s.status().number(),
         executions: s.executions,
         attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
@@ -104,6 +107,47 @@ fn delta(d: &Delta) -> pb::PlanDelta {
     }
 }
 
+/// A step as a viewer may see it: the log and the plan are not the place of secrets.
+fn shown_step(mut step: PlannedStep) -> meta_proto::common::PlannedStep {
+    step.env = secrecy::shown_env(&step.env);
+    step.into()
+}
+
+/// A plan's content as a viewer may see it.
+fn shown_graph(mut graph: PlanGraph) -> meta_proto::common::PlanGraph {
+    for step in &mut graph.steps {
+        step.env = secrecy::shown_env(&step.env);
+    }
+    graph.into()
+}
+
+/// A source as a viewer may see it.
+fn shown_source(source: Source) -> meta_proto::common::Source {
+    match source {
+        Source::Git { url, reference } => {
+            Source::Git { url: secrecy::shown_address(&url), reference }.into()
+        }
+        other => other.into(),
+    }
+}
+
+/// The body of an event as a viewer may see it.
+fn shown_body(body: String) -> String {
+    if !body.contains("\"env\"") && !body.contains("\"url\"") {
+        return body;
+    }
+    match serde_json::from_str(&body) {
+        Ok(mut value) => {
+            secrecy::shown_json(&mut value);
+            value.to_string()
+        }
+        Err(error) => {
+            tracing::error!(%error, "an event's body is not JSON");
+            "{}".to_owned()
+        }
+    }
+}
+
 /// An entry of the event log.
 pub fn event(e: StoredEvent) -> pb::RunEvent {
     pb::RunEvent {
@@ -111,7 +155,7 @@ pub fn event(e: StoredEvent) -> pb::RunEvent {
         r#type: e.event_type,
         step: e.step,
         at: Some(timestamp(e.at)),
-        data_json: e.body,
+        data_json: shown_body(e.body),
     }
 }
 
@@ -122,8 +166,8 @@ pub fn spec(s: SpecRow) -> pb::Spec {
         title: s.title,
         description: s.description,
         mode: s.mode,
-        source: s.source.map(Into::into),
-        steps: list(s.steps),
+        source: s.source.map(shown_source),
+        steps: s.steps.into_iter().map(shown_step).collect(),
         guided_input_json: s.guided_input_json,
         attachments_json: s.attachments_json,
         created_by: s.created_by,
@@ -138,7 +182,7 @@ pub fn plan(p: PlanRow) -> pb::Plan {
         spec_id: p.spec.to_string(),
         version: p.version,
         risk_score: p.graph.risk_score(),
-        graph: Some(p.graph.into()),
+        graph: Some(shown_graph(p.graph)),
         created_at: Some(timestamp(p.created_at)),
     }
 }

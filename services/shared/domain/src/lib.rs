@@ -12,6 +12,7 @@ pub mod limits;
 pub mod plan;
 pub mod project;
 pub mod role;
+pub mod secrecy;
 pub mod settings;
 pub mod signal;
 pub mod source;
