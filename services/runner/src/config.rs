@@ -17,6 +17,9 @@ pub struct Config {
     pub profile: Profile,
     /// Which local folders may be built.
     pub path_sources: PathSources,
+    /// Folders that are never built, whatever `path_sources` says, nor what lies in or around them;
+    /// `data_dir` is always one of them.
+    pub hidden: Vec<PathBuf>,
     /// Take only tasks of this run.
     pub run_id: Option<String>,
     /// Folders put before `PATH` in steps.
@@ -31,6 +34,7 @@ impl Default for Config {
             sandbox: SandboxMode::Required,
             profile: Profile::Service,
             path_sources: PathSources::Any(false),
+            hidden: Vec::new(),
             run_id: None,
             extra_path: Vec::new(),
         }

@@ -43,8 +43,8 @@ impl meta_runtime::Service for Runner {
             given => usize::try_from(given).unwrap_or(usize::MAX),
         };
         let only_run = config.run_id.clone().unwrap_or_default().into();
-        let workshop =
-            tasks::Workshop::new(config, sandbox).map_err(|e| StartError::failed("data_dir", e))?;
+        let workshop = tasks::Workshop::new(&config, sandbox)
+            .map_err(|e| StartError::failed("data_dir", e))?;
         let runner_id: Arc<str> = format!("runner-{}", meta_runtime::new_id()).into();
         let leases = work::Leases::default();
         tracing::info!(%runner_id, sandbox = level, capacity, "taking work");

@@ -195,7 +195,7 @@ async fn a_local_project_is_copied_and_never_touched() {
     let Outcome::Step(result) = rig.result(&id).await else { panic!() };
     let expected = format!("{}\nn\n/usr/bin\n", project.path().display());
     assert_eq!(rig.log(&id), expected);
-    assert!(String::from_utf8(result.combined_patch).unwrap().contains("+b\n"));
+    assert!(String::from_utf8(result.combined_patch.unwrap()).unwrap().contains("+b\n"));
     assert_eq!(std::fs::read_to_string(project.path().join("src/a")).unwrap(), "a\n");
     let again = rig.prepare(path(project.path())).await;
     assert_eq!(again.commit, result.commit, "a prepared workspace is kept");
@@ -261,6 +261,34 @@ async fn local_folders_are_built_only_where_the_configuration_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_services_own_data_is_never_built() {
+    let service = tempfile::tempdir().unwrap();
+    let secret = service.path().join("dev-token");
+    std::fs::write(&secret, "canary").unwrap();
+    let hidden = vec![service.path().to_owned()];
+    let rig = Rig::with(|config| config.hidden = hidden, &[]).await;
+    let runs = rig.data.path().join("runs");
+    std::fs::create_dir_all(&runs).unwrap();
+    let around = service.path().parent().unwrap();
+    for folder in [service.path(), rig.data.path(), &runs, around, Path::new("/")] {
+        let local = path(folder);
+        let url = format!("file://{}", folder.display());
+        let git = Source::Git { url, reference: String::new() };
+        for source in [local, git] {
+            for work in [
+                Work::Inspect(InspectWork { source: Some(source.clone().into()) }),
+                Work::Prepare(PrepareWork { source: Some(source.clone().into()) }),
+            ] {
+                let id = rig.submit(work);
+                let Outcome::Error(error) = rig.result(&id).await else { panic!("{source:?}") };
+                assert!(error.message.contains("own data folder"), "{}", error.message);
+                assert!(!error.retryable);
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_a_sandbox_the_level_says_so() {
     let rig = Rig::with(|config| config.sandbox = runner::SandboxMode::Off, &[]).await;
     rig.prepare_files(&[("a.txt", "one\n")]).await;
@@ -269,6 +297,6 @@ async fn without_a_sandbox_the_level_says_so() {
     let (result, log) = rig.step(&step).await;
     assert_eq!(log, "1\n");
     assert_eq!(result.execution.unwrap().sandbox, "none");
-    assert!(String::from_utf8(result.combined_patch).unwrap().contains("+two"));
+    assert!(String::from_utf8(result.combined_patch.unwrap()).unwrap().contains("+two"));
     assert_eq!(rig.step(&step).await.1, "2\n");
 }

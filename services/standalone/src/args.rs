@@ -94,6 +94,10 @@ pub struct UpArgs {
     /// Folder of everything that is kept.
     #[arg(long, default_value = "./.metabuilder", value_name = "DIR")]
     pub data: PathBuf,
+    /// A folder of this machine whose projects may be built by everyone who may start builds; can
+    /// be given more than once. Without it only git and inline sources are built.
+    #[arg(long, value_name = "DIR")]
+    pub allow_path: Vec<PathBuf>,
     /// How much is logged, such as `info` or `info,orchestrator=debug`.
     #[arg(long, default_value = "info")]
     pub log: String,
@@ -408,7 +412,7 @@ mod tests {
     #[test]
     fn every_command_of_the_product_page_is_there() {
         for line in [
-            "metabuilder up --listen 127.0.0.1:0 --grpc 127.0.0.1:0 --data x",
+            "metabuilder up --listen 127.0.0.1:0 --grpc 127.0.0.1:0 --data x --allow-path a --allow-path b",
             "metabuilder plan x --output json",
             "metabuilder runs show 0197",
             "metabuilder runs logs 0197 --step test -f",

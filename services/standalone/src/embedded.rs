@@ -6,7 +6,7 @@ use crate::data::Vars;
 use crate::error::{Error, Result};
 use meta_runtime::serve::{Drain, run};
 use meta_runtime::{Host, Service, StartError, Transport, Wiring, clock};
-use runner::config::SandboxMode;
+use runner::config::{PathSources, SandboxMode};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -22,6 +22,8 @@ pub enum Scope {
     Everything {
         /// API key of the local tenant's owner, who is platform admin as well.
         dev_key: String,
+        /// Folders of this machine that may be built, with what lies below them.
+        folders: Vec<PathBuf>,
     },
     /// This run, whose earlier process is gone, and nothing else.
     Run(String),
@@ -88,12 +90,13 @@ impl Advisers {
         if steps && sandbox(self.host.vars())? == SandboxMode::Off {
             eprintln!("warning: METABUILDER_SANDBOX is off: steps run with all your rights");
         }
+        let path_sources = path_sources(&scope);
         let config = orchestrator::Config {
             data_dir: self.data.clone(),
             run_id: only.clone(),
             own_leases: matches!(scope, Scope::Everything { .. } | Scope::Run(_)),
             dev_key: match scope {
-                Scope::Everything { dev_key } => Some(dev_key),
+                Scope::Everything { dev_key, .. } => Some(dev_key),
                 Scope::Run(_) | Scope::Planning | Scope::Reading => None,
             },
         };
@@ -101,19 +104,25 @@ impl Advisers {
         let orchestrator = channel(&wiring, &self.token);
         let mut runner = None;
         if works {
-            let mut wired = self.runner(only, orchestrator.clone()).await?;
+            let mut wired = self.runner(only, path_sources, orchestrator.clone()).await?;
             wiring = wiring.merge_background(&mut wired);
             runner = Some(wired);
         }
         Ok(Stack { orchestrator, flags: channel(&self.flags, &self.token), wiring, runner })
     }
 
-    async fn runner(&self, only: Option<String>, orchestrator: Transport) -> Result<Wiring> {
+    async fn runner(
+        &self,
+        only: Option<String>,
+        path_sources: PathSources,
+        orchestrator: Transport,
+    ) -> Result<Wiring> {
         let config = runner::config::Config {
             data_dir: self.data.join("runner"),
             sandbox: sandbox(self.host.vars())?,
             profile: runner::config::Profile::Local,
-            path_sources: runner::config::PathSources::Any(true),
+            path_sources,
+            hidden: vec![self.data.clone()],
             run_id: only,
             ..Default::default()
         };
@@ -134,6 +143,17 @@ impl Advisers {
     /// The token that the services of this process share.
     pub(crate) fn token(&self) -> &str {
         &self.token
+    }
+}
+
+/// Which folders of this machine are built. Who sits at it may build all that they can read; who
+/// comes over the network only what was allowed when the service was started.
+fn path_sources(scope: &Scope) -> PathSources {
+    match scope {
+        Scope::Everything { folders, .. } if folders.is_empty() => PathSources::Any(false),
+        Scope::Everything { folders, .. } => PathSources::Below(folders.clone()),
+        Scope::Run(_) | Scope::Planning => PathSources::Any(true),
+        Scope::Reading => PathSources::Any(false),
     }
 }
 
@@ -220,6 +240,22 @@ impl Work {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_service_builds_no_folder_that_was_not_allowed() {
+        let up = |folders: &[&str]| {
+            let folders = folders.iter().map(PathBuf::from).collect();
+            path_sources(&Scope::Everything { dev_key: "k".to_owned(), folders })
+        };
+        let (root, allowed) = (Path::new("/"), tempfile::tempdir().unwrap());
+        let inside = allowed.path().canonicalize().unwrap().join("project");
+        assert!(up(&[]).is_none() && !up(&[]).allows(root) && !up(&[]).allows(&inside));
+        let some = up(&[allowed.path().to_str().unwrap()]);
+        assert!(some.allows(&inside) && !some.allows(root));
+        assert!(path_sources(&Scope::Planning).allows(&inside));
+        assert!(path_sources(&Scope::Run("r".to_owned())).allows(&inside));
+        assert!(path_sources(&Scope::Reading).is_none());
+    }
 
     #[test]
     fn only_the_word_off_turns_the_sandbox_off() {

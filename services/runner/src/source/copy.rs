@@ -16,12 +16,11 @@ const REGENERABLE: &[&str] =
     &[".mypy_cache", ".ruff_cache", ".pytest_cache", ".metabuilder", "__pycache__"];
 
 /// Copies a folder with its ignored files, but without repositories, caches of tools and Rust's
-/// build output. Links stay links; what is neither file, folder nor link is left out. `skip` is
-/// never entered (the runner's own data may lie in the project).
+/// build output. Links stay links; what is neither file, folder nor link is left out.
 ///
 /// # Errors
 /// When a file cannot be read or written.
-pub fn copy_tree(from: &Path, to: &Path, owner: Owner, skip: &Path) -> Result<(), Error> {
+pub fn copy_tree(from: &Path, to: &Path, owner: Owner) -> Result<(), Error> {
     let rust = from.join("Cargo.toml").is_file();
     let listing = |e| doing(format!("cannot list {}", from.display()))(e);
     for entry in std::fs::read_dir(from).map_err(listing)? {
@@ -29,7 +28,7 @@ pub fn copy_tree(from: &Path, to: &Path, owner: Owner, skip: &Path) -> Result<()
         let (name, source) = (entry.file_name(), entry.path());
         let target = to.join(&name);
         let kind = entry.file_type().map_err(listing)?;
-        if name == ".git" || source == skip {
+        if name == ".git" {
             continue;
         }
         let failed = || doing(format!("cannot copy {}", source.display()));
@@ -43,7 +42,7 @@ pub fn copy_tree(from: &Path, to: &Path, owner: Owner, skip: &Path) -> Result<()
                 continue;
             }
             std::fs::create_dir(&target).map_err(failed())?;
-            copy_tree(&source, &target, owner, skip)?;
+            copy_tree(&source, &target, owner)?;
             let mode = std::fs::symlink_metadata(&source).map_err(failed())?.permissions().mode();
             std::fs::set_permissions(&target, own_bits(mode)).map_err(failed())?;
             lchown(&target, owner, owner).map_err(failed())?;
@@ -121,7 +120,7 @@ mod tests {
         }
         symlink("/etc", from.path().join("link")).unwrap();
         nix::unistd::mkfifo(&from.path().join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-        copy_tree(from.path(), to.path(), None, Path::new("/nowhere")).unwrap();
+        copy_tree(from.path(), to.path(), None).unwrap();
         let has = |path: &str| to.path().join(path).symlink_metadata().is_ok();
         assert!(has("src/main.rs") && has("out/target/b") && has("sub"));
         assert!(!has("target") && !has(".git") && !has("sub/.git") && !has("fifo"));

@@ -1,6 +1,6 @@
 //! Fetching a repository, behind the wall.
 
-use crate::config::PathSources;
+use super::LocalFolders;
 use crate::error::Error;
 use crate::git::{CLONE, EXIT_REFUSED, Script};
 use crate::nofollow::Owner;
@@ -17,7 +17,7 @@ pub async fn fetch(
     data_dir: &Path,
     owner: Owner,
     (url, reference): (&str, &str),
-    allowed: &PathSources,
+    folders: &LocalFolders,
     folder: &Path,
     stop: &CancellationToken,
 ) -> Result<(), Error> {
@@ -28,7 +28,7 @@ pub async fn fetch(
     let mut script =
         Script::new(sandbox, data_dir, owner, folder, CLONE)?.set("URL", url).set("REF", reference);
     if let Some(path) = url.strip_prefix("file://") {
-        let local = super::local_folder(path, allowed)?;
+        let local = folders.resolve(path)?;
         script = script.set("GIT_ALLOW_PROTOCOL", "file").show_in_place(&local);
     } else if ["https://", "ssh://", "git://"].iter().any(|s| url.starts_with(s)) {
         script = script.set("GIT_ALLOW_PROTOCOL", "https:ssh:git").network();

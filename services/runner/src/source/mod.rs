@@ -8,34 +8,103 @@ pub use copy::{copy_tree, write_inline};
 pub use fetch::fetch;
 pub use listing::{FILES_MAX, list_inline, list_tree};
 
-use crate::config::PathSources;
-use crate::error::Error;
+use crate::config::{Config, PathSources};
+use crate::error::{Error, doing};
 use std::path::{Path, PathBuf};
 
-/// A local folder that may be built.
-///
-/// # Errors
-/// When it is missing, no folder, or not allowed.
-pub fn local_folder(path: &str, allowed: &PathSources) -> Result<PathBuf, Error> {
-    if allowed.is_none() {
-        return Err(Error::refused(format!(
-            "source.path: {path:?} is a local folder, and this runner builds none (expected a git \
-             or inline source, or path_sources in the runner's configuration)"
-        )));
+/// Which folders of this machine may be built.
+#[derive(Debug)]
+pub struct LocalFolders {
+    allowed: PathSources,
+    /// What lies in them belongs to other runs and tenants, or opens this service.
+    hidden: Vec<PathBuf>,
+}
+
+impl LocalFolders {
+    /// What the configuration says; its data folder is hidden.
+    ///
+    /// # Errors
+    /// When a hidden folder cannot be resolved.
+    pub fn new(config: &Config) -> Result<Self, Error> {
+        let hidden = std::iter::once(&config.data_dir).chain(&config.hidden);
+        let resolve = |folder: &PathBuf| {
+            folder.canonicalize().map_err(doing(format!("cannot resolve {}", folder.display())))
+        };
+        let hidden = hidden.map(resolve).collect::<Result<_, _>>()?;
+        Ok(Self { allowed: config.path_sources.clone(), hidden })
     }
-    if !Path::new(path).is_absolute() {
-        let problem = format!("source.path: {path:?} is not absolute (expected a form like /a/b)");
-        return Err(Error::refused(problem));
+
+    /// The folder of that path, resolved.
+    ///
+    /// # Errors
+    /// When it is missing, no folder, or not allowed.
+    pub fn resolve(&self, path: &str) -> Result<PathBuf, Error> {
+        let refused = |why: &str| Err(Error::refused(format!("source.path: {path:?} {why}")));
+        if self.allowed.is_none() {
+            return refused(
+                "is a local folder, and this runner builds none (expected a git or inline source, \
+                 or path_sources in the runner's configuration)",
+            );
+        }
+        if !Path::new(path).is_absolute() {
+            return refused("is not absolute (expected a form like /a/b)");
+        }
+        let folder = match Path::new(path).canonicalize() {
+            Ok(folder) => folder,
+            Err(error) => return refused(&format!("cannot be read ({error})")),
+        };
+        if !folder.is_dir() {
+            return refused("is not a folder");
+        }
+        if !self.allowed.allows(&folder) {
+            return refused("is outside of the folders that this runner builds");
+        }
+        if self.hidden.iter().any(|hidden| folder.starts_with(hidden)) {
+            return refused("lies in the service's own data folder (expected a project's folder)");
+        }
+        if self.hidden.iter().any(|hidden| hidden.starts_with(&folder)) {
+            return refused(
+                "contains the service's own data folder (expected a project's own folder, or a \
+                 data folder that lies elsewhere)",
+            );
+        }
+        Ok(folder)
     }
-    let missing = |e| Error::refused(format!("source.path: {path:?} cannot be read ({e})"));
-    let folder = Path::new(path).canonicalize().map_err(missing)?;
-    if !folder.is_dir() {
-        return Err(Error::refused(format!("source.path: {path:?} is not a folder")));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_in_or_around_a_hidden_folder_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |path: &str| root.path().join(path);
+        for folder in ["home/data/runner/runs", "home/data-of-a-project", "other"] {
+            std::fs::create_dir_all(at(folder)).unwrap();
+        }
+        std::os::unix::fs::symlink(at("home/data"), at("other/link")).unwrap();
+        let config = Config {
+            data_dir: at("home/data/runner"),
+            hidden: vec![at("home/data")],
+            path_sources: PathSources::Any(true),
+            ..Config::default()
+        };
+        let folders = LocalFolders::new(&config).unwrap();
+        let why =
+            |path: &str| folders.resolve(at(path).to_str().unwrap()).err().map(|e| e.to_string());
+        for path in ["home/data", "home/data/runner", "home/data/runner/runs", "other/link/runner"]
+        {
+            assert!(why(path).unwrap().contains("lies in the service's own data"), "{path}");
+        }
+        for path in ["home", ".", "home/data/.."] {
+            assert!(why(path).unwrap().contains("contains the service's own data"), "{path}");
+        }
+        assert_eq!(why("home/data-of-a-project"), None);
+        assert_eq!(why("other"), None);
+        let below = PathSources::Below(vec![at("other"), at("home/data")]);
+        let folders = LocalFolders::new(&Config { path_sources: below, ..config }).unwrap();
+        assert!(folders.resolve(at("home/data/runner").to_str().unwrap()).is_err());
+        assert!(folders.resolve(at("other").to_str().unwrap()).is_ok());
     }
-    if !allowed.allows(&folder) {
-        return Err(Error::refused(format!(
-            "source.path: {path:?} is outside of the folders that this runner builds"
-        )));
-    }
-    Ok(folder)
 }

@@ -16,10 +16,9 @@ impl Workshop {
         work: InspectWork,
     ) -> Result<InspectResult, Error> {
         let source = Source::try_from(work.source.required("source")?).field("source")?;
-        let allowed = &self.config.path_sources;
         let listing = match source {
             Source::Inline { files } => source::list_inline(&files),
-            Source::Path { path } => list(source::local_folder(&path, allowed)?).await?,
+            Source::Path { path } => list(self.folders.resolve(&path)?).await?,
             Source::Git { url, reference } => {
                 let folder = tempfile::tempdir_in(self.sandbox.scratch())
                     .map_err(doing("cannot make a folder"))?;
@@ -27,7 +26,7 @@ impl Workshop {
                 nofollow::make_own(&tree, job.owner)?;
                 let from = (url.as_str(), reference.as_str());
                 let (sandbox, data_dir) = (&self.sandbox, &self.data_dir);
-                source::fetch(sandbox, data_dir, job.owner, from, allowed, &tree, &job.stop)
+                source::fetch(sandbox, data_dir, job.owner, from, &self.folders, &tree, &job.stop)
                     .await?;
                 list(tree).await?
             }

@@ -15,6 +15,7 @@ use crate::folders::{CacheFolder, RunFolder};
 use crate::git::{Answer, split_list};
 use crate::nofollow::Owner;
 use crate::sandbox::Sandbox;
+use crate::source::LocalFolders;
 use crate::work::LogWriter;
 use meta_domain::fault::InvalidField;
 use meta_proto::runner::complete_task_request::Result as Outcome;
@@ -27,8 +28,8 @@ use tokio_util::sync::CancellationToken;
 /// What every task works with.
 #[derive(Debug)]
 pub struct Workshop {
-    pub(crate) config: Config,
     pub(crate) data_dir: PathBuf,
+    pub(crate) folders: LocalFolders,
     pub(crate) sandbox: Sandbox,
     /// One writer to a run's history at a time.
     histories: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
@@ -63,10 +64,11 @@ impl Workshop {
     /// A workshop whose sandbox works.
     ///
     /// # Errors
-    /// When the data folder is not there.
-    pub fn new(config: Config, sandbox: Sandbox) -> Result<Self, Error> {
+    /// When the data folder or a hidden one is not there.
+    pub fn new(config: &Config, sandbox: Sandbox) -> Result<Self, Error> {
         let data_dir = config.data_dir.canonicalize().map_err(doing("cannot resolve data_dir"))?;
-        Ok(Self { config, data_dir, sandbox, histories: Mutex::default() })
+        let folders = LocalFolders::new(config)?;
+        Ok(Self { data_dir, folders, sandbox, histories: Mutex::default() })
     }
 
     /// Carries out a task.
@@ -94,7 +96,7 @@ impl Workshop {
             Some(Work::Propose(w)) => self.propose(&job, w).await.map(Outcome::Propose),
             Some(Work::Verify(w)) => self.verify(&job, w).await.map(Outcome::Verify),
             Some(Work::Commit(w)) => self.commit(&job, &w).await.map(Outcome::Commit),
-            Some(Work::Rollback(w)) => self.roll_back(&job, &w).await.map(Outcome::Rollback),
+            Some(Work::Rollback(_)) => self.roll_back(&job).await.map(Outcome::Rollback),
             None => {
                 Err(Error::refused("work: is missing (expected a kind that this runner knows)"))
             }

@@ -42,17 +42,15 @@ impl Workshop {
 
     async fn bring(&self, job: &Job, run: &RunFolder, source: Source) -> Result<(), Error> {
         let (to, owner) = (run.workspace(), job.owner);
-        let allowed = &self.config.path_sources;
         match source {
             Source::Git { url, reference } => {
                 let from = (url.as_str(), reference.as_str());
                 let (sandbox, data_dir) = (&self.sandbox, &self.data_dir);
-                source::fetch(sandbox, data_dir, owner, from, allowed, &to, &job.stop).await
+                source::fetch(sandbox, data_dir, owner, from, &self.folders, &to, &job.stop).await
             }
             Source::Path { path } => {
-                let from = source::local_folder(&path, allowed)?;
-                let skip = self.data_dir.clone();
-                blocking(move || source::copy_tree(&from, &to, owner, &skip)).await
+                let from = self.folders.resolve(&path)?;
+                blocking(move || source::copy_tree(&from, &to, owner)).await
             }
             Source::Inline { files } => {
                 blocking(move || source::write_inline(&files, &to, owner)).await

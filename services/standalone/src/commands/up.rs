@@ -1,5 +1,6 @@
 //! `metabuilder up`: every service in this process, on two ports, until it is told to stop.
 
+use super::build::project;
 use crate::args::UpArgs;
 use crate::data::{self, Lock};
 use crate::display::print;
@@ -25,10 +26,12 @@ pub async fn run(args: UpArgs, session: &Session) -> Result<Exit> {
     let format = if pretty { logs::Format::Pretty } else { logs::Format::Json };
     logs::install(&logs::Config { format, level: args.log })
         .map_err(|e| Error::usage("--log is not valid", e))?;
+    let folders = args.allow_path.iter().map(|p| project(p)).collect::<Result<Vec<_>>>()?;
     let dev_key = data::dev_token(&dir)?;
 
     let advisers = Advisers::wire(&dir, &session.vars).await?;
-    let stack = advisers.stack(Scope::Everything { dev_key: dev_key.clone() }).await?;
+    let scope = Scope::Everything { dev_key: dev_key.clone(), folders };
+    let stack = advisers.stack(scope).await?;
     let host = Host::new(session.vars.clone())
         .with_peer("orchestrator", stack.orchestrator())
         .with_peer("classifier", advisers.classifier())
