@@ -72,12 +72,23 @@ async fn commit(rig: &Rig, patch: &[u8], message: &str) -> CommitResult {
     }
 }
 
-async fn roll_back(rig: &Rig, commit: &str) -> RollbackResult {
-    let id = rig.submit(Work::Rollback(RollbackWork { commit: commit.to_owned() }));
-    match rig.result(&id).await {
+async fn try_roll_back(rig: &Rig) -> Outcome {
+    let id = rig.submit(Work::Rollback(RollbackWork {}));
+    rig.result(&id).await
+}
+
+async fn roll_back(rig: &Rig) -> RollbackResult {
+    match try_roll_back(rig).await {
         Outcome::Rollback(result) => result,
         other => panic!("{other:?}"),
     }
+}
+
+/// Lets a fixer make a patch and commits it as the loop does; answers the commit.
+async fn heal(rig: &Rig, script: &str) -> String {
+    let proposed = propose(rig, &shell("false"), script).await;
+    let message = format!("Heal: {script}\n\nMetabuilder-Run: x\nMetabuilder-Patch: sha256:0\n");
+    commit(rig, &proposed.patch, &message).await.commit
 }
 
 const FILES: &[(&str, &str)] =
@@ -109,7 +120,7 @@ async fn a_patch_makes_the_round_trip() {
     assert!(verified.passed, "{} {log}", verified.detail);
     assert!(log.starts_with("[verify] check again"), "{log}");
 
-    let message = "Fix it\n\nRun: x\nFixer: test";
+    let message = "Fix it\n\nMetabuilder-Patch: sha256:0\nFixer: test";
     let committed = commit(&rig, &proposed.patch, message).await;
     assert_eq!(committed.files, [".gitignore", "a.txt", "new.bin", "sub/b.txt"]);
     assert_eq!(committed.combined_patch, proposed.patch);
@@ -120,15 +131,80 @@ async fn a_patch_makes_the_round_trip() {
     let log = rig.sh("git log -1 --format='%an <%ae> %s%n%(trailers:key=Fixer,valueonly)'").await.1;
     assert_eq!(log.trim(), "Metabuilder <metabuilder@localhost> Fix it\ntest");
 
-    let back = roll_back(&rig, "").await;
+    let back = roll_back(&rig).await;
     assert!(!back.commit.is_empty() && back.combined_patch.is_empty());
     assert_eq!(
         rig.sh("cat a.txt old.txt; ls; git log --oneline | wc -l").await.1,
         "bad\nx\na.txt\nold.txt\nsub\n3\n"
     );
-    assert_eq!(roll_back(&rig, "").await.commit, "", "only the base is left");
-    assert_eq!(roll_back(&rig, &committed.commit).await.combined_patch, proposed.patch);
+    assert_eq!(roll_back(&rig).await.commit, "", "only the base is left");
     assert_ne!(base.commit, back.commit);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_takes_the_newest_patch_back_and_keeps_what_came_later() {
+    let rig = Rig::start().await;
+    rig.prepare_files(FILES).await;
+    let line = "printf '1\\n2\\n3\\n4\\n5\\n6\\n7\\n8\\n9\\n' > a.txt";
+    rig.sh(line).await;
+    assert_eq!(roll_back(&rig).await, RollbackResult::default(), "a step's commit is no patch");
+    let first = heal(&rig, "sed -i s/1/one/ a.txt").await;
+    let second = heal(&rig, "sed -i s/9/nine/ a.txt; printf 'a\\0b' > new.bin; rm old.txt").await;
+    rig.sh("sed -i s/5/five/ a.txt; echo later > sub/b.txt; echo mine > litter").await;
+
+    let back = roll_back(&rig).await;
+    let all = "tr '\\n' ' ' < a.txt; cat sub/b.txt litter; ls; git status --short";
+    let now = |ends: &str| format!("{ends}later\nmine\na.txt\nlitter\nold.txt\nsub\n?? litter\n");
+    assert_eq!(rig.sh(all).await.1, now("one 2 3 4 five 6 7 8 9 "));
+    let trailer = "git log -1 --format='%H %(trailers:key=Metabuilder-Rollback-Of,valueonly)'";
+    assert_eq!(rig.sh(trailer).await.1.trim(), format!("{} {second}", back.commit));
+    let text = String::from_utf8(back.combined_patch).unwrap();
+    assert!(text.contains("+one\n") && text.contains("+five") && !text.contains("nine"), "{text}");
+
+    let back = roll_back(&rig).await;
+    assert_eq!(rig.sh(all).await.1, now("1 2 3 4 five 6 7 8 9 "));
+    assert_eq!(rig.sh(trailer).await.1.trim(), format!("{} {first}", back.commit));
+    assert_eq!(roll_back(&rig).await, RollbackResult::default());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_that_is_asked_for_again_is_answered_again() {
+    let rig = Rig::start().await;
+    rig.prepare_files(FILES).await;
+    heal(&rig, "echo one > sub/b.txt").await;
+    heal(&rig, "echo good > a.txt").await;
+    let id = rig.submit(Work::Rollback(RollbackWork {}));
+    let Outcome::Rollback(back) = rig.result(&id).await else { panic!() };
+    rig.submit_as(&id, Work::Rollback(RollbackWork {}));
+    let Outcome::Rollback(again) = rig.result(&id).await else { panic!() };
+    assert_eq!(again, back);
+    assert_eq!(rig.sh("cat a.txt sub/b.txt").await.1, "bad\none\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_that_conflicts_with_later_commits_changes_nothing() {
+    let rig = Rig::start().await;
+    rig.prepare_files(FILES).await;
+    let healed = heal(&rig, "echo good > a.txt").await;
+    let later = rig.step(&shell("echo better > a.txt")).await.0.commit;
+    let Outcome::Error(error) = try_roll_back(&rig).await else { panic!() };
+    assert!(!error.retryable && error.message.contains(&healed), "{}", error.message);
+    assert!(error.message.contains("later commits changed the same lines"), "{}", error.message);
+    let state = rig.sh("cat a.txt; git rev-parse HEAD; git status --short").await.1;
+    assert_eq!(state, format!("better\n{later}\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_makes_the_run_too_large_is_refused_and_changes_nothing() {
+    let rig = Rig::start().await;
+    let base = rig.prepare_files(FILES).await.commit;
+    let lines = "x".repeat(17_000_000);
+    let patch = format!("--- a/old.txt\n+++ b/old.txt\n@@ -1 +1 @@\n-x\n+{lines}\n");
+    let work = CommitWork { patch: patch.into_bytes(), message: "Fix it".to_owned() };
+    let id = rig.submit(Work::Commit(work));
+    let Outcome::Error(error) = rig.result(&id).await else { panic!() };
+    assert!(!error.retryable && error.message.contains("too large"), "{}", error.message);
+    assert_eq!(rig.sh("cat old.txt; git rev-parse HEAD").await.1, format!("x\n{base}\n"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -230,8 +306,8 @@ async fn settings_and_hooks_of_the_project_are_never_obeyed() {
     assert_eq!(exit(&result).code, Some(0), "{log}");
     let proposed = propose(&rig, &step, "git config core.hooksPath .; echo good > a.txt").await;
     assert_eq!(proposed.verdict, 0, "{}", proposed.detail);
-    commit(&rig, &proposed.patch, "Fix it").await;
-    roll_back(&rig, "").await;
+    commit(&rig, &proposed.patch, "Fix it\n\nMetabuilder-Patch: sha256:0").await;
+    assert!(!roll_back(&rig).await.commit.is_empty());
     assert!(!rig.ws().join("hooked").exists());
 }
 

@@ -107,7 +107,7 @@ async fn what_a_step_changes_of_tracked_files_is_committed() {
     let base = rig.prepare_files(&[("a.txt", "one\n"), (".gitignore", "out\n")]).await;
     let (result, _) = rig.step(&shell("echo two > a.txt; echo x > litter; mkdir out")).await;
     assert_ne!(result.commit, base.commit);
-    let patch = String::from_utf8(result.combined_patch).unwrap();
+    let patch = String::from_utf8(result.combined_patch.unwrap()).unwrap();
     assert!(patch.contains("-one\n+two\n") && !patch.contains("litter"), "{patch}");
     let stored = runner::run_patch(rig.data.path(), &rig.run_id).await.unwrap();
     assert_eq!(String::from_utf8(stored).unwrap(), patch);
@@ -115,6 +115,40 @@ async fn what_a_step_changes_of_tracked_files_is_committed() {
         rig.sh("git status --porcelain; git diff --exit-code && git log --oneline").await;
     assert_eq!(code, Some(0), "{log}");
     assert!(log.starts_with("?? litter\n") && log.contains("output of step check"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_that_the_orchestrator_does_not_know_comes_with_its_patch() {
+    let rig = Rig::start().await;
+    let base = rig.prepare_files(&[("a.txt", "one\n")]).await.commit;
+    for line in ["true", "false", "echo bad > a.txt; false"] {
+        let same = rig.step_from(&base, line).await;
+        assert_eq!((same.commit, same.combined_patch), (base.clone(), None), "{line}");
+    }
+    let lost = rig.step_from(&base, "echo two > a.txt").await;
+    let patch = lost.combined_patch.unwrap();
+    // The report of that commit was lost: whoever comes next tells of it, passed or failed.
+    for line in ["true", "false"] {
+        let next = rig.step_from(&base, line).await;
+        assert_eq!((next.commit, next.combined_patch), (lost.commit.clone(), Some(patch.clone())));
+    }
+    assert_eq!(rig.step_from(&lost.commit, "false").await.combined_patch, None);
+    let back = rig.step_from(&lost.commit, "echo one > a.txt").await;
+    assert_eq!(back.combined_patch, Some(vec![]), "the files are as they were at first");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_patch_that_no_message_can_carry_is_left_out() {
+    let rig = Rig::start().await;
+    let base = rig.prepare_files(&[("a.txt", "one\n")]).await.commit;
+    let line = "head -c 17000000 /dev/zero | tr '\\0' 'x' > a.txt";
+    let id = rig.submit(step_work(&shell(line)));
+    let Outcome::Step(result) = rig.result(&id).await else { panic!() };
+    assert!(result.combined_patch.is_none() && result.commit != base);
+    assert_eq!(exit(&result).code, Some(0));
+    assert!(rig.log(&id).contains("changed by more than 16777216 bytes"), "{}", rig.log(&id));
+    let small = rig.step_from(&base, "echo two > a.txt").await;
+    assert!(String::from_utf8(small.combined_patch.unwrap()).unwrap().contains("+two"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,6 +11,7 @@ use crate::error::{Error, doing};
 use crate::exec::{Ended, Event};
 use crate::nofollow::Owner;
 use crate::sandbox::{Bind, Jail, Sandbox};
+use meta_domain::limits::MESSAGE_BYTES_MAX;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -19,14 +20,20 @@ pub use scripts::*;
 
 /// How long git may work on a run's files.
 const GIT_LIMIT: Duration = Duration::from_mins(15);
+/// Bytes of a combined patch; with what is reported beside it, it has to fit into a message.
+pub const COMBINED_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of a script's answer.
-const ANSWER_BYTES_MAX: usize = 48 * 1024 * 1024;
+const ANSWER_BYTES_MAX: usize = 28 * 1024 * 1024;
+const _: () =
+    assert!(COMBINED_BYTES_MAX < ANSWER_BYTES_MAX && ANSWER_BYTES_MAX < MESSAGE_BYTES_MAX);
 /// Bytes of a script's complaints that are kept.
 const COMPLAINT_BYTES_MAX: usize = 4 * 1024;
 /// Exit code of a script whose patch does not apply.
 pub const EXIT_PATCH: i32 = 91;
 /// Exit code of a script that was asked for something that is not there.
 pub const EXIT_REFUSED: i32 = 92;
+/// Exit code of a script whose combined patch is too large.
+pub const EXIT_TOO_LARGE: i32 = 93;
 /// Where the history is seen.
 pub const HISTORY: &str = "history.git";
 
@@ -74,7 +81,7 @@ pub struct Script<'a> {
 /// What a script answered.
 #[derive(Debug)]
 pub struct Answer {
-    /// Its exit code: 0, [`EXIT_PATCH`] or [`EXIT_REFUSED`].
+    /// Its exit code: 0, [`EXIT_PATCH`], [`EXIT_REFUSED`] or [`EXIT_TOO_LARGE`].
     pub code: i32,
     /// Its standard output.
     pub stdout: Vec<u8>,
@@ -138,7 +145,7 @@ impl<'a> Script<'a> {
         let objects = self.sandbox.show(&history.join("objects"), OBJECTS, false).inside;
         let script = self.path("GIT_DIR", bind).set("OBJECTS", &objects.to_string_lossy());
         let tree = script.jail.mount.to_string_lossy().into_owned();
-        script.set("GIT_WORK_TREE", &tree)
+        script.set("GIT_WORK_TREE", &tree).set("PATCH_MAX", &COMBINED_BYTES_MAX.to_string())
     }
 
     /// Sets a variable.
@@ -201,11 +208,11 @@ impl<'a> Script<'a> {
         let complaint = String::from_utf8_lossy(&stderr).trim().to_owned();
         if stdout.len() > ANSWER_BYTES_MAX {
             return Err(Error::refused(format!(
-                "git's answer is longer than {ANSWER_BYTES_MAX} bytes"
+                "the difference is too large (expected at most {ANSWER_BYTES_MAX} bytes)"
             )));
         }
         match ended {
-            Ended::Code(code @ (0 | EXIT_PATCH | EXIT_REFUSED)) => {
+            Ended::Code(code @ (0 | EXIT_PATCH | EXIT_REFUSED | EXIT_TOO_LARGE)) => {
                 Ok(Answer { code, stdout, complaint })
             }
             Ended::Code(code) => {

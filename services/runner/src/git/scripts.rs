@@ -17,12 +17,21 @@ fill() {
   git rev-parse HEAD > "$1/refs/heads/metabuilder"
 }
 diff_of() { git diff --binary --full-index --no-renames --no-ext-diff --no-textconv "$@"; }
-# Head, then the files named by $1, then everything since the base.
+# Writes a difference from the base to $TMPDIR/combined; more than $PATCH_MAX bytes of it end the
+# script.
+combine() {
+  { diff_of "$@" || : > "$TMPDIR/broken"; } | head -c "$((PATCH_MAX + 1))" > "$TMPDIR/combined"
+  [ "$(wc -c < "$TMPDIR/combined")" -le "$PATCH_MAX" ] || exit 93
+  [ ! -e "$TMPDIR/broken" ]
+}
+# Head, then the files named by $1, then everything since the base; without the last when it is too
+# large.
 report() {
   git rev-parse HEAD
   cat "$1"
   printf '\0'
-  diff_of refs/metabuilder/base HEAD
+  combine refs/metabuilder/base HEAD
+  cat "$TMPDIR/combined"
 }
 "#;
 
@@ -72,16 +81,20 @@ borrow .git
 git rev-parse HEAD
 "#;
 
-/// Commits what a step changed of the tracked files.
-/// Answers the head alone when there is nothing to commit.
+/// Commits what a step changed of the tracked files when it passed (`PASSED`).
+/// Answers the head alone when it is the one that is `KNOWN`.
 pub const AFTER_STEP: &str = r#"
 rm -f "$GIT_DIR/index.lock"
-git add -u
-if git diff --cached --quiet HEAD --; then
+if [ -n "$PASSED" ]; then
+  git add -u
+  if ! git diff --cached --quiet HEAD --; then
+    git commit -q -m "$MESSAGE"
+    borrow .git
+  fi
+fi
+if [ "$(git rev-parse HEAD)" = "$KNOWN" ]; then
   git rev-parse HEAD
 else
-  git commit -q -m "$MESSAGE"
-  borrow .git
   report /dev/null
 fi
 "#;
@@ -145,6 +158,7 @@ want=$(printf '%s\n' "$MESSAGE" | git stripspace)
 if [ "$(git log -1 --format=%B)" != "$want" ]; then
   git read-tree --reset HEAD
   git apply --cached --whitespace=nowarn "$PATCH" || exit 91
+  combine --cached refs/metabuilder/base
   git commit -q -m "$MESSAGE"
 fi
 git diff --name-only -z --diff-filter=D HEAD^ HEAD | xargs -0 -r rm -f --
@@ -154,27 +168,38 @@ git ls-files -z > "$TMPDIR/files"
 report "$TMPDIR/files"
 "#;
 
-/// Goes back to `TARGET`, or to before the last commit that was not taken back, by a new commit.
-/// Answers an empty line when only the base is left.
+/// Takes back the newest commit with a patch that was not taken back yet, and nothing that came
+/// after it, by a commit of its own; does nothing when the head is that commit of this `TASK`
+/// already. Answers an empty line when there is nothing to take back.
 pub const ROLLBACK: &str = r#"
 rm -f "$GIT_DIR/index.lock"
-base=$(git rev-parse refs/metabuilder/base)
-trailer() { git log -1 --format="%(trailers:key=$1,valueonly)" "$2"; }
+trailer() { git log -1 --format="%(trailers:key=$1,valueonly)" "$2" | head -n 1; }
 old=$(git rev-parse HEAD)
-if [ "$(trailer Task "$old" | head -n 1)" = "$TASK" ]; then
+if [ "$(trailer Metabuilder-Task "$old")" = "$TASK" ]; then
   old=$(git rev-parse HEAD^)
 else
-  if [ -n "$TARGET" ]; then
-    git merge-base --is-ancestor "$TARGET" HEAD 2>/dev/null || refuse "commit $TARGET is not in the run's history"
-    to=$(git rev-parse "$TARGET^{commit}")
-  else
-    at=$old
-    while back=$(trailer Rolls-back-to "$at" | head -n 1); [ -n "$back" ]; do at=$back; done
-    if [ "$at" = "$base" ]; then echo; exit 0; fi
-    to=$(git rev-parse "$at^")
+  target= taken=
+  for commit in $(git rev-list refs/metabuilder/base..HEAD); do
+    back=$(trailer Metabuilder-Rollback-Of "$commit")
+    if [ -n "$back" ]; then
+      taken="$taken $back "
+      continue
+    fi
+    case $taken in *" $commit "*) continue ;; esac
+    if [ -n "$(trailer Metabuilder-Patch "$commit")" ]; then target=$commit; break; fi
+  done
+  if [ -z "$target" ]; then echo; exit 0; fi
+  diff_of "$target^" "$target" > "$TMPDIR/target"
+  export GIT_INDEX_FILE="$TMPDIR/index"
+  git read-tree HEAD
+  if [ -s "$TMPDIR/target" ]; then
+    git apply --cached --3way -R --whitespace=nowarn "$TMPDIR/target" || { echo "$target" >&2; exit 91; }
   fi
-  new=$(printf 'Roll back to %.12s\n\nRolls-back-to: %s\nTask: %s\n' "$to" "$to" "$TASK" |
-    git commit-tree "$to^{tree}" -p HEAD)
+  combine --cached refs/metabuilder/base
+  tree=$(git write-tree)
+  unset GIT_INDEX_FILE
+  new=$(printf 'Roll back %.12s\n\nMetabuilder-Rollback-Of: %s\nMetabuilder-Task: %s\n' \
+    "$target" "$target" "$TASK" | git commit-tree "$tree" -p HEAD)
   git update-ref HEAD "$new"
 fi
 git read-tree --reset HEAD

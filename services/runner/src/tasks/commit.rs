@@ -2,8 +2,8 @@
 
 use super::{Job, Workshop, keep_report};
 use crate::error::{Error, doing};
-use crate::git::{COMMIT, EXIT_PATCH, EXIT_REFUSED, ROLLBACK};
-use meta_proto::runner::{CommitResult, CommitWork, RollbackResult, RollbackWork};
+use crate::git::{COMBINED_BYTES_MAX, COMMIT, EXIT_PATCH, EXIT_TOO_LARGE, ROLLBACK};
+use meta_proto::runner::{CommitResult, CommitWork, RollbackResult};
 use std::io::Write;
 use std::os::unix::fs::fchown;
 
@@ -31,35 +31,42 @@ impl Workshop {
             let why = answer.why();
             return Err(Error::refused(format!("patch: does not apply to the head ({why})")));
         }
+        if answer.code == EXIT_TOO_LARGE {
+            return Err(too_large());
+        }
         let report = keep_report(&run, &answer)?;
         let (mut files, combined_patch) = (report.files, report.combined_patch);
         files.truncate(crate::source::FILES_MAX);
         Ok(CommitResult { commit: report.head, files, combined_patch })
     }
 
-    pub(super) async fn roll_back(
-        &self,
-        job: &Job,
-        work: &RollbackWork,
-    ) -> Result<RollbackResult, Error> {
-        let id = work.commit.as_str();
-        if !id.chars().all(|c| c.is_ascii_hexdigit()) {
-            return Err(Error::refused(format!("commit: {id:?} is not a commit id")));
-        }
+    pub(super) async fn roll_back(&self, job: &Job) -> Result<RollbackResult, Error> {
         let run = self.run_folder(job)?;
         run.require()?;
-        let script =
-            self.history_script(job, &run, ROLLBACK)?.set("TARGET", id).set("TASK", &job.task_id);
+        let script = self.history_script(job, &run, ROLLBACK)?.set("TASK", &job.task_id);
         let lock = self.history_lock(&job.run_id);
         let _writing = lock.lock().await;
         let answer = script.run(&[], &job.stop).await?;
-        if answer.code == EXIT_REFUSED {
-            return Err(Error::refused(format!("commit: {}", answer.why())));
-        }
-        if answer.split_line().0.is_empty() {
-            return Ok(RollbackResult::default());
+        match answer.code {
+            EXIT_PATCH => {
+                return Err(Error::refused(format!(
+                    "commit {} cannot be taken back: later commits changed the same lines",
+                    answer.why()
+                )));
+            }
+            EXIT_TOO_LARGE => return Err(too_large()),
+            _ if answer.split_line().0.is_empty() => return Ok(RollbackResult::default()),
+            _ => {}
         }
         let report = keep_report(&run, &answer)?;
         Ok(RollbackResult { commit: report.head, combined_patch: report.combined_patch })
     }
+}
+
+/// Everything since the first commit would not fit into a message.
+fn too_large() -> Error {
+    Error::refused(format!(
+        "everything since the first commit is too large a patch (expected at most \
+         {COMBINED_BYTES_MAX} bytes)"
+    ))
 }

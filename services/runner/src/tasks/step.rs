@@ -4,7 +4,7 @@ use super::execute::Stage;
 use super::{Job, Workshop, keep_report};
 use crate::error::Error;
 use crate::folders::RunFolder;
-use crate::git::{AFTER_STEP, BEFORE_STEP, HEAD, Script};
+use crate::git::{AFTER_STEP, BEFORE_STEP, COMBINED_BYTES_MAX, EXIT_TOO_LARGE, Script};
 use meta_domain::plan::PlannedStep;
 use meta_proto::convert::{Field, Required};
 use meta_proto::runner::{StepResult, StepWork};
@@ -39,20 +39,27 @@ impl Workshop {
         let lock = self.history_lock(&job.run_id);
         let _writing = lock.lock().await;
         let execution = Some(executed.execution);
-        if !executed.exit.success() {
-            let script = self.history_script(job, &place.run, HEAD)?;
-            let commit = script.run(&[], &job.stop).await?.split_line().0;
-            return Ok(StepResult { execution, commit, ..StepResult::default() });
-        }
+        let passed = executed.exit.success();
         let script = self
             .history_script(job, &place.run, AFTER_STEP)?
+            .set("PASSED", if passed { "1" } else { "" })
+            .set("KNOWN", &work.head)
             .set("MESSAGE", &format!("output of step {}", step.name));
         let answer = script.run(&[], &job.stop).await?;
         let (commit, moved) = answer.split_line();
-        if moved.is_empty() {
-            return Ok(StepResult { execution, commit, ..StepResult::default() });
-        }
-        let combined_patch = keep_report(&place.run, &answer)?.combined_patch;
+        let combined_patch = if answer.code == EXIT_TOO_LARGE {
+            let line = format!(
+                "the tracked files changed by more than {COMBINED_BYTES_MAX} bytes; the run's \
+                 patch leaves that out"
+            );
+            tracing::warn!(run_id = %job.run_id, step = %step.name, "{line}");
+            job.log.note(&line, meta_runtime::now());
+            None
+        } else if moved.is_empty() {
+            None
+        } else {
+            Some(keep_report(&place.run, &answer)?.combined_patch)
+        };
         Ok(StepResult { execution, commit, combined_patch })
     }
 

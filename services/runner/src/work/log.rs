@@ -2,6 +2,7 @@
 
 use super::{CALL_LIMIT, Orchestrator, Retry, is_lost, is_worth_a_retry};
 use crate::core::output::{Chunk, Stream};
+use meta_domain::time::Timestamp;
 use meta_proto::convert::timestamp;
 use meta_proto::runner::{AppendLogRequest, LogChunk, LogStream};
 use meta_runtime::auth::machine_call;
@@ -35,6 +36,14 @@ impl LogWriter {
         if !chunks.is_empty() {
             let _lease_lost = self.queue.send(chunks);
         }
+    }
+}
+
+impl LogWriter {
+    /// Writes a line of the runner's own.
+    pub fn note(&self, line: &str, at: Timestamp) {
+        let text = format!("[{line}]\n").into_bytes();
+        self.send(vec![Chunk { at, stream: Stream::Stderr, text }]);
     }
 }
 

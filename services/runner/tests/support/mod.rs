@@ -165,8 +165,14 @@ impl Rig {
     /// Hands a task out; answers its id.
     pub fn submit(&self, work: Work) -> String {
         let task_id = meta_runtime::new_id().to_string();
+        self.submit_as(&task_id, work);
+        task_id
+    }
+
+    /// Hands a task out (again) under that id.
+    pub fn submit_as(&self, task_id: &str, work: Work) {
         self.queue.tasks.lock().unwrap().push_back(Task {
-            task_id: task_id.clone(),
+            task_id: task_id.to_owned(),
             lease_epoch: 1,
             lease_ms: self.lease_ms,
             tenant_id: TENANT.to_owned(),
@@ -174,7 +180,6 @@ impl Rig {
             work: Some(work),
         });
         self.queue.changed.notify_waiters();
-        task_id
     }
 
     /// Waits for the result of a task.
@@ -237,6 +242,19 @@ impl Rig {
         }
     }
 
+    /// Runs a shell line as a step while the orchestrator knows that head.
+    pub async fn step_from(&self, head: &str, line: &str) -> StepResult {
+        let mut work = step_work(&shell(line));
+        if let Work::Step(step) = &mut work {
+            head.clone_into(&mut step.head);
+        }
+        let id = self.submit(work);
+        match self.result(&id).await {
+            Outcome::Step(result) => result,
+            other => panic!("{other:?}"),
+        }
+    }
+
     /// Runs a shell line in the workspace: its exit code and its log.
     pub async fn sh(&self, line: &str) -> (Option<i32>, String) {
         let (result, log) = self.step(&shell(line)).await;
@@ -285,5 +303,6 @@ pub fn step_work(step: &PlannedStep) -> Work {
         restore: true,
         cache_key: KEY.to_owned(),
         mount: String::new(),
+        head: String::new(),
     })
 }
