@@ -191,7 +191,7 @@ async fn a_true_step_costs_little() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stopped_task_dies_and_reports_nothing() {
+async fn a_stopped_task_dies_and_is_given_back() {
     let rig = Rig { lease_ms: 300, ..Rig::start().await };
     rig.prepare_files(&[]).await;
     let id = rig.submit(step_work(&shell("while :; do date +%N > alive; sleep 0.02; done")));
@@ -200,17 +200,11 @@ async fn a_stopped_task_dies_and_reports_nothing() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     rig.stop_task(&id);
-    let quiet = async {
-        loop {
-            let before = std::fs::read(&alive).unwrap();
-            tokio::time::sleep(Duration::from_millis(300)).await;
-            if std::fs::read(&alive).unwrap() == before {
-                return;
-            }
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), quiet).await.expect("the step stops");
-    assert!(!rig.has_result(&id));
+    let Outcome::Error(error) = rig.result(&id).await else { panic!() };
+    assert_eq!((error.message.as_str(), error.retryable), ("stopped", false));
+    let before = std::fs::read(&alive).unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(std::fs::read(&alive).unwrap(), before, "it is given back when it is dead");
     assert_eq!(rig.sh("echo next").await.1, "next\n");
 }
 
@@ -258,6 +252,46 @@ async fn a_runner_that_is_stopped_lets_its_task_end() {
     let Outcome::Step(result) = rig.result(&id).await else { panic!() };
     assert_eq!(exit(&result).code, Some(0));
     tokio::time::timeout(Duration::from_secs(5), rig.ended).await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runner_that_is_stopped_gives_back_what_does_not_end() {
+    let rig = Rig::start().await;
+    rig.prepare_files(&[]).await;
+    let id = rig.submit(step_work(&shell("touch begun; sleep 60")));
+    while !rig.ws().join("begun").exists() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    rig.stop.cancel();
+    let Outcome::Error(error) = rig.result(&id).await else { panic!() };
+    assert_eq!((error.message.as_str(), error.retryable), ("the runner is stopping", true));
+    tokio::time::timeout(Duration::from_secs(5), rig.ended).await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_result_is_sent_again_or_becomes_an_error() {
+    use tonic::Code;
+    let rig = Rig::start().await;
+    rig.prepare_files(&[]).await;
+    for (codes, accepted) in [
+        (vec![Code::Aborted, Code::Unavailable, Code::DeadlineExceeded], true),
+        (vec![Code::Internal, Code::Unknown], true),
+        (vec![Code::Internal; 4], false),
+        (vec![Code::InvalidArgument], false),
+        (vec![Code::ResourceExhausted], false),
+        (vec![Code::OutOfRange], false),
+    ] {
+        rig.queue.refusals.lock().unwrap().extend(codes.clone());
+        let id = rig.submit(step_work(&shell("true")));
+        match rig.result(&id).await {
+            Outcome::Step(_) => assert!(accepted, "{codes:?}"),
+            Outcome::Error(error) => {
+                assert!(!accepted && !error.retryable, "{codes:?}");
+                assert!(error.message.contains("refused the result: not that"), "{error:?}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,12 +4,23 @@ use super::{CALL_LIMIT, Orchestrator};
 use meta_proto::runner::{HeartbeatRequest, Lease};
 use meta_runtime::auth::machine_call;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 /// The longest and the shortest time between two heartbeats.
 const BEAT: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(5));
+
+/// Why a task was stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stopped {
+    /// It was canceled, or its lease is somebody else's.
+    Asked,
+    /// The runner is stopping.
+    Draining,
+    /// Nobody answered a heartbeat for as long as the lease held.
+    Expired,
+}
 
 #[derive(Debug)]
 struct Held {
@@ -17,6 +28,64 @@ struct Held {
     lease: Duration,
     good_until: Instant,
     stop: CancellationToken,
+    why: Arc<OnceLock<Stopped>>,
+}
+
+impl Held {
+    fn stop(&self, why: Stopped) {
+        // the first reason counts
+        let _earlier = self.why.set(why);
+        self.stop.cancel();
+    }
+}
+
+/// A task in hand; let go when it is dropped, however that comes.
+#[derive(Debug)]
+pub struct Hold {
+    leases: Leases,
+    task_id: String,
+    epoch: u64,
+    stop: CancellationToken,
+    why: Arc<OnceLock<Stopped>>,
+}
+
+impl Hold {
+    /// The task.
+    pub fn task_id(&self) -> &str {
+        &self.task_id
+    }
+
+    /// The lease's epoch.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Canceled when the task is to be stopped.
+    pub fn stop(&self) -> &CancellationToken {
+        &self.stop
+    }
+
+    /// Why the task was stopped, if it was.
+    pub fn stopped(&self) -> Option<Stopped> {
+        let asked = || self.stop.is_cancelled().then_some(Stopped::Asked);
+        self.why.get().copied().or_else(asked)
+    }
+
+    /// Whether the lease may still be valid.
+    pub fn is_valid(&self) -> bool {
+        let now = Instant::now();
+        let held = self.leases.lock();
+        held.get(&self.task_id).is_some_and(|h| h.epoch == self.epoch && h.good_until > now)
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let mut held = self.leases.lock();
+        if held.get(&self.task_id).is_some_and(|h| h.epoch == self.epoch) {
+            held.remove(&self.task_id);
+        }
+    }
 }
 
 /// Every task in hand.
@@ -26,30 +95,17 @@ pub struct Leases {
 }
 
 impl Leases {
-    /// Takes a task in hand; the token is canceled when it is to be stopped. An older lease on the
-    /// same task is stopped.
-    pub fn take(&self, task_id: &str, epoch: u64, lease_ms: u64) -> CancellationToken {
+    /// Takes a task in hand. An older lease on the same task is stopped.
+    pub fn take(&self, task_id: &str, epoch: u64, lease_ms: u64) -> Hold {
         let stop = CancellationToken::new();
         let lease = Duration::from_millis(lease_ms);
         let good_until = Instant::now() + lease;
-        let held = Held { epoch, lease, good_until, stop: stop.clone() };
+        let why = Arc::new(OnceLock::new());
+        let held = Held { epoch, lease, good_until, stop: stop.clone(), why: Arc::clone(&why) };
         if let Some(old) = self.lock().insert(task_id.to_owned(), held) {
-            old.stop.cancel();
+            old.stop(Stopped::Asked);
         }
-        stop
-    }
-
-    /// Lets a task go.
-    pub fn drop_task(&self, task_id: &str, epoch: u64) {
-        let mut held = self.lock();
-        if held.get(task_id).is_some_and(|h| h.epoch == epoch) {
-            held.remove(task_id);
-        }
-    }
-
-    /// Whether the lease may still be valid.
-    pub fn may_hold(&self, task_id: &str, epoch: u64) -> bool {
-        self.lock().get(task_id).is_some_and(|h| h.epoch == epoch && h.good_until > Instant::now())
+        Hold { leases: self.clone(), task_id: task_id.to_owned(), epoch, stop, why }
     }
 
     /// How many tasks are in hand.
@@ -57,9 +113,9 @@ impl Leases {
         self.lock().len()
     }
 
-    /// Stops every task.
+    /// Stops every task, because the runner stops.
     pub fn stop_all(&self) {
-        self.lock().values().for_each(|h| h.stop.cancel());
+        self.lock().values().for_each(|h| h.stop(Stopped::Draining));
     }
 
     /// Keeps the leases until `end`, and stops the tasks whose lease is lost or run out: somebody
@@ -117,7 +173,7 @@ impl Leases {
         for id in task_ids {
             if let Some(h) = held.get(id) {
                 tracing::info!(task_id = %id, "stopping a task on request");
-                h.stop.cancel();
+                h.stop(Stopped::Asked);
             }
         }
     }
@@ -128,7 +184,7 @@ impl Leases {
             if !h.stop.is_cancelled() {
                 tracing::warn!(task_id = %id, "a lease ran out, stopping its task");
             }
-            h.stop.cancel();
+            h.stop(Stopped::Expired);
         }
     }
 
@@ -146,8 +202,24 @@ mod tests {
         let leases = Leases::default();
         let (long, short) = (leases.take("a", 1, 60_000), leases.take("b", 1, 0));
         leases.stop_expired();
-        assert!(short.is_cancelled() && !long.is_cancelled());
-        assert!(leases.may_hold("a", 1) && !leases.may_hold("a", 2) && !leases.may_hold("b", 1));
+        assert!(short.stop().is_cancelled() && !long.stop().is_cancelled());
+        assert!(long.is_valid() && !short.is_valid());
+        assert_eq!((long.stopped(), short.stopped()), (None, Some(Stopped::Expired)));
+        leases.stop_all();
+        assert_eq!(long.stopped(), Some(Stopped::Draining));
+        assert_eq!(short.stopped(), Some(Stopped::Expired), "the first reason counts");
+    }
+
+    #[test]
+    fn a_task_that_panics_lets_its_lease_go() {
+        let leases = Leases::default();
+        let hold = leases.take("a", 1, 60_000);
+        let ended = std::thread::spawn(move || {
+            let _hold = hold;
+            panic!("a bug");
+        });
+        assert!(ended.join().is_err());
+        assert_eq!(leases.count(), 0);
     }
 
     #[test]
@@ -155,8 +227,8 @@ mod tests {
         let leases = Leases::default();
         let old = leases.take("a", 1, 60_000);
         let new = leases.take("a", 2, 60_000);
-        leases.drop_task("a", 1);
-        assert!(old.is_cancelled() && !new.is_cancelled());
-        assert_eq!(leases.count(), 1);
+        assert!(old.stop().is_cancelled() && !new.stop().is_cancelled());
+        drop(old);
+        assert!(new.is_valid() && leases.count() == 1);
     }
 }

@@ -1,6 +1,6 @@
 //! Sending a step's output while it runs.
 
-use super::{CALL_LIMIT, Orchestrator, Retry, is_lost, is_worth_a_retry};
+use super::{CALL_LIMIT, Orchestrator, Refusal, Retry};
 use crate::core::output::{Chunk, Stream};
 use meta_domain::time::Timestamp;
 use meta_proto::convert::timestamp;
@@ -86,16 +86,18 @@ async fn send(
         let stream = tokio_stream::iter(messages.clone());
         match client.append_log(machine_call(CALL_LIMIT, stream)).await {
             Ok(_) => return,
-            Err(status) if is_lost(&status) => {
-                tracing::info!(%status, "the lease is lost, stopping its task");
-                stop.cancel();
-                return;
-            }
-            Err(status) if !is_worth_a_retry(&status) => {
-                tracing::warn!(%status, "a piece of a log was refused");
-                return;
-            }
-            Err(_) => retry.wait().await,
+            Err(status) => match Refusal::of(&status) {
+                Refusal::Lost => {
+                    tracing::info!(%status, "the lease is lost, stopping its task");
+                    stop.cancel();
+                    return;
+                }
+                Refusal::Never => {
+                    tracing::warn!(%status, "a piece of a log was refused");
+                    return;
+                }
+                Refusal::Later | Refusal::Perhaps => retry.wait().await,
+            },
         }
     }
 }

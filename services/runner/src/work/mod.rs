@@ -3,8 +3,9 @@
 mod leases;
 mod log;
 mod pull;
+mod report;
 
-pub use leases::Leases;
+pub use leases::{Hold, Leases, Stopped};
 pub use log::LogWriter;
 pub use pull::Puller;
 
@@ -31,21 +32,28 @@ pub fn orchestrator(transport: Transport) -> Orchestrator {
         .max_encoding_message_size(MESSAGE_BYTES_MAX)
 }
 
-/// Whether the lease is somebody else's now, or the task is no more.
-fn is_lost(status: &Status) -> bool {
-    matches!(status.code(), Code::FailedPrecondition | Code::NotFound | Code::Aborted)
+/// What a refused message means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Refusal {
+    /// The lease is somebody else's now, or the task has ended.
+    Lost,
+    /// The same message can be accepted later.
+    Later,
+    /// A broken connection, or a fault of the orchestrator: perhaps later.
+    Perhaps,
+    /// It is never accepted.
+    Never,
 }
 
-/// Whether the same message can be accepted later.
-fn is_worth_a_retry(status: &Status) -> bool {
-    !matches!(
-        status.code(),
-        Code::InvalidArgument
-            | Code::OutOfRange
-            | Code::Unimplemented
-            | Code::PermissionDenied
-            | Code::Unauthenticated
-    )
+impl Refusal {
+    fn of(status: &Status) -> Self {
+        match status.code() {
+            Code::FailedPrecondition => Self::Lost,
+            Code::Unavailable | Code::DeadlineExceeded | Code::Aborted => Self::Later,
+            Code::Unknown | Code::Internal | Code::Cancelled => Self::Perhaps,
+            _ => Self::Never,
+        }
+    }
 }
 
 /// Waits between tries.

@@ -1,23 +1,25 @@
 //! The loop that takes tasks and reports their results.
 
-use super::{CALL_LIMIT, Leases, Orchestrator, Retry, is_lost, is_worth_a_retry, log};
+use super::report::Report;
+use super::{CALL_LIMIT, Leases, Orchestrator, Retry, Stopped, log};
 use crate::error::Error;
 use crate::tasks::Workshop;
 use meta_proto::runner::complete_task_request::Result as Outcome;
-use meta_proto::runner::{CompleteTaskRequest, PollTaskRequest, Task, TaskError};
+use meta_proto::runner::{PollTaskRequest, Task, TaskError};
 use meta_runtime::auth::machine_call;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tonic::Status;
 
 /// How long the orchestrator may hold a poll.
 const POLL_WAIT: Duration = Duration::from_secs(20);
 /// How long tasks in hand may take to end once the runner is to stop.
 const DRAIN: Duration = Duration::from_secs(7);
-/// How long killed tasks may take to disappear.
+/// How long killed tasks may take to disappear and to be given back.
 const KILL: Duration = Duration::from_secs(2);
 
 /// Takes tasks from the orchestrator, several at a time.
@@ -71,7 +73,9 @@ impl Puller {
                 permit = Arc::clone(&room).acquire_owned() => permit,
             };
             let Ok(permit) = permit else { return };
-            while tasks.try_join_next().is_some() {}
+            while let Some(ended) = tasks.try_join_next() {
+                told(ended);
+            }
             let polled = tokio::select! {
                 () = stop.cancelled() => return,
                 polled = self.poll() => polled,
@@ -109,69 +113,84 @@ impl Puller {
         Ok(answer.into_inner().task)
     }
 
+    /// Carries a task out and reports what came of it, whatever comes of it.
     async fn carry_out(&self, task: Task) {
         let (task_id, epoch) = (task.task_id.clone(), task.lease_epoch);
-        let stop = self.leases.take(&task_id, epoch, task.lease_ms);
+        let hold = self.leases.take(&task_id, epoch, task.lease_ms);
         let (log, sender) = log::channel();
-        let sending = sender.run(self.client.clone(), task_id.clone(), epoch, stop.clone());
-        let work = self.workshop.perform(task, stop.clone(), log);
+        let sending = sender.run(self.client.clone(), task_id.clone(), epoch, hold.stop().clone());
+        let (workshop, stop) = (Arc::clone(&self.workshop), hold.stop().clone());
+        // A task of its own, so that a panic ends the work and not its report.
+        let work = tokio::spawn(async move { workshop.perform(task, stop, log).await });
+        let work = AbortOnDropHandle::new(work);
         // The writer goes with the work, and the sender ends when it has sent the rest.
-        let (outcome, ()) = tokio::join!(work, sending);
-        let result = match outcome {
-            Err(Error::Stopped) => None,
-            _ if stop.is_cancelled() => None,
-            Ok(outcome) => Some(outcome),
-            Err(error) => {
-                tracing::warn!(%task_id, %error, "a task could not be carried out");
-                let retryable = matches!(error, Error::Failed(_));
-                Some(Outcome::Error(TaskError { message: error.to_string(), retryable }))
-            }
-        };
-        if let Some(result) = result {
-            self.report(&task_id, epoch, result, &stop).await;
-        }
-        self.leases.drop_task(&task_id, epoch);
+        let (ended, ()) = tokio::join!(work, sending);
+        let report =
+            Report { client: self.client.clone(), runner_id: &self.runner_id, hold: &hold };
+        report.send(outcome(&task_id, ended, hold.stopped())).await;
     }
+}
 
-    /// Reports until it is acknowledged, refused, or the lease cannot be valid any more.
-    async fn report(&self, task_id: &str, epoch: u64, result: Outcome, stop: &CancellationToken) {
-        let request = CompleteTaskRequest {
-            task_id: task_id.to_owned(),
-            lease_epoch: epoch,
-            runner_id: self.runner_id.to_string(),
-            result: Some(result),
-        };
-        let mut client = self.client.clone();
-        let mut retry = Retry::new();
-        loop {
-            match client.complete_task(machine_call(CALL_LIMIT, request.clone())).await {
-                Ok(_) => return,
-                Err(status) if is_lost(&status) => {
-                    tracing::info!(%task_id, %status, "a result came too late");
-                    return;
-                }
-                Err(status) if !is_worth_a_retry(&status) => {
-                    tracing::error!(%task_id, %status, "a result was refused");
-                    return;
-                }
-                Err(status) if !self.leases.may_hold(task_id, epoch) => {
-                    tracing::warn!(%task_id, %status, "a lease ran out before its result was taken");
-                    return;
-                }
-                Err(status) => tracing::debug!(%task_id, %status, "cannot report a result yet"),
-            }
-            tokio::select! {
-                () = retry.wait() => {}
-                () = stop.cancelled() => return,
-            }
+/// What is reported of work that has ended.
+fn outcome(
+    task_id: &str,
+    ended: Result<Result<Outcome, Error>, JoinError>,
+    stopped: Option<Stopped>,
+) -> Outcome {
+    let (message, retryable) = match (stopped, ended) {
+        (Some(Stopped::Asked), _) => ("stopped".to_owned(), false),
+        (Some(Stopped::Draining), _) => ("the runner is stopping".to_owned(), true),
+        (Some(Stopped::Expired), _) => ("the lease ran out".to_owned(), true),
+        (None, Ok(Ok(outcome))) => return outcome,
+        (None, Ok(Err(error))) => {
+            tracing::warn!(%task_id, %error, "a task could not be carried out");
+            (error.to_string(), matches!(error, Error::Failed(_)))
         }
-    }
+        (None, Err(error)) => {
+            tracing::error!(%task_id, %error, "a task panicked");
+            ("the runner failed in an unexpected way; its log says how".to_owned(), true)
+        }
+    };
+    Outcome::Error(TaskError { message, retryable })
 }
 
 async fn wait_for(tasks: &mut JoinSet<()>) {
     while let Some(ended) = tasks.join_next().await {
-        if let Err(error) = ended {
-            tracing::error!(%error, "a task panicked");
+        told(ended);
+    }
+}
+
+fn told(ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "a task's report panicked");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(outcome: Outcome) -> (String, bool) {
+        match outcome {
+            Outcome::Error(error) => (error.message, error.retryable),
+            other => panic!("{other:?}"),
         }
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_reported_as_worth_another_try() {
+        let ended = tokio::spawn(async { panic!("a bug") }).await;
+        let (message, retryable) = error(outcome("t", ended, None));
+        assert!(retryable && message.contains("unexpected"), "{message}");
+    }
+
+    #[test]
+    fn why_a_task_was_stopped_decides_whether_it_is_tried_again() {
+        let stopped = |why| error(outcome("t", Ok(Err(Error::Stopped)), Some(why)));
+        assert_eq!(stopped(Stopped::Asked), ("stopped".to_owned(), false));
+        assert_eq!(stopped(Stopped::Draining), ("the runner is stopping".to_owned(), true));
+        assert!(stopped(Stopped::Expired).1);
+        assert!(!error(outcome("t", Ok(Err(Error::refused("no"))), None)).1);
+        assert!(error(outcome("t", Ok(Err(Error::failed("disk"))), None)).1);
     }
 }

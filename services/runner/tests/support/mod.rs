@@ -32,6 +32,8 @@ pub struct Queue {
     stops: Mutex<Vec<String>>,
     /// Every call fails while this is set.
     pub away: Mutex<bool>,
+    /// Results (but no errors) are refused that way, once for each code.
+    pub refusals: Mutex<VecDeque<tonic::Code>>,
     /// Results are refused, as if the lease was somebody else's.
     pub lost: Mutex<bool>,
     changed: Notify,
@@ -97,6 +99,11 @@ impl WorkService for Queue {
         }
         let request = request.into_inner();
         let result = request.result.expect("a result");
+        if !matches!(result, Outcome::Error(_))
+            && let Some(code) = self.refusals.lock().unwrap().pop_front()
+        {
+            return Err(Status::new(code, "not that"));
+        }
         self.results.lock().unwrap().insert(request.task_id, result);
         self.changed.notify_waiters();
         Ok(Response::new(CompleteTaskResponse {}))
