@@ -2,6 +2,7 @@
 //! over REST and gRPC, and always ended.
 
 mod binaries;
+mod calls;
 mod deployment;
 mod events;
 mod folder;
@@ -10,6 +11,7 @@ mod rest;
 mod standalone;
 
 pub use binaries::program;
+pub use calls::{any_call, reflected, reflected_alpha};
 pub use deployment::{Deployment, SERVICES, ServiceProcess, TOKEN, alone};
 pub use events::{broken_promises, follow_up};
 pub use folder::{Snapshot, git, snapshot, write_files};

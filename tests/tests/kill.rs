@@ -2,7 +2,7 @@
 //! survives, nothing is recorded twice, no budget is overdrawn, and the run ends as it should.
 
 use anyhow::{Context, Result, ensure};
-use meta_tests::processes::{Up, broken_promises, follow_up};
+use meta_tests::processes::{Deployment, Up, broken_promises, follow_up};
 use serde_json::{Value, json};
 
 /// Fails the first time; its cache remembers.
@@ -152,5 +152,56 @@ async fn a_run_ends_although_its_process_is_killed_after_every_few_events() -> R
     let all = up.rest.events(&run).await?;
     assert_eq!(broken_promises(&all, 5, 10), [""; 0], "{all:#?}");
     assert_eq!(up.process.stop().await?.code, Some(0));
+    Ok(())
+}
+
+/// Each service is killed while the run needs it; the others live on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_survives_the_death_of_each_service() -> Result<()> {
+    let mut deployment = Deployment::start().await?;
+    let rest = deployment.rest.clone();
+    let spec = json!({
+        "title": "to survive",
+        "mode": "freeform",
+        "source": { "kind": "inline", "files": { "src/word.txt": "bad\n" } },
+        "steps": [
+            { "name": "build", "run": "echo one; sleep 2; echo two" },
+            { "name": "style", "run": STYLE, "fix": "sed -i s/bad/good/ src/word.txt",
+              "needs": ["build"] },
+            { "name": "test", "run": "[ -f state/seen ] || { touch state/seen; echo here; sleep 100; }",
+              "cache": ["state"], "needs": ["style"] },
+        ],
+    });
+    let spec = rest.planned(&spec).await?;
+    let run = rest.run(&spec, &json!({})).await?;
+    let mut events = rest.follow(&run, 0).await?;
+    events.until(|e| e["type"] == "step.started").await?;
+
+    // the runner works on and reports its result to the next orchestrator
+    deployment.kill("orchestrator").await?;
+    deployment.kill("classifier").await?;
+    deployment.kill("autofixer").await?;
+    deployment.start_again("orchestrator").await?;
+    let mut events = rest.follow(&run, 0).await?;
+    events.until(|e| e["type"] == "step.succeeded" && e["step"] == "build").await?;
+    assert_eq!(rest.steps(&run).await?["build"]["executions"], 1, "it was not run again");
+
+    // a failure waits for those who judge it
+    events.until(|e| e["type"] == "step.attempt_failed").await?;
+    deployment.start_again("classifier").await?;
+    deployment.start_again("autofixer").await?;
+    events.until(|e| e["type"] == "autofix.patch_applied").await?;
+
+    // what a runner had in hand is given to the next one once its lease is over
+    rest.until_logged(&run, "test", "here").await?;
+    deployment.kill("runner").await?;
+    deployment.kill("flag-resolver").await?;
+    deployment.start_again("flag-resolver").await?;
+    deployment.start_again("runner").await?;
+    rest.until_status(&run, "succeeded").await?;
+    let all = rest.events(&run).await?;
+    assert_eq!(broken_promises(&all, 5, 10), [""; 0], "{all:#?}");
+    let steps = rest.steps(&run).await?;
+    assert_eq!((&steps["test"]["executions"], &steps["test"]["attempts"]), (&2.into(), &0.into()));
     Ok(())
 }

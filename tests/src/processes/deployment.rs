@@ -88,6 +88,8 @@ pub async fn alone(name: &str, folder: &Path, peer: &str) -> Result<ServiceProce
 pub struct Deployment {
     /// `classifier`, `flag-resolver`, `autofixer`, `orchestrator`, `runner`.
     pub services: Vec<(&'static str, ServiceProcess)>,
+    /// Where each service was started, also when it is gone.
+    peers: Vec<(&'static str, String)>,
     /// The gateway.
     pub gateway: ServiceProcess,
     /// A caller with the default tenant's key.
@@ -101,13 +103,15 @@ impl Deployment {
     pub async fn start() -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let mut services: Vec<(&'static str, ServiceProcess)> = Vec::new();
+        let mut peers = Vec::new();
         for (name, _) in SERVICES {
-            let started = service(name, folder.path(), &services).await?;
+            let started = service(name, folder.path(), &peers, "127.0.0.1:0").await?;
+            peers.push((name, started.address.clone()));
             services.push((name, started));
         }
-        let gateway = service("gateway", folder.path(), &services).await?;
+        let gateway = service("gateway", folder.path(), &peers, "127.0.0.1:0").await?;
         let rest = Rest::new(&gateway.address, DEV_KEY)?;
-        let deployment = Self { services, gateway, rest, folder };
+        let deployment = Self { services, peers, gateway, rest, folder };
         deployment.rest.outside("/readyz").await?.with(200)?;
         Ok(deployment)
     }
@@ -124,6 +128,22 @@ impl Deployment {
         Ok(self.services.remove(at.with_context(|| format!("no service {name}"))?).1)
     }
 
+    /// Kills a service with SIGKILL.
+    pub async fn kill(&mut self, name: &str) -> Result<()> {
+        self.take(name)?.process.kill().await?;
+        Ok(())
+    }
+
+    /// Starts a killed service again where it was, on the same data.
+    pub async fn start_again(&mut self, name: &str) -> Result<()> {
+        let peer = self.peers.iter().find(|(n, _)| *n == name);
+        let (name, address) = peer.with_context(|| format!("no service {name}"))?;
+        let listen = address.strip_prefix("http://").context("an address")?;
+        let started = service(name, self.folder.path(), &self.peers, listen).await?;
+        self.services.push((name, started));
+        Ok(())
+    }
+
     /// A channel to the orchestrator with the default tenant's API key.
     pub fn orchestrator(&self) -> Result<Transport> {
         self.service("orchestrator")?.channel(DEV_KEY)
@@ -133,10 +153,11 @@ impl Deployment {
 async fn service(
     name: &str,
     folder: &Path,
-    started: &[(&'static str, ServiceProcess)],
+    peers: &[(&'static str, String)],
+    listen: &str,
 ) -> Result<ServiceProcess> {
-    let mut sets = vec!["listen=127.0.0.1:0".to_owned()];
-    sets.extend(started.iter().map(|(n, s)| format!("peers.{n}={}", s.address)));
+    let mut sets = vec![format!("listen={listen}")];
+    sets.extend(peers.iter().map(|(n, address)| format!("peers.{n}={address}")));
     let data = folder.join(name);
     let data = data.to_str().context("a plain path")?;
     let mut vars = vec![("METABUILDER__AUTH__SERVICE_TOKEN", TOKEN)];

@@ -144,6 +144,19 @@ impl Rest {
         Ok(EventStream { response, rest: Vec::new() })
     }
 
+    /// Waits until the log of a run's step says something.
+    pub async fn until_logged(&self, run: &str, step: &str, what: &str) -> Result<()> {
+        let path = format!("/runs/{run}/logs?follow=true&step={step}");
+        let mut response = self.request(Method::GET, &path).send().await?;
+        let mut text = String::new();
+        while !text.contains(what) {
+            let piece = response.chunk().await?;
+            let piece = piece.with_context(|| format!("{step} never said {what:?}: {text}"))?;
+            text.push_str(&String::from_utf8_lossy(&piece));
+        }
+        Ok(())
+    }
+
     /// Waits until a run has this status; fails when it ends with another one.
     pub async fn until_status(&self, run: &str, status: &str) -> Result<Value> {
         let waited = tokio::time::timeout(LIMIT, async {
