@@ -8,6 +8,7 @@ pub mod doctor;
 pub mod fixers;
 pub mod flags;
 pub mod plan;
+mod rollback;
 pub mod rules;
 pub mod runs;
 pub mod tenants;

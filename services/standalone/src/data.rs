@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 /// Name of the lock file.
 const LOCK: &str = "lock";
+/// Name of the file that says who opens the databases.
+const OPENING: &str = "opening";
 /// Name of the file with the development token.
 const TOKEN: &str = "dev-token";
 /// Bytes of a development token file at most.
@@ -60,6 +62,23 @@ impl Lock {
     /// For commands that work on a run of their own: they may stand beside each other.
     pub fn shared(dir: &Path) -> Result<Self> {
         Self::take(dir, File::try_lock_shared)
+    }
+
+    /// For opening the databases: waits until nobody else is at it, since a fresh folder's are made
+    /// by whoever comes first.
+    pub async fn opening(dir: &Path) -> Result<Self> {
+        let path = dir.join(OPENING);
+        let name = path.display().to_string();
+        let waited = tokio::task::spawn_blocking(move || {
+            let mut options = OpenOptions::new();
+            let file = options.create(true).write(true).truncate(false).mode(0o600).open(path)?;
+            file.lock()?;
+            Ok(Self { _file: file })
+        });
+        waited
+            .await
+            .unwrap_or_else(|e| Err(std::io::Error::other(e)))
+            .map_err(|e| Error::failed(format!("cannot lock {name}"), e))
     }
 
     fn take(
@@ -149,6 +168,18 @@ mod tests {
         assert!(Lock::exclusive(dir.path()).is_err());
         drop((build, beside));
         assert!(Lock::exclusive(dir.path()).is_ok());
+    }
+
+    #[tokio::test]
+    async fn databases_are_opened_by_one_process_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let _used = Lock::shared(dir.path()).unwrap();
+        let first = Lock::opening(dir.path()).await.unwrap();
+        let mut second = Box::pin(Lock::opening(dir.path()));
+        let soon = std::time::Duration::from_millis(100);
+        assert!(tokio::time::timeout(soon, &mut second).await.is_err());
+        drop(first);
+        assert!(second.await.is_ok());
     }
 
     #[test]

@@ -61,12 +61,15 @@ impl Local {
         let dir = data::local_dir(&session.vars)?;
         data::create(&dir)?;
         let lock = Lock::shared(&dir)?;
+        let opening = Lock::opening(&dir).await?;
         let advisers = Advisers::wire(&dir, &session.vars).await?;
+        drop(opening);
         Ok(Self { dir, advisers, vars: session.vars.clone(), _lock: lock })
     }
 
     /// The services for that scope.
     pub async fn stack(&self, scope: Scope) -> Result<Stack> {
+        let _opening = Lock::opening(&self.dir).await?;
         self.advisers.stack(scope).await
     }
 
@@ -84,7 +87,8 @@ impl Local {
 /// A run that this process works on, and no other.
 #[derive(Debug)]
 pub struct Claim {
-    path: PathBuf,
+    /// The file stays when the claim ends: were it removed, somebody who has it open already and
+    /// somebody who makes it anew would both hold the claim.
     _file: File,
 }
 
@@ -97,19 +101,12 @@ impl Claim {
         let mut options = OpenOptions::new();
         let file = options.create(true).write(true).truncate(false).open(&path).map_err(failed)?;
         match file.try_lock() {
-            Ok(()) => Ok(Self { path, _file: file }),
+            Ok(()) => Ok(Self { _file: file }),
             Err(TryLockError::Error(error)) => Err(failed(error)),
             Err(TryLockError::WouldBlock) => {
                 Err(Error::failed(format!("run {run_id} goes on"), "another process works on it"))
             }
         }
-    }
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        // a file that stays behind is no claim: only its lock is
-        let _ = std::fs::remove_file(&self.path);
     }
 }
 
@@ -139,7 +136,11 @@ mod tests {
         let claim = Claim::take(dir.path(), "r1").unwrap();
         assert!(Claim::take(dir.path(), "r1").unwrap_err().to_string().contains("another process"));
         assert!(Claim::take(dir.path(), "r2").is_ok());
+        let early = File::open(dir.path().join("claims/r1")).unwrap();
         drop(claim);
+        let next = Claim::take(dir.path(), "r1").unwrap();
+        assert!(early.try_lock().is_err(), "who opened it before shares the same lock");
+        drop(next);
         assert!(Claim::take(dir.path(), "r1").is_ok());
     }
 }

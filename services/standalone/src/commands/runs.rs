@@ -1,6 +1,7 @@
 //! `metabuilder runs`: looks at runs and steers them, here or on a server.
 
 use super::build::{GoOn, told};
+use super::rollback;
 use crate::args::{Output, OutputArgs, PatchArgs, RunArgs, RunsCommand};
 use crate::client::{Client, RUNS_SEARCHED_MAX};
 use crate::display::{Display, colour, lines::Paint, print, print_json};
@@ -83,7 +84,16 @@ async fn local(command: RunsCommand, session: &Session) -> Result<Exit> {
         RunsCommand::Retry(args) => retry(&local, &client, &args, session).await,
         RunsCommand::Rollback(args) => {
             let run = client.run(&run_id(&client, &args.run).await?).await?;
-            rollback(&local, &run.id, &args, session).await
+            match rollback::run(&local, &run.id, session).await? {
+                Some(commit) => {
+                    let view = RunView::from(&client.run(&run.id).await?);
+                    if matches!(args.output.output, Output::Text) {
+                        print(&format!("rolled back; the run's head is now {commit}"))?;
+                    }
+                    show(&view, args.output, session)
+                }
+                None => Ok(Exit::Interrupted),
+            }
         }
         RunsCommand::Patch { run, patch } => {
             let run = client.run(&run_id(&client, &run).await?).await?;
@@ -145,18 +155,6 @@ async fn retry(local: &Local, client: &Client, args: &RunArgs, session: &Session
     let project = folder.as_deref().map(Path::new);
     let on = GoOn { run: &run, wake: true, project, verbose: false };
     on.go(local, session, &PatchArgs::default(), &mut display).await
-}
-
-async fn rollback(local: &Local, run_id: &str, args: &RunArgs, session: &Session) -> Result<Exit> {
-    use crate::embedded::Scope;
-    let claim = local.claim(run_id)?;
-    let stack = local.stack(Scope::Run(run_id.to_owned())).await?;
-    let client = stack.client(&session.vars);
-    let mut work = stack.start();
-    let run = work.beside(client.rollback(run_id)).await;
-    work.stop().await?;
-    drop(claim);
-    show(&RunView::from(&run?), args.output, session)
 }
 
 async fn remote(command: RunsCommand, rest: &Rest, session: &Session) -> Result<Exit> {

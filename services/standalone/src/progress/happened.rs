@@ -115,6 +115,10 @@ pub enum Happened {
     ApprovalRequested { gate: Gate },
     #[serde(rename = "autofix.gave_up")]
     GaveUp { attempt: Turn },
+    #[serde(rename = "autofix.rollback_started")]
+    RollbackStarted { step: String },
+    #[serde(rename = "autofix.rollback_failed")]
+    RollbackFailed { reason: String },
     #[serde(rename = "autofix.rolled_back")]
     RolledBack {
         attempt: Option<Turn>,

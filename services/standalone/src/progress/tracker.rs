@@ -88,7 +88,10 @@ impl Tracker {
             }
             Happened::GaveUp { attempt } => self.gave_up(&attempt.step, attempt.reason),
             Happened::StepFailed { step, reason } => self.gave_up(&step, reason),
-            Happened::Paused | Happened::Other => Vec::new(),
+            Happened::RollbackStarted { .. }
+            | Happened::RollbackFailed { .. }
+            | Happened::Paused
+            | Happened::Other => Vec::new(),
         }
     }
 
