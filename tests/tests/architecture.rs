@@ -1,4 +1,5 @@
 //! Holds the crate edges and the purity of the cores (ARCHITECTURE.md).
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use cargo_metadata::{DependencyKind, MetadataCommand};
 use std::collections::{BTreeMap, BTreeSet};
