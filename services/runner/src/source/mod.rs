@@ -43,22 +43,27 @@ impl LocalFolders {
         if self.allowed.is_none() {
             return refused(
                 "is a local folder, and this runner builds none (expected a git or inline source, \
-                 or path_sources in the runner's configuration)",
+                 path_sources in the runner's configuration, or `metabuilder up --allow-path`)",
             );
         }
         if !Path::new(path).is_absolute() {
             return refused("is not absolute (expected a form like /a/b)");
         }
-        let folder = match Path::new(path).canonicalize() {
-            Ok(folder) => folder,
+        let folder = Path::new(path).canonicalize();
+        if let PathSources::Below(_) = self.allowed
+            && !folder.as_ref().is_ok_and(|folder| self.allowed.allows(folder))
+        {
+            // one answer for what is missing and what is not allowed: it says nothing of this machine
+            return refused(
+                "is not in a folder that this runner builds (expected one that exists, below its \
+                 path_sources)",
+            );
+        }
+        let folder = match folder {
+            Ok(folder) if folder.is_dir() => folder,
+            Ok(_) => return refused("is not a folder"),
             Err(error) => return refused(&format!("cannot be read ({error})")),
         };
-        if !folder.is_dir() {
-            return refused("is not a folder");
-        }
-        if !self.allowed.allows(&folder) {
-            return refused("is outside of the folders that this runner builds");
-        }
         if self.hidden.iter().any(|hidden| folder.starts_with(hidden)) {
             return refused("lies in the service's own data folder (expected a project's folder)");
         }
@@ -106,5 +111,7 @@ mod tests {
         let folders = LocalFolders::new(&Config { path_sources: below, ..config }).unwrap();
         assert!(folders.resolve(at("home/data/runner").to_str().unwrap()).is_err());
         assert!(folders.resolve(at("other").to_str().unwrap()).is_ok());
+        let answer = |path: &str| folders.resolve(path).unwrap_err().to_string().replace(path, "");
+        assert_eq!(answer("/etc"), answer("/no/such/folder"), "nobody learns what is there");
     }
 }
