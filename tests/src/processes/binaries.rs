@@ -20,13 +20,16 @@ const PACKAGES: [&str; 7] = [
 /// Cargo does not build other packages' binaries for a test, so they are built here, once a process;
 /// that is quick when they are fresh.
 pub fn program(name: &str) -> PathBuf {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     assert!(PACKAGES.contains(&name), "there is no binary {name:?}");
-    BUILT.get_or_init(build).join(name)
+    match BUILT.get_or_init(build) {
+        Ok(folder) => folder.join(name),
+        Err(said) => panic!("the binaries cannot be built:\n{said}"),
+    }
 }
 
-/// Builds them; the folder in which they are.
-fn build() -> PathBuf {
+/// Builds them; the folder in which they are, or what the compiler said.
+fn build() -> Result<PathBuf, String> {
     let test = std::env::current_exe().expect("a test has a path");
     // target/<profile folder>/deps/<test>
     let folder = test.ancestors().nth(2).expect("a test is in target/<profile>/deps").to_owned();
@@ -42,7 +45,6 @@ fn build() -> PathBuf {
     cargo.arg("--manifest-path").arg(manifest).arg("--target-dir").arg(target);
     cargo.args(PACKAGES.iter().flat_map(|package| ["-p", package]));
     let built = cargo.output().expect("cargo can be started");
-    let said = String::from_utf8_lossy(&built.stderr);
-    assert!(built.status.success(), "the binaries cannot be built:\n{said}");
-    folder
+    let said = || String::from_utf8_lossy(&built.stderr).into_owned();
+    if built.status.success() { Ok(folder) } else { Err(said()) }
 }
