@@ -176,6 +176,8 @@ async fn a_run_survives_the_death_of_each_service() -> Result<()> {
     let run = rest.run(&spec, &json!({})).await?;
     let mut events = rest.follow(&run, 0).await?;
     events.until(|e| e["type"] == "step.started").await?;
+    // the runner has it: a task whose answer dies with the orchestrator is handed out again
+    rest.until_logged(&run, "build", "one").await?;
 
     // the runner works on and reports its result to the next orchestrator
     deployment.kill("orchestrator").await?;

@@ -6,9 +6,28 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Name of the lock file.
 const LOCK: &str = "lock";
+/// How often a lock that is taken is tried.
+const LOCK_TRIES: u32 = 40;
+/// Pause between two tries.
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
+
+/// Takes a lock that may be free in a moment: a process that was killed just now can have left a
+/// child between fork and exec, which holds the lock for that long.
+pub fn patiently(
+    lock: impl Fn() -> std::result::Result<(), TryLockError>,
+) -> std::result::Result<(), TryLockError> {
+    for _ in 1..LOCK_TRIES {
+        match lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+            taken => return taken,
+        }
+    }
+    lock()
+}
 /// Name of the file that says who opens the databases.
 const OPENING: &str = "opening";
 /// Name of the file with the development token.
@@ -83,14 +102,14 @@ impl Lock {
 
     fn take(
         dir: &Path,
-        lock: impl FnOnce(&File) -> std::result::Result<(), TryLockError>,
+        lock: impl Fn(&File) -> std::result::Result<(), TryLockError>,
     ) -> Result<Self> {
         let path = dir.join(LOCK);
         let failed = |e| Error::failed(format!("cannot lock {}", path.display()), e);
         let mut options = OpenOptions::new();
         let file = options.create(true).write(true).truncate(false).mode(0o600).open(&path);
         let file = file.map_err(failed)?;
-        match lock(&file) {
+        match patiently(|| lock(&file)) {
             Ok(()) => Ok(Self { _file: file }),
             Err(TryLockError::Error(error)) => Err(failed(error)),
             Err(TryLockError::WouldBlock) => Err(Error::failed(

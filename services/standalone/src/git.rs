@@ -24,8 +24,21 @@ struct Git<'a> {
 impl Git<'_> {
     fn run(&self, args: &[&str], input: &[u8]) -> std::result::Result<String, String> {
         let mut command = Command::new("git");
-        command.args(["-c", "core.quotepath=off"]).args(args).current_dir(self.project);
-        for variable in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"] {
+        // Nothing that the repository's own configuration names is executed: no hook, no monitor.
+        for setting in ["core.quotepath=off", "core.fsmonitor=false", "core.hooksPath=/dev/null"] {
+            command.args(["-c", setting]);
+        }
+        command.args(args).current_dir(self.project);
+        for variable in [
+            "GIT_DIR",
+            "GIT_WORK_TREE",
+            "GIT_INDEX_FILE",
+            "GIT_PREFIX",
+            "GIT_OBJECT_DIRECTORY",
+            "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+            "GIT_CONFIG_COUNT",
+            "GIT_CONFIG_PARAMETERS",
+        ] {
             command.env_remove(variable);
         }
         if let (false, Some(parent)) = (self.above, self.project.parent()) {

@@ -100,7 +100,7 @@ impl Claim {
         std::fs::create_dir_all(&folder).map_err(failed)?;
         let mut options = OpenOptions::new();
         let file = options.create(true).write(true).truncate(false).open(&path).map_err(failed)?;
-        match file.try_lock() {
+        match crate::data::patiently(|| file.try_lock()) {
             Ok(()) => Ok(Self { _file: file }),
             Err(TryLockError::Error(error)) => Err(failed(error)),
             Err(TryLockError::WouldBlock) => {

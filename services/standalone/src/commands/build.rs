@@ -140,7 +140,12 @@ impl GoOn<'_> {
             client: &client,
             run_id: &self.run.id,
             // a run that has just been made is told from its beginning
-            told: if fresh { 0 } else { self.run.last_seq },
+            // ... and one that waits at a gate has told all but that it waits
+            told: match (fresh, status_of(self.run)?) {
+                (true, _) => 0,
+                (false, RunStatus::PausedAwaitingApproval) => self.run.last_seq.saturating_sub(1),
+                (false, _) => self.run.last_seq,
+            },
             program: &session.program,
             verbose: self.verbose,
             seen: self.run.steps.iter().map(|s| (name(s).to_owned(), s.executions)).collect(),

@@ -253,6 +253,7 @@ fn shell(listing: &SourceListing) -> Vec<PlannedStep> {
         .files
         .iter()
         .filter(|f| f.ends_with(".sh"))
+        .map(|f| if f.starts_with('-') { format!("./{f}") } else { f.clone() })
         .map(|f| format!("'{}'", f.replace('\'', "'\\''")))
         .collect();
     if scripts.is_empty() {

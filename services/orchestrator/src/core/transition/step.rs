@@ -1,6 +1,6 @@
 //! A step starts and ends.
 
-use super::{Input, TaskKind, Turn, stale};
+use super::{Input, Sharing, TaskKind, Turn, stale};
 use crate::core::event::{Execution, RunEvent};
 use crate::core::run::State;
 use meta_domain::autofix::{FixTry, Outcome, Strategy, TryVerdict};
@@ -119,7 +119,16 @@ impl Turn {
             removed: patch.as_ref().map_or(0, |p| p.removed),
         };
         self.emit(RunEvent::Tried { step: step.to_owned(), result });
-        let next = match self.step_of(step)?.state {
+        let at = self.step_of(step)?;
+        if at.failed_at_commit != self.run.head {
+            // Another step's commit came in between: the failure, and the patch made for it, are of
+            // an older tree. Look again before anything is said about this one.
+            let due = self.now;
+            self.emit(RunEvent::StepQueued { step: step.to_owned(), due });
+            self.enqueue(TaskKind::Step, step, due, Sharing::Exclusive);
+            return Ok(());
+        }
+        let next = match at.state {
             State::Healing(_) => TaskKind::Propose,
             _ => TaskKind::Judge,
         };

@@ -287,6 +287,28 @@ fn the_same_patch_is_not_verified_twice() {
 }
 
 #[test]
+fn a_patch_made_for_an_older_tree_makes_the_step_run_again() {
+    let mut play = Play::new("[[step]]\nname='a'\nrun='t'\n[[step]]\nname='b'\nrun='t'\n");
+    play.fail("a", fix(&["x"]));
+    play.fail("b", fix(&["y"]));
+    propose(&mut play);
+    verify(&mut play, true);
+    play.give(Input::Committed { step: "a".into(), commit: "c1".into() }).unwrap();
+    play.queued();
+    let patch_of_b = Input::Proposed { step: "b".into(), result: Ok("diff".into()) };
+    play.give(patch_of_b).unwrap();
+    let verdict = GuardVerdict::Accept;
+    play.give(Input::Reviewed { step: "b".into(), verdict, patch: patch() }).unwrap();
+    play.queued();
+    let detail = "the patch does not apply".to_owned();
+    play.give(Input::Verified { step: "b".into(), passed: false, detail }).unwrap();
+    assert_eq!(play.queued(), ["step b"], "on the tree that has the patch of a");
+    play.pass("b");
+    play.pass("a");
+    assert_eq!(play.run.status, RunStatus::Succeeded);
+}
+
+#[test]
 fn a_refused_patch_never_reaches_verification() {
     let mut play = Play::new(ONE);
     play.fail("a", fix(&["x"]));
