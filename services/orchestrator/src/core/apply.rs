@@ -26,10 +26,7 @@ pub fn apply(run: &mut Run, event: &RunEvent, at: Timestamp) {
         | RunEvent::StepFailed { .. } => apply_step(run, event, at),
         RunEvent::Classified { step, signal } => {
             run.failure_types.push(signal.failure_type);
-            change(run, step, |s| {
-                s.signal = Some(signal.clone());
-                s.tries.clear();
-            });
+            change(run, step, |s| s.signal = Some(signal.clone()));
         }
         RunEvent::FixStarted { .. }
         | RunEvent::Proposed { .. }
@@ -184,6 +181,7 @@ fn apply_step(run: &mut Run, event: &RunEvent, at: Timestamp) {
             s.sandbox.clone_from(&execution.sandbox);
             s.failed_at_commit.clone_from(&head);
             s.signal = None;
+            s.tries.clear();
         }
         RunEvent::StepAccepted { actor, .. } => {
             s.state = State::Succeeded;

@@ -303,6 +303,10 @@ fn a_patch_made_for_an_older_tree_makes_the_step_run_again() {
     let detail = "the patch does not apply".to_owned();
     play.give(Input::Verified { step: "b".into(), passed: false, detail }).unwrap();
     assert_eq!(play.queued(), ["step b"], "on the tree that has the patch of a");
+    play.start("b");
+    play.end("b", 1);
+    assert!(play.run.step("b").unwrap().tries.is_empty(), "a new failure, nothing tried yet");
+    play.judge("b", Decision::RetryStep { backoff_ms: 0, reason: "r".into() });
     play.pass("b");
     play.pass("a");
     assert_eq!(play.run.status, RunStatus::Succeeded);
