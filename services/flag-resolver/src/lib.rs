@@ -1,7 +1,7 @@
 //! The flag-resolver: the four settings of the auto-fix loop, resolved field by field from the
 //! platform's defaults, the tenant's override and the run's override (docs/SETTINGS.md).
 //!
-//! `core` decides, [`store`] holds the only SQL, [`resolver`] joins the two with a copy of all
+//! `core` decides, `store` holds the only SQL, `resolver` joins the two with a copy of all
 //! overrides in memory, `grpc` speaks the wire.
 
 pub mod core;

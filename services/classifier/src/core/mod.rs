@@ -1,7 +1,7 @@
-//! Pure classification: log bytes and exit status in, one [`Signal`] out.
+//! Pure classification: log bytes and exit status in, one `Signal` out.
 //!
-//! Rules are data ([`Rules`]), scanning collects what fired ([`scan`]), arbitration chooses
-//! ([`arbitrate`]), and [`report`] writes the signal. Nothing here does I/O or asks the time.
+//! Rules are data ([`Rules`]), scanning collects what fired (`scan`), arbitration chooses
+//! (`arbitrate`), and `report` writes the signal. Nothing here does I/O or asks the time.
 
 mod arbitrate;
 mod backoff;
