@@ -1,0 +1,130 @@
+//! What can go wrong with a store, by what the caller can do about it.
+
+use meta_domain::fault::{ErrorKind, Fault};
+use sqlx::error::DatabaseError;
+use std::time::Duration;
+
+/// What can go wrong with a store.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The database cannot be opened, does not answer, or was too busy; trying again may help.
+    #[error("the store cannot be reached")]
+    Unreachable(#[source] sqlx::Error),
+    /// A migration does not apply.
+    #[error("the store's schema cannot be brought up to date")]
+    Migration(#[source] sqlx::migrate::MigrateError),
+    /// A statement failed.
+    #[error("a statement failed")]
+    Statement(#[source] sqlx::Error),
+    /// A row does not hold what it should.
+    #[error("{table} row {id} is corrupt: {problem}")]
+    CorruptRow {
+        /// The table.
+        table: &'static str,
+        /// The row's key.
+        id: String,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+impl Error {
+    /// Whether a row with the same unique key is there already.
+    pub fn is_unique_violation(&self) -> bool {
+        let Self::Statement(error) = self else { return false };
+        error.as_database_error().is_some_and(DatabaseError::is_unique_violation)
+    }
+
+    /// The store did not answer in time.
+    pub(crate) fn timed_out(what: &str, limit: Duration) -> Self {
+        let text = format!("{what}: no answer within {} s", limit.as_secs());
+        Self::Unreachable(std::io::Error::new(std::io::ErrorKind::TimedOut, text).into())
+    }
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        if is_passing(&error) { Self::Unreachable(error) } else { Self::Statement(error) }
+    }
+}
+
+/// Whether the same call may succeed later, unchanged.
+fn is_passing(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::WorkerCrashed => true,
+        sqlx::Error::Database(error) => {
+            let code = error.code().unwrap_or_default();
+            if error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_some() {
+                is_passing_in_postgres(&code)
+            } else {
+                is_passing_in_sqlite(&code)
+            }
+        }
+        _ => false,
+    }
+}
+
+/// SQLite's primary result codes of what passes: busy (5), locked (6), disk full (13).
+fn is_passing_in_sqlite(code: &str) -> bool {
+    code.parse::<u32>().is_ok_and(|c| matches!(c & 0xff, 5 | 6 | 13))
+}
+
+/// PostgreSQL's SQLSTATEs of what passes.
+fn is_passing_in_postgres(code: &str) -> bool {
+    // Connection lost, resources short (connections, memory, disk).
+    code.starts_with("08")
+        || code.starts_with("53")
+        || matches!(
+            code,
+            "57P01" | "57P02" | "57P03" // the server stops, crashed, starts
+                | "57P05" | "25P03" // a session sat idle for too long
+                | "57014" | "55P03" // a statement, a lock took too long
+                | "40001" | "40P01" // lost against another transaction, or a deadlock
+                | "25006" // the server is a standby for now
+        )
+}
+
+impl From<Error> for Fault {
+    /// Logs the whole chain once and keeps the detail inside.
+    fn from(error: Error) -> Self {
+        let chain = std::iter::successors(Some(&error as &dyn std::error::Error), |e| e.source())
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(": ");
+        tracing::error!(error = chain, "store");
+        match error {
+            Error::Unreachable(_) => Self::new(
+                ErrorKind::Unavailable,
+                "STORE_UNREACHABLE",
+                "the store cannot be reached",
+            )
+            .retry_after(Duration::from_secs(1)),
+            Error::Migration(_) | Error::Statement(_) | Error::CorruptRow { .. } => Self::new(
+                ErrorKind::Internal,
+                "INTERNAL",
+                "the store failed; see the service's log",
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_passes_is_told_from_what_does_not() {
+        for code in ["08006", "53300", "57P01", "57P03", "40001", "40P01", "55P03", "57014"] {
+            assert!(is_passing_in_postgres(code), "{code}");
+        }
+        for code in ["23505", "42P01", "22021", "42703", "28P01", "3D000", ""] {
+            assert!(!is_passing_in_postgres(code), "{code}");
+        }
+        assert!(is_passing_in_sqlite("517"));
+        assert!(!is_passing_in_sqlite("2067"));
+    }
+}

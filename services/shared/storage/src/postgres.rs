@@ -1,0 +1,77 @@
+//! PostgreSQL: a pool whose connections are tried before use, so that those a restart of the
+//! server left dead are replaced unseen; the limits below hold for each of them unless the URL's
+//! `options[..]` say otherwise.
+
+use crate::Error;
+use crate::location::PostgresUrl;
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use sqlx::{ConnectOptions, Connection};
+use std::time::Duration;
+
+/// Connections of one process.
+const CONNECTIONS_MAX: u32 = 16;
+/// How long a call waits for a connection, a new one's set-up included.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a start waits for the server.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the schema's migrations may take, the wait for another replica's included.
+const MIGRATION_TIMEOUT: Duration = Duration::from_mins(10);
+/// Limits that the server keeps for each connection: how long one statement may take, one wait
+/// for a lock, and the pause of an open transaction (whose client is lost: it holds locks).
+const SERVER_LIMITS: [(&str, Duration); 3] = [
+    ("statement_timeout", Duration::from_secs(30)),
+    ("lock_timeout", Duration::from_secs(15)),
+    ("idle_in_transaction_session_timeout", Duration::from_mins(1)),
+];
+/// The name in the server's list of sessions, unless the URL gives one.
+const APPLICATION_NAME: &str = "metabuilder";
+
+/// Connects and brings the schema up to date.
+pub(crate) async fn open(url: &PostgresUrl, migrator: &Migrator) -> Result<PgPool, Error> {
+    let mut options = url.options().clone();
+    if options.get_application_name().is_none() {
+        options = options.application_name(APPLICATION_NAME);
+    }
+    migrate(&options, migrator).await?;
+    let connecting = PgPoolOptions::new()
+        .max_connections(CONNECTIONS_MAX)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .test_before_acquire(true)
+        .connect_with(limited(options));
+    within("connecting", CONNECT_TIMEOUT, connecting).await?.map_err(Error::Unreachable)
+}
+
+/// Puts the server's limits into the session's options; the operator's own win.
+fn limited(options: PgConnectOptions) -> PgConnectOptions {
+    let given = options.get_options().unwrap_or_default().to_owned();
+    let ours = SERVER_LIMITS.iter().filter(|(name, _)| !given.contains(name));
+    options.options(ours.map(|(name, limit)| (name, limit.as_millis())))
+}
+
+/// Runs the migrations on a connection of their own, without the limits of a statement. Of several
+/// replicas that start at once one migrates; the others wait for its lock and find the work done.
+async fn migrate(options: &PgConnectOptions, migrator: &Migrator) -> Result<(), Error> {
+    let mut connection: PgConnection = within("connecting", CONNECT_TIMEOUT, options.connect())
+        .await?
+        .map_err(Error::Unreachable)?;
+    let migrated = within("migrating", MIGRATION_TIMEOUT, migrator.run(&mut connection));
+    migrated.await?.map_err(failed)?;
+    connection.close().await?;
+    Ok(())
+}
+
+/// A connection that broke is no fault of the migration.
+fn failed(error: MigrateError) -> Error {
+    match error {
+        MigrateError::Execute(error) => match Error::from(error) {
+            Error::Statement(error) => Error::Migration(MigrateError::Execute(error)),
+            passing => passing,
+        },
+        other => Error::Migration(other),
+    }
+}
+
+async fn within<T>(what: &str, limit: Duration, work: impl Future<Output = T>) -> Result<T, Error> {
+    tokio::time::timeout(limit, work).await.map_err(|_| Error::timed_out(what, limit))
+}
