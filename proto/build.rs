@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-const FILES: [&str; 11] = [
+const FILES: [&str; 14] = [
     "metabuilder/common/v1/failure.proto",
     "metabuilder/common/v1/settings.proto",
     "metabuilder/common/v1/plan.proto",
@@ -14,6 +14,9 @@ const FILES: [&str; 11] = [
     "metabuilder/orchestrator/v1/specs.proto",
     "metabuilder/orchestrator/v1/runs.proto",
     "metabuilder/orchestrator/v1/tenants.proto",
+    "flagd/evaluation/v1/evaluation.proto",
+    "flagd/evaluation/v2/evaluation.proto",
+    "flagd/sync/v1/sync.proto",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -26,5 +29,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .build_transport(false)
         .compile_fds(compiler.file_descriptor_set())?;
     println!("cargo:rerun-if-changed=metabuilder");
+    println!("cargo:rerun-if-changed=flagd");
     Ok(())
 }

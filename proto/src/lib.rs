@@ -27,6 +27,21 @@ mod generated {
             tonic::include_proto!("metabuilder.flags.v1");
         }
     }
+    pub mod flagd {
+        pub mod evaluation {
+            pub mod v1 {
+                tonic::include_proto!("flagd.evaluation.v1");
+            }
+            pub mod v2 {
+                tonic::include_proto!("flagd.evaluation.v2");
+            }
+        }
+        pub mod sync {
+            pub mod v1 {
+                tonic::include_proto!("flagd.sync.v1");
+            }
+        }
+    }
     pub mod autofixer {
         pub mod v1 {
             tonic::include_proto!("metabuilder.autofixer.v1");
@@ -47,6 +62,7 @@ mod generated {
 pub use generated::autofixer::v1 as autofixer;
 pub use generated::classifier::v1 as classifier;
 pub use generated::common::v1 as common;
+pub use generated::flagd;
 pub use generated::flags::v1 as flags;
 pub use generated::orchestrator::v1 as orchestrator;
 pub use generated::runner::v1 as runner;

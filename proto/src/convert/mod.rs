@@ -6,7 +6,7 @@
 mod autofix;
 mod failure;
 mod plan;
-mod settings;
+pub mod settings;
 mod status;
 
 use meta_domain::fault::InvalidField;

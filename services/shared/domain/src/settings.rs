@@ -1,9 +1,21 @@
 //! The four settings, their layers and their ranges (BEHAVIOUR.md section 3).
 
+mod env;
+pub mod openfeature;
+mod resolve;
+mod rollout;
+mod snapshot;
+mod value;
+
+pub use env::platform_from_env;
+pub use resolve::{Layers, Resolved, evaluate, resolve};
+pub use rollout::{BUCKET_KEY_CHARS_MAX, Rollout, Rollouts};
+pub use snapshot::{Freshness, Owner, STALE_MS_MAX, Snapshot, SnapshotChange};
+pub use value::{Setting, Value};
+
 use crate::fault::InvalidField;
 use crate::status::words;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -22,12 +34,18 @@ words! {
 words! {
     /// A layer of settings; the later one wins, field by field.
     Layer {
-        /// Environment defaults and variables.
+        /// The environment's defaults and variables, and what was set for the whole platform.
         Platform = "platform",
+        /// A value for a share of the tenants.
+        Rollout = "rollout",
         /// The tenant's override.
         Tenant = "tenant",
         /// The run's override.
         Run = "run",
+        /// What holds for everybody, whatever the others say.
+        KillSwitch = "kill_switch",
+        /// Nobody has said anything for too long, so auto-fix is off.
+        FailClosed = "fail_closed",
     }
 }
 
@@ -139,181 +157,9 @@ impl Overrides {
     }
 }
 
-/// Settings with the layer each value came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Resolved {
-    /// The values in force.
-    pub settings: Settings,
-    /// Where `autofix_enabled` came from.
-    pub autofix_enabled_layer: Layer,
-    /// Where `max_total_attempts` came from.
-    pub max_total_attempts_layer: Layer,
-    /// Where `max_per_step_attempts` came from.
-    pub max_per_step_attempts_layer: Layer,
-    /// Where `backoff_cap_seconds` came from.
-    pub backoff_cap_seconds_layer: Layer,
-}
-
-/// Resolves the layers, field by field; the later layer wins.
-pub fn resolve(platform: Settings, tenant: &Overrides, run: &Overrides) -> Resolved {
-    let layer = |in_tenant: bool, in_run: bool| match (in_tenant, in_run) {
-        (_, true) => Layer::Run,
-        (true, false) => Layer::Tenant,
-        (false, false) => Layer::Platform,
-    };
-    Resolved {
-        settings: platform.with(tenant).with(run),
-        autofix_enabled_layer: layer(
-            tenant.autofix_enabled.is_some(),
-            run.autofix_enabled.is_some(),
-        ),
-        max_total_attempts_layer: layer(
-            tenant.max_total_attempts.is_some(),
-            run.max_total_attempts.is_some(),
-        ),
-        max_per_step_attempts_layer: layer(
-            tenant.max_per_step_attempts.is_some(),
-            run.max_per_step_attempts.is_some(),
-        ),
-        backoff_cap_seconds_layer: layer(
-            tenant.backoff_cap_seconds.is_some(),
-            run.backoff_cap_seconds.is_some(),
-        ),
-    }
-}
-
-/// The platform layer from the process's environment variables.
-///
-/// # Errors
-/// Names every variable that does not parse, its value, and what was expected.
-pub fn platform_from_env(
-    vars: &BTreeMap<String, String>,
-) -> Result<(Environment, Settings), Vec<InvalidField>> {
-    let mut faults = Vec::new();
-    let mut environment = Environment::Development;
-    if let Some(text) = vars.get("META_BUILDER_ENV") {
-        match text.parse() {
-            Ok(v) => environment = v,
-            Err(problem) => faults.push(InvalidField::new("META_BUILDER_ENV", problem)),
-        }
-    }
-    let mut over = Overrides::default();
-    if let Some(text) = vars.get("FEATURE_META_V3_AUTOFIX") {
-        match parse_bool(text) {
-            Ok(v) => over.autofix_enabled = Some(v),
-            Err(problem) => faults.push(InvalidField::new("FEATURE_META_V3_AUTOFIX", problem)),
-        }
-    }
-    let mut number = |name: &str, range: std::ops::RangeInclusive<u32>, zero: bool| {
-        let text = vars.get(name)?;
-        match text.trim().parse::<u32>() {
-            Ok(v) if range.contains(&v) || (zero && v == 0) => Some(v),
-            _ => {
-                faults.push(InvalidField::new(
-                    name,
-                    format!(
-                        "{text:?} is not valid (expected a whole number from {} to {})",
-                        range.start(),
-                        range.end()
-                    ),
-                ));
-                None
-            }
-        }
-    };
-    over.max_total_attempts = number("META_V3_MAX_TOTAL_ATTEMPTS", TOTAL_ATTEMPTS, false);
-    over.max_per_step_attempts = number("META_V3_MAX_PER_STEP_ATTEMPTS", PER_STEP_ATTEMPTS, false);
-    over.backoff_cap_seconds = number("META_V3_BACKOFF_CAP_SECONDS", BACKOFF_CAP_SECONDS, true);
-    if faults.is_empty() {
-        Ok((environment, Settings::default_of(environment).with(&over)))
-    } else {
-        Err(faults)
-    }
-}
-
-fn parse_bool(text: &str) -> Result<bool, String> {
-    match text.trim().to_ascii_lowercase().as_str() {
-        "true" | "1" | "on" | "yes" => Ok(true),
-        "false" | "0" | "off" | "no" => Ok(false),
-        _ => Err(format!("{text:?} is not a boolean (expected true or false)")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn vars(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
-    }
-
-    #[test]
-    fn production_starts_with_auto_fix_off() {
-        let (env, s) = platform_from_env(&vars(&[("META_BUILDER_ENV", "production")])).unwrap();
-        assert_eq!(env, Environment::Production);
-        assert_eq!(
-            (s.autofix_enabled, s.max_total_attempts, s.max_per_step_attempts),
-            (false, 6, 3)
-        );
-    }
-
-    #[test]
-    fn development_is_generous() {
-        let (_, s) = platform_from_env(&vars(&[])).unwrap();
-        assert_eq!(
-            (s.autofix_enabled, s.max_total_attempts, s.max_per_step_attempts),
-            (true, 10, 5)
-        );
-        assert_eq!(s.backoff_cap_seconds, 60);
-    }
-
-    #[test]
-    fn variables_beat_the_environment_defaults() {
-        let (_, s) = platform_from_env(&vars(&[
-            ("META_BUILDER_ENV", "production"),
-            ("FEATURE_META_V3_AUTOFIX", "true"),
-            ("META_V3_BACKOFF_CAP_SECONDS", "0"),
-        ]))
-        .unwrap();
-        assert!(s.autofix_enabled);
-        assert_eq!(s.backoff_cap_seconds, 0);
-    }
-
-    #[test]
-    fn every_bad_variable_is_named_at_once() {
-        let faults = platform_from_env(&vars(&[
-            ("META_BUILDER_ENV", "prod"),
-            ("FEATURE_META_V3_AUTOFIX", "maybe"),
-            ("META_V3_MAX_TOTAL_ATTEMPTS", "21"),
-            ("META_V3_MAX_PER_STEP_ATTEMPTS", "-1"),
-            ("META_V3_BACKOFF_CAP_SECONDS", "9"),
-        ]))
-        .unwrap_err();
-        assert_eq!(faults.len(), 5);
-        assert!(
-            faults
-                .iter()
-                .any(|f| f.to_string().contains("\"21\"") && f.to_string().contains("1 to 20"))
-        );
-    }
-
-    #[test]
-    fn the_later_layer_wins_field_by_field() {
-        let platform = Settings::default_of(Environment::Staging);
-        let tenant = Overrides {
-            max_total_attempts: Some(8),
-            backoff_cap_seconds: Some(30),
-            ..Overrides::default()
-        };
-        let run = Overrides { max_total_attempts: Some(2), ..Overrides::default() };
-        let r = resolve(platform, &tenant, &run);
-        assert_eq!((r.settings.max_total_attempts, r.max_total_attempts_layer), (2, Layer::Run));
-        assert_eq!(
-            (r.settings.backoff_cap_seconds, r.backoff_cap_seconds_layer),
-            (30, Layer::Tenant)
-        );
-        assert_eq!(r.autofix_enabled_layer, Layer::Platform);
-    }
 
     #[test]
     fn overrides_out_of_range_name_each_field() {

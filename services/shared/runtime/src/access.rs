@@ -26,6 +26,32 @@ pub const MATRIX: &[(&str, Access)] = &[
     ("metabuilder.flags.v1.FlagsService/Explain", Access::Role(Role::Viewer)),
     ("metabuilder.flags.v1.FlagsService/ListChanges", Access::Role(Role::Viewer)),
     ("metabuilder.flags.v1.FlagsService/Watch", Access::Role(Role::Viewer)),
+    ("metabuilder.flags.v1.FlagsService/CancelScheduled", Access::Role(Role::Admin)),
+    ("metabuilder.flags.v1.FlagsService/GetPlatform", Access::Role(Role::PlatformAdmin)),
+    ("metabuilder.flags.v1.FlagsService/SetPlatform", Access::Role(Role::PlatformAdmin)),
+    ("metabuilder.flags.v1.FlagsService/ClearPlatform", Access::Role(Role::PlatformAdmin)),
+    ("metabuilder.flags.v1.FlagsService/ListPlatformChanges", Access::Role(Role::PlatformAdmin)),
+    (
+        "metabuilder.flags.v1.FlagsService/CancelPlatformScheduled",
+        Access::Role(Role::PlatformAdmin),
+    ),
+    ("metabuilder.flags.v1.FlagsService/WatchSnapshot", Access::Machine),
+    ("flagd.evaluation.v1.Service/ResolveAll", Access::Role(Role::Viewer)),
+    ("flagd.evaluation.v1.Service/ResolveBoolean", Access::Role(Role::Viewer)),
+    ("flagd.evaluation.v1.Service/ResolveString", Access::Role(Role::Viewer)),
+    ("flagd.evaluation.v1.Service/ResolveFloat", Access::Role(Role::Viewer)),
+    ("flagd.evaluation.v1.Service/ResolveInt", Access::Role(Role::Viewer)),
+    ("flagd.evaluation.v1.Service/ResolveObject", Access::Role(Role::Viewer)),
+    ("flagd.evaluation.v1.Service/EventStream", Access::Role(Role::Viewer)),
+    ("flagd.evaluation.v2.Service/ResolveBoolean", Access::Role(Role::Viewer)),
+    ("flagd.evaluation.v2.Service/ResolveString", Access::Role(Role::Viewer)),
+    ("flagd.evaluation.v2.Service/ResolveFloat", Access::Role(Role::Viewer)),
+    ("flagd.evaluation.v2.Service/ResolveInt", Access::Role(Role::Viewer)),
+    ("flagd.evaluation.v2.Service/ResolveObject", Access::Role(Role::Viewer)),
+    ("flagd.evaluation.v2.Service/EventStream", Access::Role(Role::Viewer)),
+    ("flagd.sync.v1.FlagSyncService/SyncFlags", Access::Role(Role::Viewer)),
+    ("flagd.sync.v1.FlagSyncService/FetchAllFlags", Access::Role(Role::Viewer)),
+    ("flagd.sync.v1.FlagSyncService/GetMetadata", Access::Role(Role::Viewer)),
     ("metabuilder.autofixer.v1.AutofixerService/Decide", Access::Role(Role::Member)),
     ("metabuilder.autofixer.v1.AutofixerService/ProposeFix", Access::Role(Role::Member)),
     ("metabuilder.autofixer.v1.AutofixerService/ReviewPatch", Access::Role(Role::Member)),
@@ -83,8 +109,8 @@ mod tests {
             prost_types::FileDescriptorSet::decode(meta_proto::DESCRIPTORS).expect("descriptors");
         let mut methods: Vec<String> = Vec::new();
         for file in &set.file {
-            for service in file.service.iter().filter(|_| file.package().starts_with("metabuilder"))
-            {
+            let ours = ["metabuilder.", "flagd."].iter().any(|p| file.package().starts_with(p));
+            for service in file.service.iter().filter(|_| ours) {
                 for method in &service.method {
                     let (package, service) = (file.package(), service.name());
                     methods.push(format!("{package}.{service}/{}", method.name()));

@@ -6,14 +6,16 @@ pub mod auth;
 pub mod clock;
 pub mod config;
 mod deadline;
+pub mod flags;
 pub mod logs;
 pub mod serve;
 pub mod service;
 pub mod start;
 pub mod transport;
 
-pub use auth::{call, principal};
+pub use auth::{call, principal, trace_id};
 pub use clock::{jitter, new_id, now};
+pub use flags::Flags;
 pub use service::{Host, Service, StartError, Wiring};
 pub use start::main;
 pub use transport::Transport;

@@ -1,11 +1,12 @@
 //! Listens, serves, and drains.
 
 use crate::auth::Auth;
-use crate::service::{Background, StartError, Wiring};
+use crate::service::{Background, OpenListener, StartError, Wiring};
 use axum::serve::ListenerExt;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic_health::ServingStatus;
@@ -26,7 +27,9 @@ pub struct Drain {
 pub struct Bound {
     listener: TcpListener,
     router: axum::Router,
-    health: Vec<(tonic_health::server::HealthReporter, Vec<&'static str>)>,
+    reporter: tonic_health::server::HealthReporter,
+    names: Vec<&'static str>,
+    ready: Vec<watch::Receiver<bool>>,
 }
 
 impl Bound {
@@ -67,7 +70,27 @@ impl Bound {
             }
         }
         let router = plain.unwrap_or(router);
-        Ok(Self { listener, router, health: vec![(reporter, names)] })
+        let ready = wirings.iter().flat_map(|w| w.ready.iter().cloned()).collect();
+        Ok(Self { listener, router, reporter, names, ready })
+    }
+
+    /// Binds the further addresses that services asked for.
+    ///
+    /// # Errors
+    /// When one cannot be bound.
+    pub async fn open(wirings: &mut [&mut Wiring]) -> Result<Vec<Self>, StartError> {
+        let mut bound = Vec::new();
+        for wiring in wirings {
+            for OpenListener { name, address, mut routes, caller } in
+                std::mem::take(&mut wiring.open)
+            {
+                routes.ready.extend(wiring.ready.iter().cloned());
+                let one = Self::new(address, &[&routes], &Auth::as_caller(caller)).await?;
+                tracing::info!(name, address = %one.address()?, "serving without credentials");
+                bound.push(one);
+            }
+        }
+        Ok(bound)
     }
 
     /// The address it is bound to.
@@ -137,13 +160,13 @@ pub async fn run(
     }
     let mut health = Vec::new();
     let mut servers = JoinSet::new();
+    let mut readying = JoinSet::new();
     for one in bound {
-        for (reporter, names) in one.health {
-            for name in names {
-                reporter.set_service_status(name, ServingStatus::Serving).await;
-                health.push((reporter.clone(), name));
-            }
+        for name in &one.names {
+            one.reporter.set_service_status(*name, ServingStatus::NotServing).await;
+            health.push((one.reporter.clone(), *name));
         }
+        readying.spawn(serve_when_ready(one.reporter, one.names, one.ready));
         let closing = closing.clone();
         let listener = one.listener.tap_io(|io| {
             if let Err(error) = io.set_nodelay(true) {
@@ -168,6 +191,7 @@ pub async fn run(
             Err(error) => format!("the listener panicked: {error}"),
         }),
     };
+    readying.shutdown().await;
     for (reporter, name) in &health {
         reporter.set_service_status(*name, ServingStatus::NotServing).await;
     }
@@ -188,4 +212,20 @@ pub async fn run(
         tracing::warn!(grace_ms = drain.grace.as_millis(), "drain grace is over, closing the rest");
     }
     early.map_or(Ok(()), |what| Err(StartError::Failed(what)))
+}
+
+/// Says SERVING as soon as everything is ready that has to be.
+async fn serve_when_ready(
+    reporter: tonic_health::server::HealthReporter,
+    names: Vec<&'static str>,
+    ready: Vec<watch::Receiver<bool>>,
+) {
+    for mut one in ready {
+        if one.wait_for(|ready| *ready).await.is_err() {
+            return;
+        }
+    }
+    for name in names {
+        reporter.set_service_status(name, ServingStatus::Serving).await;
+    }
 }

@@ -4,10 +4,13 @@ use crate::auth::KeyCheck;
 use crate::transport::{self, Transport};
 use futures::future::BoxFuture;
 use meta_domain::fault::InvalidField;
+use meta_domain::role::Principal;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::server::NamedService;
 
@@ -108,6 +111,14 @@ pub(crate) struct Background {
     pub(crate) start: Box<dyn FnOnce(CancellationToken) -> BoxFuture<'static, ()> + Send>,
 }
 
+/// Routes on an address of their own, for callers that are known by reaching it.
+pub(crate) struct OpenListener {
+    pub(crate) name: &'static str,
+    pub(crate) address: SocketAddr,
+    pub(crate) routes: Wiring,
+    pub(crate) caller: Principal,
+}
+
 /// What a service serves.
 #[derive(Default)]
 pub struct Wiring {
@@ -116,9 +127,32 @@ pub struct Wiring {
     pub(crate) http: Option<axum::Router>,
     pub(crate) background: Vec<Background>,
     pub(crate) keys: Option<KeyCheck>,
+    pub(crate) ready: Vec<watch::Receiver<bool>>,
+    pub(crate) open: Vec<OpenListener>,
 }
 
 impl Wiring {
+    /// Health says SERVING only once this is true.
+    #[must_use]
+    pub fn ready_when(mut self, ready: watch::Receiver<bool>) -> Self {
+        self.ready.push(ready);
+        self
+    }
+
+    /// Serves `routes` on another address too, where no credential is asked for and every call is
+    /// `caller`'s.
+    #[must_use]
+    pub fn open_listener(
+        mut self,
+        name: &'static str,
+        address: SocketAddr,
+        routes: Self,
+        caller: Principal,
+    ) -> Self {
+        self.open.push(OpenListener { name, address, routes, caller });
+        self
+    }
+
     /// Serves a generated gRPC server.
     #[must_use]
     pub fn serve<S>(mut self, service: S) -> Self

@@ -92,7 +92,9 @@ async fn serve<S: Service>(flags: Flags) -> Result<(), StartError> {
         lame_duck: Duration::from_millis(common.lame_duck_ms),
         grace: Duration::from_millis(common.drain_ms),
     };
-    let result = run(vec![bound], &mut wiring, stop_signal(), drain).await;
+    let mut bounds = vec![bound];
+    bounds.extend(Bound::open(&mut [&mut wiring]).await?);
+    let result = run(bounds, &mut wiring, stop_signal(), drain).await;
     tracing::info!(service = S::NAME, "stopped");
     result
 }

@@ -1,0 +1,171 @@
+//! The settings of the installation in this process's memory. It follows the flag-resolver's
+//! stream, so a decision asks nobody; while the flag-resolver is away its last word serves, and
+//! after five minutes auto-fix is off (BEHAVIOUR.md section 3).
+
+mod file;
+mod follow;
+
+pub use file::{Kept, load, save};
+
+use crate::clock::now;
+use meta_domain::fault::{ErrorKind, Fault};
+use meta_domain::settings::{
+    Environment, Freshness, Layer, Owner, Resolved, Setting, Settings, Snapshot, SnapshotChange,
+    Value,
+};
+use meta_domain::time::Timestamp;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// The settings of an owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answer {
+    /// The values with their layers.
+    pub resolved: Resolved,
+    /// The version of the snapshot.
+    pub version: u64,
+    /// How far it can be trusted.
+    pub freshness: Freshness,
+}
+
+/// One setting of an owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Evaluated {
+    /// The value.
+    pub value: Value,
+    /// The layer it came from.
+    pub layer: Layer,
+    /// The version of the snapshot.
+    pub version: u64,
+    /// How far it can be trusted.
+    pub freshness: Freshness,
+}
+
+/// See the module. Clones share one memory.
+#[derive(Clone)]
+pub struct Flags(Arc<Shared>);
+
+struct Shared {
+    snapshot: RwLock<Snapshot>,
+    /// When the flag-resolver's store was last heard, in milliseconds since the epoch.
+    heard_at: AtomicI64,
+    versions: watch::Sender<u64>,
+    ready: watch::Sender<bool>,
+}
+
+impl Default for Flags {
+    /// Nothing is known: auto-fix is off.
+    fn default() -> Self {
+        Self(Arc::new(Shared {
+            snapshot: RwLock::new(Snapshot::of(Settings::default_of(Environment::Production))),
+            heard_at: AtomicI64::new(i64::MIN),
+            versions: watch::Sender::new(0),
+            ready: watch::Sender::new(false),
+        }))
+    }
+}
+
+impl Flags {
+    /// The settings in force for an owner; the platform's for nobody.
+    pub fn resolve(&self, owner: Option<Owner>) -> Answer {
+        let freshness = self.freshness();
+        let snapshot = self.snapshot();
+        Answer {
+            resolved: snapshot.resolve(owner, freshness),
+            version: snapshot.version,
+            freshness,
+        }
+    }
+
+    /// One setting in force for an owner.
+    pub fn evaluate(&self, setting: Setting, owner: Option<Owner>) -> Evaluated {
+        let freshness = self.freshness();
+        let snapshot = self.snapshot();
+        let (value, layer) = snapshot.evaluate(setting, owner, freshness);
+        Evaluated { value, layer, version: snapshot.version, freshness }
+    }
+
+    /// How far the memory can be trusted now.
+    pub fn freshness(&self) -> Freshness {
+        Freshness::of(Timestamp(self.0.heard_at.load(Ordering::Acquire)), now())
+    }
+
+    /// Turns true with the first snapshot, and stays so.
+    pub fn ready(&self) -> watch::Receiver<bool> {
+        self.0.ready.subscribe()
+    }
+
+    /// Sees the version whenever it changes.
+    pub fn versions(&self) -> watch::Receiver<u64> {
+        self.0.versions.subscribe()
+    }
+
+    /// Waits until a version has arrived here.
+    ///
+    /// # Errors
+    /// `FLAGS_BEHIND` when it does not in time.
+    pub async fn reach(&self, version: u64, limit: Duration) -> Result<(), Fault> {
+        let mut versions = self.versions();
+        let arrived = tokio::time::timeout(limit, versions.wait_for(|v| *v >= version)).await;
+        if matches!(arrived, Ok(Ok(_))) {
+            return Ok(());
+        }
+        let text = format!("the settings of version {version} have not arrived here yet");
+        Err(Fault::new(ErrorKind::Unavailable, "FLAGS_BEHIND", text)
+            .retry_after(Duration::from_secs(1)))
+    }
+
+    fn snapshot(&self) -> RwLockReadGuard<'_, Snapshot> {
+        self.0.snapshot.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Everything, to be written down.
+    fn kept(&self) -> Kept {
+        let heard_at = Timestamp(self.0.heard_at.load(Ordering::Acquire));
+        Kept { heard_at, snapshot: self.snapshot().whole() }
+    }
+
+    fn take(&self, change: SnapshotChange, heard_at: Timestamp) {
+        let version = change.version;
+        self.0.snapshot.write().unwrap_or_else(PoisonError::into_inner).take(change);
+        self.hear(heard_at);
+        self.0.versions.send_replace(version);
+        self.0.ready.send_replace(true);
+    }
+
+    fn hear(&self, at: Timestamp) {
+        self.0.heard_at.store(at.0, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn with_nothing_known_auto_fix_is_off() {
+        let answer = Flags::default().resolve(None);
+        assert!(!answer.resolved.settings.autofix_enabled);
+        assert_eq!(answer.resolved.autofix_enabled_layer, Layer::FailClosed);
+        assert!(answer.freshness.is_stale());
+    }
+
+    #[tokio::test]
+    async fn a_version_is_waited_for() {
+        let flags = Flags::default();
+        let change = SnapshotChange {
+            version: 3,
+            ..Snapshot::of(Settings::default_of(Environment::Staging)).whole()
+        };
+        let waiting = flags.reach(3, Duration::from_secs(10));
+        let taking = async { flags.take(change, now()) };
+        let (reached, ()) = tokio::join!(waiting, taking);
+        assert_eq!(reached, Ok(()));
+        assert!(*flags.ready().borrow());
+        assert!(flags.resolve(None).resolved.settings.autofix_enabled);
+        let late = flags.reach(4, Duration::from_millis(1)).await.unwrap_err();
+        assert_eq!(late.reason, "FLAGS_BEHIND");
+    }
+}
