@@ -4,7 +4,7 @@
 use crate::core::run::{Patch, Phase, Run, State, Step};
 use crate::core::transition::{Input, TaskKind};
 use crate::engine::Engine;
-use crate::settings::SettingsCache;
+use crate::settings::RunSettings;
 use crate::store::{Claimed, Finish};
 use meta_domain::autofix::{Case, Decision, GuardVerdict};
 use meta_domain::failure::FailureType;
@@ -40,7 +40,7 @@ pub struct Judge {
     engine: Engine,
     classifier: ClassifierServiceClient<Transport>,
     autofixer: AutofixerServiceClient<Transport>,
-    settings: SettingsCache,
+    settings: RunSettings,
     only: Option<RunId>,
 }
 
@@ -50,7 +50,7 @@ impl Judge {
         engine: Engine,
         classifier: Transport,
         autofixer: Transport,
-        settings: SettingsCache,
+        settings: RunSettings,
         only: Option<RunId>,
     ) -> Self {
         let classifier = ClassifierServiceClient::new(classifier)
@@ -64,6 +64,10 @@ impl Judge {
 
     /// Works until stopped.
     pub async fn run(self, stop: CancellationToken) {
+        tokio::select! {
+            () = self.settings.known() => {}
+            () = stop.cancelled() => return,
+        }
         let owner = format!("orchestrator:{}", meta_runtime::new_id());
         let mut changes = self.engine.changes();
         let mut tasks = JoinSet::new();
@@ -222,7 +226,7 @@ impl Judge {
             step: step.planned.clone(),
             exit: step.exit.unwrap_or_default(),
             signal,
-            settings: self.settings.of_run(&machine(run), run.id).await,
+            settings: self.settings.of_run(&machine(run), run.id),
             history: run.history(name),
             tried: step.tries.clone(),
             attempts_of_run: count(run.paid_attempts().count()),

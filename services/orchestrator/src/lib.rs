@@ -16,7 +16,7 @@ use crate::engine::Engine;
 use crate::grpc::{runs::Runs, specs::Specs, tenants, work::Work};
 use crate::judge::Judge;
 use crate::logs::Logs;
-use crate::settings::SettingsCache;
+use crate::settings::RunSettings;
 use crate::store::Tables;
 use meta_domain::fault::{Fault, InvalidField};
 use meta_domain::id::{RunId, TenantId, UserId};
@@ -28,7 +28,7 @@ use meta_proto::orchestrator::run_service_server::RunServiceServer;
 use meta_proto::orchestrator::spec_service_server::SpecServiceServer;
 use meta_proto::orchestrator::tenant_service_server::TenantServiceServer;
 use meta_proto::runner::work_service_server::WorkServiceServer;
-use meta_runtime::{Host, Service, StartError, Wiring, now};
+use meta_runtime::{Flags, Host, Service, StartError, Wiring, now};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -37,6 +37,9 @@ pub const DEFAULT_TENANT: TenantId =
     TenantId(Uuid::from_u128(0x0000_0000_0000_7000_8000_0000_0000_0001));
 /// Its first user.
 const DEFAULT_USER: UserId = UserId(Uuid::from_u128(0x0000_0000_0000_7000_8000_0000_0000_0002));
+
+/// File of the last known settings, in the data folder.
+const FLAGS_FILE: &str = "flags-snapshot.json";
 
 /// A generated server with the project's message limit.
 macro_rules! limited {
@@ -67,7 +70,9 @@ impl Service for Orchestrator {
             .await
             .map_err(|fault| StartError::failed("store", fault))?;
         let engine = Engine::new(tables.clone(), Logs::new(&config.data_dir.join("logs")));
-        let settings = SettingsCache::new(host.peer("flag-resolver")?);
+        let (flags, resolver) = (Flags::default(), host.peer("flag-resolver")?);
+        let settings = RunSettings::new(resolver.clone(), flags.clone());
+        let kept = config.data_dir.join(FLAGS_FILE);
         let judge = Judge::new(
             engine.clone(),
             host.peer("classifier")?,
@@ -86,6 +91,8 @@ impl Service for Orchestrator {
             .serve(limited!(ApprovalServiceServer::new(runs)))
             .serve(limited!(TenantServiceServer::new(tenants::Tenants { tables })))
             .serve(limited!(WorkServiceServer::new(Work { engine })))
+            .ready_when(flags.ready())
+            .background("flags", move |stop| flags.follow(resolver, Some(kept), stop))
             .background("judge", move |stop| judge.run(stop))
             .background("waiters", |stop| async move {
                 stop.cancelled().await;

@@ -1,68 +1,55 @@
-//! Settings in force, asked of the flag-resolver; its last word serves for five minutes when it is
-//! away, and with none known auto-fix is off.
+//! Settings in force, from the process's own memory of the flag-resolver's snapshot, and a run's
+//! overrides, which the flag-resolver keeps.
 
+use meta_domain::fault::Fault;
 use meta_domain::id::RunId;
 use meta_domain::role::Principal;
-use meta_domain::settings::{Environment, Overrides, Settings};
-use meta_domain::time::Timestamp;
+use meta_domain::settings::{Overrides, Owner, Settings};
 use meta_proto::flags as pb;
 use meta_proto::flags::flags_service_client::FlagsServiceClient;
-use meta_runtime::{Transport, call, now};
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use meta_proto::status::to_status;
+use meta_runtime::{Flags, Transport, call};
 use std::time::Duration;
 
-/// How long an answer serves when the flag-resolver is away, in milliseconds.
-const STALE_MS_MAX: u64 = 5 * 60 * 1000;
-/// Runs whose last answer is remembered.
-const REMEMBERED_MAX: usize = 10_000;
-/// How long the flag-resolver may take.
+/// How long the flag-resolver may take to store an override, and the override to arrive here.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the first decision waits for the first snapshot; without one auto-fix is off.
+const FIRST_SNAPSHOT: Duration = Duration::from_secs(5);
 
-/// The flag-resolver, with a memory.
+/// See the module.
 #[derive(Clone)]
-pub struct SettingsCache {
+pub struct RunSettings {
     client: FlagsServiceClient<Transport>,
-    known: Arc<Mutex<BTreeMap<RunId, (Settings, Timestamp)>>>,
+    flags: Flags,
 }
 
-impl SettingsCache {
-    /// Over a channel to the flag-resolver.
-    pub fn new(transport: Transport) -> Self {
-        Self { client: FlagsServiceClient::new(transport), known: Arc::default() }
+impl RunSettings {
+    /// Over a channel to the flag-resolver, and the memory that follows it.
+    pub fn new(transport: Transport, flags: Flags) -> Self {
+        Self { client: FlagsServiceClient::new(transport), flags }
     }
 
-    /// The settings in force for a run; never fails, but fails closed.
-    pub async fn of_run(&mut self, caller: &Principal, run: RunId) -> Settings {
-        let request = pb::ResolveRequest { run_id: run.to_string() };
-        let answer = self.client.resolve(call(caller, TIMEOUT, request)).await;
-        let settings = answer
-            .map_err(|status| status.to_string())
-            .map(|a| a.into_inner().resolved.and_then(|r| r.settings));
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        match settings {
-            Ok(Some(settings)) => {
-                let settings = Settings::from(settings);
-                if known.len() >= REMEMBERED_MAX {
-                    known.pop_first();
-                }
-                known.insert(run, (settings, now()));
-                settings
-            }
-            other => {
-                let problem = other.err().unwrap_or_else(|| "an empty answer".to_owned());
-                tracing::warn!(%run, problem, "the flag-resolver does not answer");
-                last_known(known.get(&run).copied(), now())
-            }
+    /// Waits a while for the first snapshot.
+    pub async fn known(&self) {
+        let mut ready = self.flags.ready();
+        if tokio::time::timeout(FIRST_SNAPSHOT, ready.wait_for(|r| *r)).await.is_err() {
+            tracing::warn!("no settings are known yet: auto-fix is off until there are");
         }
     }
 
-    /// Stores a run's overrides with the flag-resolver.
+    /// The settings in force for a run.
+    pub fn of_run(&self, caller: &Principal, run: RunId) -> Settings {
+        let owner = Owner { tenant: caller.tenant, run: Some(run) };
+        self.flags.resolve(Some(owner)).resolved.settings
+    }
+
+    /// Stores a run's overrides with the flag-resolver and waits until they have arrived here, so
+    /// that the run's first decision already sees them.
     ///
     /// # Errors
-    /// The flag-resolver's own status.
+    /// The flag-resolver's own status, or `UNAVAILABLE` when they do not arrive.
     pub async fn set_run(
-        &mut self,
+        &self,
         caller: &Principal,
         run: RunId,
         overrides: Overrides,
@@ -71,28 +58,10 @@ impl SettingsCache {
             run_id: run.to_string(),
             overrides: Some(overrides.into()),
             patch: false,
+            options: None,
         };
-        self.client.set_overrides(call(caller, TIMEOUT, request)).await.map(|_| ())
-    }
-}
-
-fn last_known(known: Option<(Settings, Timestamp)>, now: Timestamp) -> Settings {
-    match known {
-        Some((settings, at)) if now.since_ms(at) <= STALE_MS_MAX => settings,
-        _ => Settings { autofix_enabled: false, ..Settings::default_of(Environment::Production) },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_last_word_serves_five_minutes_and_then_auto_fix_is_off() {
-        let settings = Settings::default_of(Environment::Development);
-        let at = Timestamp(1_000);
-        assert!(last_known(Some((settings, at)), at.plus_ms(300_000)).autofix_enabled);
-        assert!(!last_known(Some((settings, at)), at.plus_ms(300_001)).autofix_enabled);
-        assert!(!last_known(None, at).autofix_enabled);
+        let answer = self.client.clone().set_overrides(call(caller, TIMEOUT, request)).await?;
+        let arrived = self.flags.reach(answer.into_inner().version, TIMEOUT).await;
+        arrived.map_err(|fault: Fault| to_status(&fault))
     }
 }

@@ -4,7 +4,7 @@ use super::{encode, invalid, page_size, refuse, store, stream};
 use crate::core::run::{Gate, Run, Step};
 use crate::core::transition::Input;
 use crate::engine::Engine;
-use crate::settings::SettingsCache;
+use crate::settings::RunSettings;
 use crate::store::{Finish, ListRuns, PlanRow};
 use meta_domain::fault::{ErrorKind, Fault, InvalidField};
 use meta_domain::gate::GateStatus;
@@ -35,7 +35,7 @@ pub struct Runs {
     /// Where they are kept.
     pub engine: Engine,
     /// The flag-resolver.
-    pub settings: SettingsCache,
+    pub settings: RunSettings,
 }
 
 impl Runs {
@@ -170,7 +170,7 @@ impl RunService for Runs {
         let run = self.make(&caller, body).await?;
         let overrides = run.graph.overrides.patched(&asked);
         if !overrides.is_empty() {
-            self.settings.clone().set_run(&caller, run.id, overrides).await?;
+            self.settings.set_run(&caller, run.id, overrides).await?;
         }
         let run = self.engine.create(run, request_id.as_deref()).await.map_err(refuse)?;
         tracing::info!(run = %run.id, spec = %run.spec, actor = %run.created_by, "run created");
