@@ -2,6 +2,7 @@
 
 use meta_domain::fault::{ErrorKind, Fault};
 use sqlx::error::DatabaseError;
+use sqlx::migrate::MigrateError;
 use std::time::Duration;
 
 /// What can go wrong with a store.
@@ -12,7 +13,7 @@ pub enum Error {
     Unreachable(#[source] sqlx::Error),
     /// A migration does not apply.
     #[error("the store's schema cannot be brought up to date")]
-    Migration(#[source] sqlx::migrate::MigrateError),
+    Migration(#[source] MigrateError),
     /// A statement failed.
     #[error("a statement failed")]
     Statement(#[source] sqlx::Error),
@@ -33,6 +34,16 @@ impl Error {
     pub fn is_unique_violation(&self) -> bool {
         let Self::Statement(error) = self else { return false };
         error.as_database_error().is_some_and(DatabaseError::is_unique_violation)
+    }
+
+    /// What a failed migration means: a connection that broke is no fault of the migration.
+    pub(crate) fn migrating(error: MigrateError) -> Self {
+        match error {
+            MigrateError::Execute(e) | MigrateError::ExecuteMigration(e, _) if is_passing(&e) => {
+                Self::Unreachable(e)
+            }
+            other => Self::Migration(other),
+        }
     }
 
     /// The store did not answer in time.

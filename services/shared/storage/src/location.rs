@@ -58,10 +58,16 @@ impl Location {
     /// # Errors
     /// Says what is wrong and what was expected.
     pub fn parse(text: &str, data_dir: &Path) -> Result<Self, InvalidLocation> {
-        match text.split_once("://") {
-            Some(("postgres" | "postgresql", _)) => PostgresUrl::parse(text).map(Self::Postgres),
-            Some((scheme, _)) => Err(invalid(format!("databases of {scheme:?} are not known"))),
-            None => sqlite_path(text, data_dir).map(Self::Sqlite),
+        if !is_of_a_server(text) {
+            return sqlite_path(text, data_dir).map(Self::Sqlite);
+        }
+        let scheme = text.split_once("://").map_or("", |(scheme, _)| scheme);
+        match scheme.to_ascii_lowercase().as_str() {
+            "postgres" | "postgresql" => PostgresUrl::parse(text).map(Self::Postgres),
+            known if known.chars().all(|c| c.is_ascii_alphanumeric()) && !known.is_empty() => {
+                Err(invalid(format!("databases of {known:?} are not known")))
+            }
+            _ => Err(invalid("the database's URL does not begin with postgres://")),
         }
     }
 
@@ -73,6 +79,13 @@ impl Location {
             Self::Postgres(url) => url.text.clone(),
         }
     }
+}
+
+/// Whether a text is meant for a server, well formed or not; it may hold a password then.
+fn is_of_a_server(text: &str) -> bool {
+    let lower = text.to_ascii_lowercase();
+    let begins = ["postgres:", "postgresql:"].iter().any(|scheme| lower.starts_with(scheme));
+    begins || ["://", "host=", "password="].iter().any(|mark| lower.contains(mark))
 }
 
 fn sqlite_path(text: &str, data_dir: &Path) -> Result<PathBuf, InvalidLocation> {
@@ -123,9 +136,11 @@ impl PostgresUrl {
         let names = query.split('&').filter(|pair| !pair.is_empty());
         let names: Vec<_> = names.map(|pair| pair.split('=').next().unwrap_or(pair)).collect();
         if let Some(name) = names.iter().find(|n| !is_parameter(n)) {
+            // Behind an unquoted `&` the name is the rest of a password.
+            let name = if names.contains(&"password") { "(not shown)" } else { name };
+            let known = PARAMETERS.join(", ");
             return Err(invalid(format!(
-                "the database's URL has the parameter {name:?}; known are options[..], {}",
-                PARAMETERS.join(", ")
+                "the database's URL has the parameter {name:?}; known are options[..], {known}"
             )));
         }
         let host = authority.rsplit('@').next().unwrap_or_default();
@@ -211,12 +226,12 @@ impl From<&Location> for DatabaseSetting {
 
 impl fmt::Display for DatabaseSetting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.split_once("://") {
-            None => f.write_str(&self.0),
-            Some(_) => match Location::parse(&self.0, Path::new("")) {
-                Ok(location) => location.fmt(f),
-                Err(_) => f.write_str("(a URL that cannot be read)"),
-            },
+        if !is_of_a_server(&self.0) {
+            return f.write_str(&self.0);
+        }
+        match Location::parse(&self.0, Path::new("")) {
+            Ok(location) => location.fmt(f),
+            Err(_) => f.write_str("(a URL that cannot be read)"),
         }
     }
 }

@@ -4,16 +4,15 @@
 
 use crate::Error;
 use crate::location::PostgresUrl;
-use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection};
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use std::time::Duration;
 
 /// Connections of one process.
 const CONNECTIONS_MAX: u32 = 16;
 /// How long a call waits for a connection, a new one's set-up included.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a start waits for the server.
+/// How long a start waits for the server to take connections.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the schema's migrations may take, the wait for another replica's included.
 const MIGRATION_TIMEOUT: Duration = Duration::from_mins(10);
@@ -52,24 +51,15 @@ fn limited(options: PgConnectOptions) -> PgConnectOptions {
 /// Runs the migrations on a connection of their own, without the limits of a statement. Of several
 /// replicas that start at once one migrates; the others wait for its lock and find the work done.
 async fn migrate(options: &PgConnectOptions, migrator: &Migrator) -> Result<(), Error> {
-    let mut connection: PgConnection = within("connecting", CONNECT_TIMEOUT, options.connect())
-        .await?
-        .map_err(Error::Unreachable)?;
-    let migrated = within("migrating", MIGRATION_TIMEOUT, migrator.run(&mut connection));
-    migrated.await?.map_err(failed)?;
-    connection.close().await?;
+    let connecting = PgPoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(CONNECT_TIMEOUT)
+        .connect_with(options.clone());
+    let pool = within("connecting", CONNECT_TIMEOUT, connecting).await?;
+    let pool = pool.map_err(Error::Unreachable)?;
+    within("migrating", MIGRATION_TIMEOUT, migrator.run(&pool)).await?.map_err(Error::migrating)?;
+    pool.close().await;
     Ok(())
-}
-
-/// A connection that broke is no fault of the migration.
-fn failed(error: MigrateError) -> Error {
-    match error {
-        MigrateError::Execute(error) => match Error::from(error) {
-            Error::Statement(error) => Error::Migration(MigrateError::Execute(error)),
-            passing => passing,
-        },
-        other => Error::Migration(other),
-    }
 }
 
 async fn within<T>(what: &str, limit: Duration, work: impl Future<Output = T>) -> Result<T, Error> {

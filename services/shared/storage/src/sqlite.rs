@@ -3,6 +3,7 @@
 //! committed survives the loss of the process and of power.
 
 use crate::Error;
+use sqlx::error::DatabaseError;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
@@ -10,13 +11,14 @@ use sqlx::sqlite::{
 use sqlx::{Sqlite, Transaction};
 use std::path::Path;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Connections that read.
 const READERS_MAX: u32 = 4;
-/// How often migrations are tried again.
+/// How often a migration that failed is tried again; while the file is locked does not count.
 const MIGRATION_TRIES_MAX: u32 = 4;
-/// Pause before that.
-const MIGRATION_PAUSE: Duration = Duration::from_millis(150);
+/// Pause before a start tries again what another process was in the way of.
+const START_PAUSE: Duration = Duration::from_millis(150);
 /// How long a connection waits for a lock of another process.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -42,19 +44,9 @@ impl Store {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(BUSY_TIMEOUT);
-        let writer = SqlitePoolOptions::new()
-            .max_connections(1)
-            .test_before_acquire(false)
-            .connect_with(options.clone())
-            .await
-            .map_err(Error::Unreachable)?;
+        let writer = connect(1, options.clone()).await?;
         migrate(&writer, migrator).await?;
-        let readers = SqlitePoolOptions::new()
-            .max_connections(READERS_MAX)
-            .test_before_acquire(false)
-            .connect_with(options.read_only(true))
-            .await
-            .map_err(Error::Unreachable)?;
+        let readers = connect(READERS_MAX, options.read_only(true)).await?;
         Ok(Self { writer, readers })
     }
 
@@ -87,19 +79,41 @@ impl Store {
     }
 }
 
+/// Opens a pool. The switch of a new file to WAL does not wait for another process's lock by
+/// itself, so it is tried again.
+async fn connect(connections: u32, options: SqliteConnectOptions) -> Result<SqlitePool, Error> {
+    let since = Instant::now();
+    loop {
+        let pool = SqlitePoolOptions::new().max_connections(connections).test_before_acquire(false);
+        match pool.connect_with(options.clone()).await {
+            Ok(pool) => return Ok(pool),
+            Err(error) if is_locked(&error) && since.elapsed() < BUSY_TIMEOUT => {
+                tokio::time::sleep(START_PAUSE).await;
+            }
+            Err(error) => return Err(Error::Unreachable(error)),
+        }
+    }
+}
+
+/// SQLite's primary result codes of another process's lock: busy (5), locked (6).
+fn is_locked(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(DatabaseError::code);
+    code.and_then(|c| c.parse::<u32>().ok()).is_some_and(|c| matches!(c & 0xff, 5 | 6))
+}
+
 /// Brings the schema up to date. Another process that opens the same new file at the same time may
 /// be faster with one migration; then the next try finds it applied.
 async fn migrate(writer: &SqlitePool, migrator: &Migrator) -> Result<(), Error> {
+    let since = Instant::now();
     let mut tries = 0;
-    loop {
-        match migrator.run(writer).await {
-            Ok(()) => return Ok(()),
-            Err(error) if tries >= MIGRATION_TRIES_MAX => return Err(Error::Migration(error)),
-            Err(error) => {
-                tracing::info!(%error, "trying the migrations again");
-                tries += 1;
-                tokio::time::sleep(MIGRATION_PAUSE).await;
-            }
+    while let Err(error) = migrator.run(writer).await.map_err(Error::migrating) {
+        match &error {
+            Error::Unreachable(_) if since.elapsed() < BUSY_TIMEOUT => {}
+            Error::Migration(_) if tries < MIGRATION_TRIES_MAX => tries += 1,
+            _ => return Err(error),
         }
+        tracing::info!(%error, "trying the migrations again");
+        tokio::time::sleep(START_PAUSE).await;
     }
+    Ok(())
 }

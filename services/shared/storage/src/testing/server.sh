@@ -35,7 +35,6 @@ max_connections = 400
 shared_buffers = 32MB
 dynamic_shared_memory_type = mmap
 fsync = off
-synchronous_commit = off
 full_page_writes = off
 autovacuum = off
 END

@@ -1,0 +1,3 @@
+UPDATE jobs SET owner = $1
+WHERE id = (SELECT id FROM jobs WHERE owner IS NULL ORDER BY id LIMIT 1)
+RETURNING id

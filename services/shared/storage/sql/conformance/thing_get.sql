@@ -1,0 +1,1 @@
+SELECT id, note, number, share, body FROM things WHERE id = $1

@@ -1,0 +1,1 @@
+INSERT INTO counters (name, n) VALUES ('runs', 0);
