@@ -15,6 +15,10 @@ need bash bash
 need bwrap bubblewrap
 need python3 python3
 need cc build-essential
+# The tests' PostgreSQL; Debian keeps its programs outside of the path.
+if ! compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; then
+    need initdb postgresql
+fi
 
 if [ "${#missing[@]}" -gt 0 ]; then
     list=$(printf '%s\n' "${missing[@]}" | sort -u | tr '\n' ' ')
@@ -31,6 +35,12 @@ if [ "${#missing[@]}" -gt 0 ]; then
         exit 1
     fi
     echo "installing: $list"
+    if [[ " $list" == *" postgresql "* ]] && [ ! -e /etc/postgresql-common/createcluster.conf ]; then
+        # The tests start servers of their own: the package shall not make and start one.
+        "${as_root[@]}" mkdir -p /etc/postgresql-common
+        echo 'create_main_cluster = false' |
+            "${as_root[@]}" tee /etc/postgresql-common/createcluster.conf >/dev/null
+    fi
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -q
     # shellcheck disable=SC2086 # the list is words
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $list

@@ -128,6 +128,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_store_that_cannot_be_reached_is_unavailable_and_says_when_to_come_back() {
+        let fault = Fault::from(Error::from(sqlx::Error::PoolTimedOut));
+        assert_eq!(fault.kind, ErrorKind::Unavailable);
+        assert_eq!(fault.reason, "STORE_UNREACHABLE");
+        assert_eq!(fault.retry_after, Some(Duration::from_secs(1)));
+        let fault = Fault::from(Error::from(sqlx::Error::RowNotFound));
+        assert_eq!(fault.kind, ErrorKind::Internal);
+    }
+
+    #[test]
     fn what_passes_is_told_from_what_does_not() {
         for code in ["08006", "53300", "57P01", "57P03", "40001", "40P01", "55P03", "57014"] {
             assert!(is_passing_in_postgres(code), "{code}");

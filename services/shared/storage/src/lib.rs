@@ -45,7 +45,7 @@ pub mod testing;
 
 pub use engine::{Engine, Migrations, Read, Side, Tx};
 pub use error::Error;
-pub use location::{DatabaseSetting, InvalidLocation, Location};
+pub use location::{DatabaseSetting, InvalidLocation, Location, PostgresUrl};
 pub use sqlite::Store;
 pub use sqlx;
 pub use statement::{Dialect, Speaks, Statement};

@@ -44,8 +44,17 @@ pub(crate) async fn open(url: &PostgresUrl, migrator: &Migrator) -> Result<PgPoo
 /// Puts the server's limits into the session's options; the operator's own win.
 fn limited(options: PgConnectOptions) -> PgConnectOptions {
     let given = options.get_options().unwrap_or_default().to_owned();
-    let ours = SERVER_LIMITS.iter().filter(|(name, _)| !given.contains(name));
+    let ours = SERVER_LIMITS.iter().filter(|(name, _)| !is_given(&given, name));
     options.options(ours.map(|(name, limit)| (name, limit.as_millis())))
+}
+
+/// Whether session options (`-c name=value`, `--name=value`) set one of a name.
+fn is_given(options: &str, name: &str) -> bool {
+    let words = options.split_whitespace();
+    words.map(|w| w.trim_start_matches("--").trim_start_matches("-c")).any(|word| {
+        let given = word.split('=').next().unwrap_or_default();
+        given.replace('-', "_").eq_ignore_ascii_case(name)
+    })
 }
 
 /// Runs the migrations on a connection of their own, without the limits of a statement. Of several
@@ -64,4 +73,19 @@ async fn migrate(options: &PgConnectOptions, migrator: &Migrator) -> Result<(), 
 
 async fn within<T>(what: &str, limit: Duration, work: impl Future<Output = T>) -> Result<T, Error> {
     tokio::time::timeout(limit, work).await.map_err(|_| Error::timed_out(what, limit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_option_is_found_however_it_is_written() {
+        for options in ["-c lock_timeout=5", "-clock_timeout=5", "-c x=1 --lock-timeout=5"] {
+            assert!(is_given(options, "lock_timeout"), "{options}");
+        }
+        for options in ["", "-c deadlock_timeout=5", "-c lock_timeout_x=5", "-c x=lock_timeout"] {
+            assert!(!is_given(options, "lock_timeout"), "{options}");
+        }
+    }
 }

@@ -2,7 +2,8 @@
 
 use crate::{MIGRATIONS, PATIENCE, count, counter, insert, open};
 use meta_storage::testing::Postgres;
-use meta_storage::{Engine, Error};
+use meta_storage::{Engine, Error, Location};
+use std::path::Path;
 use std::time::Instant;
 
 #[tokio::test]
@@ -55,4 +56,25 @@ async fn a_crash_keeps_what_was_committed_and_nothing_else() {
     server.start().await;
     assert_eq!(counter(&engine, "runs").await.unwrap(), Some(1));
     assert_eq!(counter(&engine, "half").await.unwrap(), None);
+}
+
+/// Nobody listens; somebody listens and says nothing.
+#[tokio::test]
+async fn a_start_does_not_wait_for_ever() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let ports = [silent.local_addr().unwrap().port(), nobody.local_addr().unwrap().port()];
+    drop(nobody);
+    let starts = ports.map(|port| async move {
+        let url = format!("postgres://ann:s3cr3t@127.0.0.1:{port}/t");
+        let location = Location::parse(&url, Path::new("/")).unwrap();
+        Engine::open(&location, MIGRATIONS).await
+    });
+    let since = Instant::now();
+    for opened in futures::future::join_all(starts).await {
+        let error = opened.unwrap_err();
+        assert!(matches!(error, Error::Unreachable(_)), "{error:?}");
+        assert!(!format!("{error:?}").contains("s3cr3t"));
+    }
+    assert!(since.elapsed() < PATIENCE, "{:?}", since.elapsed());
 }
