@@ -33,6 +33,9 @@
 //!
 //! Both commit durably: SQLite with WAL and `synchronous = FULL`, PostgreSQL by the server's
 //! settings. Each service has a database of its own, on either engine.
+//!
+//! The feature `testing`, off in what is shipped, brings a real PostgreSQL server and what the
+//! tests of a service need to run on both engines.
 
 mod engine;
 mod error;

@@ -1,7 +1,7 @@
 //! Opening, migrating, preparing, closing.
 
 use crate::{ALL, MIGRATIONS, POSTGRES, SQLITE, count, counter, names, open, wrong};
-use meta_storage::testing::{Fresh, prepare_all};
+use meta_storage::testing::{Fresh, prepare_all, unpaired};
 use meta_storage::{Engine, Error, Location, Migrations};
 use sqlx::migrate::Migrator;
 use std::path::Path;
@@ -85,6 +85,13 @@ async fn a_closed_engine_is_unreachable(fresh: Fresh) {
     engine.close().await;
     assert!(matches!(engine.ping().await, Err(Error::Unreachable(_))));
     assert!(matches!(count(&engine, "runs").await, Err(Error::Unreachable(_))));
+}
+
+#[test]
+fn a_migration_that_one_engine_lacks_is_found() {
+    assert_eq!(unpaired(MIGRATIONS), Vec::<i64>::new());
+    let short = Migrator::with_migrations(SQLITE.iter().take(1).cloned().collect());
+    assert_eq!(unpaired(Migrations { sqlite: &short, postgres: &POSTGRES }), [2]);
 }
 
 #[tokio::test]
