@@ -1,1 +1,1 @@
-UPDATE snapshot SET version = version + 1 WHERE only = 1 RETURNING version
+UPDATE snapshot SET version = version + 1 WHERE only_row = 1 RETURNING version

@@ -1,21 +1,24 @@
 //! The wire: decode, call, encode.
 
-use crate::core::change::Write;
-use crate::core::explain::{Explanation, LayerValue};
-use crate::held::Owner;
-use crate::resolver::{Answer, Resolver};
-use crate::store::Audited;
-use crate::watch::watch;
+mod decode;
+mod encode;
+
+use crate::core::scope::Scope;
+use crate::core::write::Write;
+use crate::resolver::{Outcome, Resolver, setting_filter};
+use crate::store::Filter;
+use crate::watch::{follow, watch};
+use decode::{
+    by, invalid, options, owner, page, platform_scope, platform_write, settings, tenants,
+};
 use futures::{Stream, StreamExt};
 use meta_domain::fault::Fault;
-use meta_domain::role::Principal;
-use meta_domain::settings::{Layer, Overrides};
-use meta_proto::common;
-use meta_proto::convert::{Number, Required, parse_opt, timestamp};
+use meta_domain::settings::{Overrides, Owner};
+use meta_proto::convert::{Required, parse};
 use meta_proto::flags as pb;
 use meta_proto::flags::flags_service_server::FlagsService;
 use meta_proto::status::to_status;
-use meta_runtime::{now, principal};
+use meta_runtime::{principal, trace_id};
 use std::pin::Pin;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
@@ -25,22 +28,50 @@ pub(crate) struct Grpc {
     resolver: Arc<Resolver>,
 }
 
+type Watched<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
 impl Grpc {
     pub(crate) fn new(resolver: Arc<Resolver>) -> Self {
         Self { resolver }
     }
 
+    /// Writes an owner's override and resolves it.
     async fn write(
         &self,
-        caller: &Principal,
+        request: Request<()>,
         owner: Owner,
         write: Write,
-    ) -> Result<Answer, Status> {
-        self.resolver.write(owner, write, &caller.actor, now()).await.map_err(status)
+        wire: Option<pb::WriteOptions>,
+    ) -> Result<(pb::WriteOutcome, meta_runtime::flags::Answer), Status> {
+        let asked = options(&request, Scope::of(owner), write, wire)?;
+        let outcome = self.resolver.write(asked).await.map_err(status)?;
+        Ok((encode::outcome(outcome), self.resolver.resolve(owner)))
+    }
+
+    async fn changes(&self, filter: Filter) -> Result<(Vec<pb::Change>, String), Status> {
+        let asked = Filter { limit: filter.limit + 1, ..filter };
+        let mut changes = self.resolver.changes(asked).await.map_err(status)?;
+        let limit = usize::try_from(filter.limit).unwrap_or(usize::MAX);
+        let more = changes.len() > limit;
+        changes.truncate(limit);
+        let next = changes.last().filter(|_| more).map(|c| c.version.to_string());
+        Ok((changes.into_iter().map(encode::change).collect(), next.unwrap_or_default()))
+    }
+
+    async fn platform_write(
+        &self,
+        request: Request<()>,
+        scope: Scope,
+        write: Write,
+        wire: Option<pb::WriteOptions>,
+        others: Vec<String>,
+    ) -> Result<Outcome, Status> {
+        let mut asked = options(&request, scope, write, wire)?;
+        decode::reason_is_given(&asked).map_err(invalid)?;
+        asked.others = tenants(&others).map_err(invalid)?;
+        self.resolver.write(asked).await.map_err(status)
     }
 }
-
-type Watched = Pin<Box<dyn Stream<Item = Result<pb::WatchResponse, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl FlagsService for Grpc {
@@ -49,39 +80,46 @@ impl FlagsService for Grpc {
         request: Request<pb::ResolveRequest>,
     ) -> Result<Response<pb::ResolveResponse>, Status> {
         let owner = owner(&principal(&request)?, &request.get_ref().run_id)?;
-        let Answer { resolved, version, .. } =
-            self.resolver.resolve(owner).await.map_err(status)?;
-        Ok(Response::new(pb::ResolveResponse { resolved: Some(resolved.into()), version }))
+        Ok(Response::new(encode::resolved(self.resolver.resolve(owner))))
     }
 
     async fn set_overrides(
         &self,
         request: Request<pb::SetOverridesRequest>,
     ) -> Result<Response<pb::SetOverridesResponse>, Status> {
-        let caller = principal(&request)?;
-        let request = request.into_inner();
-        let owner = owner(&caller, &request.run_id)?;
-        let values = overrides(request.overrides)?;
-        let write = if request.patch { Write::Patch(values) } else { Write::Replace(values) };
-        let Answer { resolved, version, .. } = self.write(&caller, owner, write).await?;
-        Ok(Response::new(pb::SetOverridesResponse { resolved: Some(resolved.into()), version }))
+        let (request, body) = decode::split(request);
+        let owner = owner(&principal(&request)?, &body.run_id)?;
+        let terms = decode::terms(body.overrides)?;
+        let write = if body.patch { Write::Patch(terms) } else { Write::Replace(terms) };
+        let (outcome, answer) = self.write(request, owner, write, body.options).await?;
+        Ok(Response::new(pb::SetOverridesResponse {
+            resolved: Some(answer.resolved.into()),
+            version: answer.version,
+            outcome: Some(outcome),
+        }))
     }
 
     async fn clear_overrides(
         &self,
         request: Request<pb::ClearOverridesRequest>,
     ) -> Result<Response<pb::ClearOverridesResponse>, Status> {
-        let caller = principal(&request)?;
-        let owner = owner(&caller, &request.get_ref().run_id)?;
-        let Answer { resolved, version, .. } = self.write(&caller, owner, Write::Clear).await?;
-        Ok(Response::new(pb::ClearOverridesResponse { resolved: Some(resolved.into()), version }))
+        let (request, body) = decode::split(request);
+        let owner = owner(&principal(&request)?, &body.run_id)?;
+        let write = Write::Clear(settings(&body.settings).map_err(invalid)?);
+        let (outcome, answer) = self.write(request, owner, write, body.options).await?;
+        Ok(Response::new(pb::ClearOverridesResponse {
+            resolved: Some(answer.resolved.into()),
+            version: answer.version,
+            outcome: Some(outcome),
+        }))
     }
 
     async fn validate_overrides(
         &self,
         request: Request<pb::ValidateOverridesRequest>,
     ) -> Result<Response<pb::ValidateOverridesResponse>, Status> {
-        let problems = overrides(request.into_inner().overrides)?
+        let wire = request.into_inner().overrides.required("overrides").map_err(invalid)?;
+        let problems = Overrides::from(wire)
             .check()
             .err()
             .unwrap_or_default()
@@ -96,79 +134,124 @@ impl FlagsService for Grpc {
         request: Request<pb::ExplainRequest>,
     ) -> Result<Response<pb::ExplainResponse>, Status> {
         let owner = owner(&principal(&request)?, &request.get_ref().run_id)?;
-        let (settings, version) = self.resolver.explain(owner).await.map_err(status)?;
-        let settings = settings.into_iter().map(explanation).collect();
-        Ok(Response::new(pb::ExplainResponse { settings, version }))
+        let explained = self.resolver.explain(owner).await.map_err(status)?;
+        let answer = self.resolver.resolve(owner);
+        Ok(Response::new(encode::explained(explained, answer)))
     }
 
     async fn list_changes(
         &self,
         request: Request<pb::ListChangesRequest>,
     ) -> Result<Response<pb::ListChangesResponse>, Status> {
-        let caller = principal(&request)?;
-        let request = request.into_inner();
-        let owner = owner(&caller, &request.run_id)?;
-        let changes = self.resolver.changes(owner, request.page_size).await.map_err(status)?;
-        let changes = changes.into_iter().map(|c| changed(owner, c)).collect();
-        Ok(Response::new(pb::ListChangesResponse { changes }))
+        let owner = owner(&principal(&request)?, &request.get_ref().run_id)?;
+        let body = request.into_inner();
+        let (limit, before) = page(body.page_size, &body.page_token).map_err(invalid)?;
+        let setting = setting_filter(&body.setting).map_err(invalid)?;
+        let run = owner.run.map(|run| run.0);
+        let filter = Filter { tenant: Some(owner.tenant), run, setting, before, limit };
+        let (changes, next_page_token) = self.changes(filter).await?;
+        Ok(Response::new(pb::ListChangesResponse { changes, next_page_token }))
     }
 
-    type WatchStream = Watched;
+    type WatchStream = Watched<pb::WatchResponse>;
 
-    async fn watch(&self, request: Request<pb::WatchRequest>) -> Result<Response<Watched>, Status> {
+    async fn watch(
+        &self,
+        request: Request<pb::WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
         let owner = owner(&principal(&request)?, &request.get_ref().run_id)?;
-        let answers = watch(Arc::clone(&self.resolver), owner).map(|answer| {
-            let Answer { resolved, version, .. } = answer.map_err(status)?;
-            Ok(pb::WatchResponse { resolved: Some(resolved.into()), version })
-        });
+        let answers = watch(Arc::clone(&self.resolver), owner)
+            .map(|answer| answer.map(encode::watched).map_err(status));
         Ok(Response::new(Box::pin(answers)))
+    }
+
+    async fn cancel_scheduled(
+        &self,
+        request: Request<pb::CancelScheduledRequest>,
+    ) -> Result<Response<pb::CancelScheduledResponse>, Status> {
+        let caller = principal(&request)?;
+        let id = parse("id", &request.get_ref().id).map_err(invalid)?;
+        let trace = trace_id(&request).unwrap_or_default();
+        let by = by(&caller, "");
+        let canceled = self.resolver.cancel(id, Some(caller.tenant), &by, trace).await;
+        let version = canceled.map_err(status)?;
+        Ok(Response::new(pb::CancelScheduledResponse { version }))
+    }
+
+    async fn get_platform(
+        &self,
+        _: Request<pb::GetPlatformRequest>,
+    ) -> Result<Response<pb::GetPlatformResponse>, Status> {
+        let scheduled = self.resolver.scheduled_of_platform().await.map_err(status)?;
+        let (environment, layers) = self.resolver.platform();
+        let version = self.resolver.flags.snapshot().version;
+        Ok(Response::new(encode::platform(environment, layers, scheduled, version)))
+    }
+
+    async fn set_platform(
+        &self,
+        request: Request<pb::SetPlatformRequest>,
+    ) -> Result<Response<pb::SetPlatformResponse>, Status> {
+        let (request, body) = decode::split(request);
+        let scope = platform_scope(body.layer).map_err(invalid)?;
+        let write =
+            platform_write(scope, body.overrides, body.rollouts, body.patch).map_err(invalid)?;
+        let outcome =
+            self.platform_write(request, scope, write, body.options, body.tenant_ids).await?;
+        Ok(Response::new(pb::SetPlatformResponse { outcome: Some(encode::outcome(outcome)) }))
+    }
+
+    async fn clear_platform(
+        &self,
+        request: Request<pb::ClearPlatformRequest>,
+    ) -> Result<Response<pb::ClearPlatformResponse>, Status> {
+        let (request, body) = decode::split(request);
+        let scope = platform_scope(body.layer).map_err(invalid)?;
+        let write = Write::Clear(settings(&body.settings).map_err(invalid)?);
+        let outcome =
+            self.platform_write(request, scope, write, body.options, body.tenant_ids).await?;
+        Ok(Response::new(pb::ClearPlatformResponse { outcome: Some(encode::outcome(outcome)) }))
+    }
+
+    async fn list_platform_changes(
+        &self,
+        request: Request<pb::ListPlatformChangesRequest>,
+    ) -> Result<Response<pb::ListPlatformChangesResponse>, Status> {
+        let body = request.into_inner();
+        let (limit, before) = page(body.page_size, &body.page_token).map_err(invalid)?;
+        let setting = setting_filter(&body.setting).map_err(invalid)?;
+        let filter = Filter { tenant: None, run: None, setting, before, limit };
+        let (changes, next_page_token) = self.changes(filter).await?;
+        Ok(Response::new(pb::ListPlatformChangesResponse { changes, next_page_token }))
+    }
+
+    async fn cancel_platform_scheduled(
+        &self,
+        request: Request<pb::CancelPlatformScheduledRequest>,
+    ) -> Result<Response<pb::CancelPlatformScheduledResponse>, Status> {
+        let caller = principal(&request)?;
+        let id = parse("id", &request.get_ref().id).map_err(invalid)?;
+        let trace = trace_id(&request).unwrap_or_default();
+        let canceled = self.resolver.cancel(id, None, &by(&caller, ""), trace).await;
+        let version = canceled.map_err(status)?;
+        Ok(Response::new(pb::CancelPlatformScheduledResponse { version }))
+    }
+
+    type WatchSnapshotStream = Watched<pb::WatchSnapshotResponse>;
+
+    async fn watch_snapshot(
+        &self,
+        _: Request<pb::WatchSnapshotRequest>,
+    ) -> Result<Response<Self::WatchSnapshotStream>, Status> {
+        if !*self.resolver.flags.ready().borrow() {
+            self.resolver.store().map_err(status)?;
+        }
+        let parts = follow(Arc::clone(&self.resolver)).map(|part| part.map_err(status));
+        Ok(Response::new(Box::pin(parts)))
     }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the form that map_err takes")]
 fn status(fault: Fault) -> Status {
     to_status(&fault)
-}
-
-/// The tenant comes from the credential alone, so an override can only be the caller's.
-fn owner(caller: &Principal, run_id: &str) -> Result<Owner, Status> {
-    let run = parse_opt("run_id", run_id).map_err(|e| status(e.into()))?;
-    Ok(Owner { tenant: caller.tenant, run })
-}
-
-fn overrides(wire: Option<common::Overrides>) -> Result<Overrides, Status> {
-    wire.required("overrides").map(Overrides::from).map_err(|e| status(e.into()))
-}
-
-fn explanation(setting: Explanation) -> pb::SettingExplanation {
-    let (winner, value) = setting
-        .layers
-        .last()
-        .map_or((Layer::Platform, String::new()), |top| (top.layer, top.value.clone()));
-    pb::SettingExplanation {
-        name: setting.name.to_owned(),
-        value,
-        winner: winner.number(),
-        layers: setting.layers.into_iter().map(layer_value).collect(),
-    }
-}
-
-fn layer_value(says: LayerValue) -> pb::LayerValue {
-    let (author, set_at) = says.set.unzip();
-    pb::LayerValue {
-        layer: says.layer.number(),
-        value: says.value,
-        author: author.unwrap_or_default(),
-        set_at: set_at.map(timestamp),
-    }
-}
-
-fn changed(owner: Owner, change: Audited) -> pb::Change {
-    pb::Change {
-        actor: change.actor,
-        changed_at: Some(timestamp(change.changed_at)),
-        before: Some(change.before.into()),
-        after: Some(change.after.into()),
-        run_id: owner.run.map(|r| r.to_string()).unwrap_or_default(),
-    }
 }

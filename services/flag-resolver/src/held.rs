@@ -1,165 +1,206 @@
-//! All overrides in memory, so that resolving reads no row.
+//! All layers in memory as they are stored, for explanations and dry runs; and the snapshot that
+//! is made of them, from which everything is decided.
 
 use crate::core::document::Document;
-use meta_domain::fault::{ErrorKind, Fault};
-use meta_domain::id::{RunId, TenantId};
-use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
-
-/// Whose override.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Owner {
-    /// The tenant.
-    pub tenant: TenantId,
-    /// One of its runs; `None` for the tenant itself.
-    pub run: Option<RunId>,
-}
-
-impl Owner {
-    /// The tenant of this owner.
-    fn of_tenant(self) -> Self {
-        Self { run: None, ..self }
-    }
-}
-
-/// A stored override.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Stored {
-    /// The version that wrote it.
-    pub version: u64,
-    /// The document, or what is wrong with the row. A bad row concerns its owner alone, and is
-    /// never taken for an absent one: the layer below may allow what it forbade.
-    pub document: Result<Document, String>,
-}
-
-/// What a read of the store found.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Batch {
-    /// The version of the store at that moment.
-    pub version: u64,
-    /// The overrides that are new, changed, or (`None`) gone.
-    pub rows: Vec<(Owner, Option<Stored>)>,
-}
-
-/// The layers above the platform for one owner, of one moment.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Layers {
-    /// The version of the snapshot.
-    pub version: u64,
-    tenant: Option<Arc<Stored>>,
-    run: Option<Arc<Stored>>,
-}
-
-/// Which overrides an answer was made of; equal when nothing changed for its owner.
-pub(crate) type Marks = (Option<u64>, Option<u64>);
-
-impl Layers {
-    /// See [`Marks`].
-    pub(crate) fn marks(&self) -> Marks {
-        (self.tenant.as_ref().map(|s| s.version), self.run.as_ref().map(|s| s.version))
-    }
-
-    /// The tenant's and the run's override; empty where there is none.
-    ///
-    /// # Errors
-    /// `OVERRIDE_CORRUPT` when a stored row cannot be read.
-    pub(crate) fn documents(&self) -> Result<(&Document, &Document), Fault> {
-        Ok((document(self.tenant.as_deref())?, document(self.run.as_deref())?))
-    }
-}
-
-static ABSENT: Document = Document {
-    autofix_enabled: None,
-    max_total_attempts: None,
-    max_per_step_attempts: None,
-    backoff_cap_seconds: None,
-};
-
-fn document(stored: Option<&Stored>) -> Result<&Document, Fault> {
-    match stored.map(|s| &s.document) {
-        None => Ok(&ABSENT),
-        Some(Ok(document)) => Ok(document),
-        Some(Err(_)) => Err(corrupt()),
-    }
-}
-
-/// A stored override that cannot be read; the detail is in the log.
-pub(crate) fn corrupt() -> Fault {
-    Fault::new(
-        ErrorKind::Internal,
-        "OVERRIDE_CORRUPT",
-        "the stored override cannot be read; replace or clear it (see the service's log)",
-    )
-}
-
-#[derive(Debug, Default)]
-struct Snapshot {
-    version: u64,
-    overrides: HashMap<Owner, Arc<Stored>>,
-}
+use crate::core::scope::Scope;
+use crate::store::{Batch, Stored};
+use meta_domain::settings::{Owner, Setting, Settings, Snapshot, SnapshotChange};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 /// See the module.
-#[derive(Debug, Default)]
-pub(crate) struct Held(RwLock<Snapshot>);
+#[derive(Debug)]
+pub(crate) struct Held {
+    environment: Settings,
+    version: u64,
+    layers: HashMap<Scope, Arc<Stored>>,
+}
+
+/// A change as those who follow are told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct News {
+    /// What changed.
+    pub change: SnapshotChange,
+    /// Which settings of which layers are different now.
+    pub touched: Vec<(Scope, BTreeSet<Setting>)>,
+}
 
 impl Held {
+    /// Nothing but the environment.
+    pub(crate) fn new(environment: Settings) -> Self {
+        Self { environment, version: 0, layers: HashMap::new() }
+    }
+
+    /// What the environment and its variables say.
+    pub(crate) fn environment(&self) -> Settings {
+        self.environment
+    }
+
     /// The version in memory.
     pub(crate) fn version(&self) -> u64 {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).version
+        self.version
     }
 
-    /// The layers of an owner.
-    pub(crate) fn layers(&self, owner: Owner) -> Layers {
-        let snapshot = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        Layers {
-            version: snapshot.version,
-            tenant: snapshot.overrides.get(&owner.of_tenant()).cloned(),
-            run: owner.run.and_then(|_| snapshot.overrides.get(&owner).cloned()),
+    /// A layer and its version; an empty one of version 0 when there never was one.
+    pub(crate) fn layer(&self, scope: Scope) -> Arc<Stored> {
+        let absent = || Arc::new(Stored { version: 0, document: Document::default() });
+        self.layers.get(&scope).cloned().unwrap_or_else(absent)
+    }
+
+    /// Takes in what a read of the store found. A batch holds everything since the version that was
+    /// in memory when it was read; one that others have overtaken is dropped (`None`), as theirs
+    /// holds all of it.
+    pub(crate) fn take(&mut self, batch: Batch) -> Option<News> {
+        if batch.version <= self.version {
+            return None;
         }
-    }
-
-    /// Takes in what a read of the store found. A batch must hold everything since the version
-    /// that was in memory when it was read; one that others have overtaken is dropped, as theirs
-    /// holds all of it. Returns the version then in memory.
-    pub(crate) fn take(&self, batch: Batch) -> u64 {
-        let mut snapshot = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if batch.version > snapshot.version {
-            snapshot.version = batch.version;
-            for (owner, stored) in batch.rows {
-                match stored {
-                    Some(stored) => snapshot.overrides.insert(owner, Arc::new(stored)),
-                    None => snapshot.overrides.remove(&owner),
-                };
+        self.version = batch.version;
+        let mut touched = Vec::new();
+        let mut overrides = Vec::new();
+        for (scope, stored) in batch.rows {
+            let before = self.layer(scope);
+            touched.push((scope, differing(&before.document, &stored.document)));
+            if let Some(owner) = scope.owner() {
+                overrides.push((owner, stored.document.overrides()));
             }
+            self.layers.insert(scope, Arc::new(stored));
         }
-        snapshot.version
+        let change = SnapshotChange { overrides, reset: false, ..self.of_platform() };
+        Some(News { change, touched })
     }
+
+    /// The whole snapshot.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        self.snapshot_with(None)
+    }
+
+    /// The whole snapshot, as if a layer were another one.
+    pub(crate) fn snapshot_with(&self, other: Option<(Scope, &Document)>) -> Snapshot {
+        let document = |scope: Scope| match other {
+            Some((changed, document)) if changed == scope => document.clone(),
+            _ => self.layer(scope).document.clone(),
+        };
+        let changed = other.and_then(|(scope, _)| scope.owner().map(|_| scope));
+        let scopes = self.layers.keys().copied().chain(changed).filter(|s| s.owner().is_some());
+        let overrides = scopes
+            .filter_map(|scope| Some((scope.owner()?, document(scope).overrides())))
+            .collect();
+        let change = SnapshotChange {
+            reset: true,
+            overrides,
+            platform: self.environment.with(&document(Scope::Platform).overrides()),
+            kill_switch: document(Scope::KillSwitch).overrides(),
+            rollouts: document(Scope::Rollout).rollouts(),
+            ..self.of_platform()
+        };
+        let mut snapshot = Snapshot::of(self.environment);
+        snapshot.take(change);
+        snapshot
+    }
+
+    /// The layers of the whole platform, without any override.
+    fn of_platform(&self) -> SnapshotChange {
+        let document = |scope| self.layer(scope);
+        SnapshotChange {
+            version: self.version,
+            reset: true,
+            platform: self.environment.with(&document(Scope::Platform).document.overrides()),
+            kill_switch: document(Scope::KillSwitch).document.overrides(),
+            rollouts: document(Scope::Rollout).document.rollouts(),
+            overrides: Vec::new(),
+        }
+    }
+
+    /// The layers of an owner, in the order of [`Documents`](crate::core::explain::Documents).
+    pub(crate) fn of_owner(&self, owner: Owner) -> [Arc<Stored>; 5] {
+        let run = owner.run.map(|run| self.layer(Scope::Run(owner.tenant, run)));
+        let none = || Arc::new(Stored { version: 0, document: Document::default() });
+        [
+            self.layer(Scope::Platform),
+            self.layer(Scope::Rollout),
+            self.layer(Scope::Tenant(owner.tenant)),
+            run.unwrap_or_else(none),
+            self.layer(Scope::KillSwitch),
+        ]
+    }
+}
+
+fn differing(before: &Document, after: &Document) -> BTreeSet<Setting> {
+    let differs = |s: &Setting| {
+        let term = |d: &Document| d.fields.get(s).map(|f| f.term.clone());
+        term(before) != term(after) || before.bad.contains_key(s) != after.bad.contains_key(s)
+    };
+    Setting::ALL.iter().copied().filter(differs).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use meta_domain::settings::Overrides;
+    use crate::core::document::By;
+    use crate::core::write::terms;
+    use meta_domain::id::TenantId;
+    use meta_domain::settings::{Environment, Freshness, Layer, Overrides};
     use meta_domain::time::Timestamp;
+    use uuid::Uuid;
 
-    fn stored(version: u64, n: u32) -> Stored {
-        let values = Overrides { max_total_attempts: Some(n), ..Overrides::default() };
-        let document = Document::default().rewritten(&values, "ann", Timestamp(1));
-        Stored { version, document: Ok(document) }
+    fn stored(version: u64, n: Option<u32>) -> Stored {
+        let values = Overrides { max_total_attempts: n, ..Overrides::default() };
+        let by = By { actor: "ann".into(), at: Timestamp(1), reason: "".into() };
+        Stored { version, document: Document::default().rewritten(&terms(&values), &by) }
+    }
+
+    const TENANT: TenantId = TenantId(Uuid::from_u128(1));
+
+    fn batch(version: u64, scope: Scope, n: Option<u32>) -> Batch {
+        Batch { version, rows: vec![(scope, stored(version, n))] }
+    }
+
+    fn held() -> Held {
+        Held::new(Settings::default_of(Environment::Staging))
     }
 
     #[test]
     fn an_overtaken_batch_changes_nothing() {
-        let held = Held::default();
-        let owner = Owner {
-            tenant: TenantId("0197a2c4-6f3e-7c11-9f6d-2a8b1c3d4e5f".parse().unwrap()),
-            run: None,
+        let mut held = held();
+        let scope = Scope::Tenant(TENANT);
+        assert!(held.take(batch(2, scope, Some(9))).is_some());
+        assert_eq!(held.take(batch(1, scope, Some(8))), None);
+        assert_eq!(held.layer(scope).version, 2);
+        assert!(held.take(batch(3, scope, None)).is_some());
+        assert_eq!(held.layer(scope).version, 3);
+        assert_eq!(held.snapshot().of_tenant(TENANT), []);
+    }
+
+    #[test]
+    fn following_every_change_comes_to_the_whole_snapshot() {
+        let mut held = held();
+        let mut followed = held.snapshot();
+        let run = Scope::Run(TENANT, Uuid::from_u128(2).into());
+        let steps = [
+            (Scope::Tenant(TENANT), Some(9)),
+            (run, Some(2)),
+            (Scope::Platform, Some(5)),
+            (Scope::KillSwitch, Some(1)),
+            (Scope::Tenant(TENANT), None),
+            (Scope::KillSwitch, None),
+        ];
+        for (version, (scope, n)) in (1..).zip(steps) {
+            let news = held.take(batch(version, scope, n)).unwrap();
+            assert_eq!(news.touched, [(scope, BTreeSet::from([Setting::MaxTotalAttempts]))]);
+            followed.take(news.change);
+            assert_eq!(followed, held.snapshot());
+        }
+    }
+
+    #[test]
+    fn a_snapshot_can_be_asked_what_if() {
+        let mut held = held();
+        held.take(batch(1, Scope::Platform, Some(5)));
+        let document = stored(2, Some(3)).document;
+        let after = held.snapshot_with(Some((Scope::Tenant(TENANT), &document)));
+        let total = |s: &Snapshot| {
+            s.evaluate(Setting::MaxTotalAttempts, Some(Owner::tenant(TENANT)), Freshness::Fresh).1
         };
-        let batch = |version, n| Batch { version, rows: vec![(owner, Some(stored(version, n)))] };
-        assert_eq!(held.take(batch(2, 9)), 2);
-        assert_eq!(held.take(batch(1, 8)), 2);
-        assert_eq!(held.layers(owner).marks(), (Some(2), None));
-        assert_eq!(held.take(Batch { version: 3, rows: vec![(owner, None)] }), 3);
-        assert_eq!(held.layers(owner).marks(), (None, None));
+        assert_eq!((total(&held.snapshot()), total(&after)), (Layer::Platform, Layer::Tenant));
     }
 }

@@ -1,50 +1,31 @@
 //! The flag-resolver: the four settings of the auto-fix loop, resolved field by field from the
-//! platform's defaults, the tenant's override and the run's override (docs/SETTINGS.md).
+//! kill switch, the run, the tenant, the rollouts and the platform (docs/SETTINGS.md).
 //!
-//! `core` decides, `store` holds the only SQL, `resolver` joins the two with a copy of all
-//! overrides in memory, `grpc` speaks the wire.
+//! `core` decides, `store` holds the only SQL, `held` is the store's copy in memory, `resolver`
+//! joins them, `hearing` keeps the copy up to date, `watch` streams it, `grpc` speaks our wire and
+//! `openfeature` flagd's.
 
+mod config;
 pub mod core;
 mod grpc;
+mod hearing;
 mod held;
+mod openfeature;
 mod resolver;
 mod store;
 mod watch;
 
+pub use config::{ANY_TENANT, Config, Flagd};
+
+use hearing::Hearing;
 use meta_domain::settings::platform_from_env;
 use meta_proto::flags::flags_service_server::FlagsServiceServer;
 use meta_runtime::{Host, Service, StartError, Wiring};
 use resolver::Resolver;
-use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
 use std::sync::Arc;
-use store::FlagStore;
 
 /// The service.
 pub struct FlagResolver;
-
-/// Configuration of the flag-resolver.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Config {
-    /// Folder of the installation's files; made when it is missing.
-    pub data_dir: PathBuf,
-    /// The SQLite file: a path under `data_dir`, or an absolute one.
-    pub database: PathBuf,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self { data_dir: ".metabuilder".into(), database: "flags.db".into() }
-    }
-}
-
-impl Config {
-    /// Where the SQLite file is.
-    pub fn database_path(&self) -> PathBuf {
-        self.data_dir.join(&self.database)
-    }
-}
 
 impl Service for FlagResolver {
     const NAME: &'static str = "flag-resolver";
@@ -53,13 +34,15 @@ impl Service for FlagResolver {
 
     async fn wire(config: Config, host: &Host) -> Result<Wiring, StartError> {
         let (environment, platform) = platform_from_env(host.vars()).map_err(StartError::Config)?;
-        let path = config.database_path();
-        let store = FlagStore::open(&path)
+        let location = config.location().map_err(|fault| StartError::Config(vec![fault]))?;
+        let kept = config.kept(&location);
+        let resolver = Arc::new(Resolver::new(platform));
+        let wiring = flagd_listener(Wiring::default(), &config, &resolver)?;
+        let hearing = Hearing::new(Arc::clone(&resolver), location.clone(), kept);
+        hearing
+            .start()
             .await
-            .map_err(|e| StartError::failed(&format!("database {}", path.display()), e))?;
-        let resolver = Resolver::load(platform, store)
-            .await
-            .map_err(|e| StartError::failed(&format!("database {}", path.display()), e))?;
+            .map_err(|e| StartError::failed(&format!("database {location}"), e))?;
         tracing::info!(
             %environment,
             autofix_enabled = platform.autofix_enabled,
@@ -68,14 +51,26 @@ impl Service for FlagResolver {
             backoff_cap_seconds = platform.backoff_cap_seconds,
             "platform settings"
         );
-        let resolver = Arc::new(resolver);
         let stopping = Arc::clone(&resolver);
-        Ok(Wiring::default().serve(FlagsServiceServer::new(grpc::Grpc::new(resolver))).background(
-            "flag-watches",
-            |stop| async move {
+        let ready = resolver.flags.ready();
+        Ok(openfeature::serve(wiring, &resolver)
+            .serve(FlagsServiceServer::new(grpc::Grpc::new(resolver)))
+            .ready_when(ready)
+            .background("store", |stop| hearing.run(stop))
+            .background("streams", |stop| async move {
                 stop.cancelled().await;
-                stopping.end_watches();
-            },
-        ))
+                stopping.end_streams();
+            }))
     }
+}
+
+fn flagd_listener(
+    wiring: Wiring,
+    config: &Config,
+    resolver: &Arc<Resolver>,
+) -> Result<Wiring, StartError> {
+    let Some(flagd) = &config.flagd else { return Ok(wiring) };
+    let caller = flagd.caller().map_err(StartError::Config)?;
+    let routes = openfeature::serve(Wiring::default(), resolver);
+    Ok(wiring.open_listener("flagd", flagd.listen, routes, caller))
 }

@@ -1,160 +1,320 @@
 //! Resolves, explains and changes settings: the store, its copy in memory, and the pure core.
 
-use crate::core::change::{Write, change, repair};
-use crate::core::document::Document;
-use crate::core::explain::{Explanation, explain};
-use crate::held::{Held, Layers, Marks, Owner, corrupt};
-use crate::store::{Audited, FlagStore};
+use crate::core::affected::{Affected, affected, affects_others};
+use crate::core::document::{By, Document};
+use crate::core::explain::{Documents, Explanation, explain};
+use crate::core::scope::Scope;
+use crate::core::write::{Write, change, unchanged};
+use crate::held::{Held, News};
+use crate::store::{Audited, Filter, FlagStore, Scheduled, Scheduling, Stored};
 use meta_domain::fault::{ErrorKind, Fault, InvalidField};
-use meta_domain::settings::{Resolved, Settings, resolve};
+use meta_domain::id::TenantId;
+use meta_domain::settings::{Owner, Setting, Settings, SnapshotChange};
 use meta_domain::time::Timestamp;
-use meta_storage::Error;
+use meta_runtime::flags::Answer;
+use meta_runtime::{Flags, new_id};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
-use tokio::sync::{Mutex, watch};
-use tokio::time::Instant;
+use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
-/// Changes in one answer when the caller names no number.
-pub(crate) const CHANGES_DEFAULT: u32 = 50;
-/// Changes in one answer at most.
-pub(crate) const CHANGES_MAX: u32 = 200;
-/// How often watchers look for changes that other processes made to the same file.
-pub(crate) const RECHECK: Duration = Duration::from_millis(250);
-
-/// The settings of an owner at one version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Answer {
-    /// The values with their layers.
-    pub resolved: Resolved,
-    /// The version of the snapshot.
-    pub version: u64,
-    /// What the answer was made of.
-    pub marks: Marks,
-}
+/// Changes that somebody who follows may lag behind before they get a whole snapshot instead.
+const NEWS_MAX: usize = 256;
+/// How far ahead a change may be scheduled, in milliseconds: a year.
+const SCHEDULE_AHEAD_MS_MAX: u64 = 366 * 24 * 60 * 60 * 1000;
 
 /// See the module.
 pub(crate) struct Resolver {
-    platform: Settings,
-    store: FlagStore,
-    held: Held,
-    /// Tells watchers the version in memory.
-    versions: watch::Sender<u64>,
-    /// When watchers last looked at the store; whoever holds it is looking.
-    rechecked: Mutex<Instant>,
+    store: OnceLock<FlagStore>,
+    held: RwLock<Held>,
+    /// The snapshot that everything is decided from.
+    pub(crate) flags: Flags,
+    news: broadcast::Sender<Arc<News>>,
     ending: CancellationToken,
 }
 
+/// A write and how it is carried out.
+#[derive(Debug, Clone)]
+pub(crate) struct Request {
+    pub scope: Scope,
+    pub write: Write,
+    pub by: By,
+    pub trace_id: String,
+    pub if_version: Option<u64>,
+    pub dry_run: bool,
+    pub effective_at: Option<Timestamp>,
+    /// With `dry_run`: tenants to be looked at beside those that have overrides.
+    pub others: Vec<TenantId>,
+}
+
+/// What a write did, or would do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    pub version: u64,
+    pub override_version: u64,
+    pub changed: bool,
+    pub scheduled: Option<Uuid>,
+    pub affected: Vec<Affected>,
+    pub affects_others: bool,
+}
+
+/// How every setting of an owner came to its value.
+#[derive(Debug)]
+pub(crate) struct Explained {
+    pub settings: Vec<Explanation>,
+    pub override_version: u64,
+    pub scheduled: Vec<Scheduled>,
+}
+
 impl Resolver {
-    /// Reads all overrides into memory.
-    pub(crate) async fn load(platform: Settings, store: FlagStore) -> Result<Self, Error> {
-        let held = Held::default();
-        let version = held.take(store.all().await?);
-        Ok(Self {
-            platform,
-            store,
-            held,
-            versions: watch::Sender::new(version),
-            rechecked: Mutex::new(Instant::now()),
+    /// Knows nothing but the environment, and has no store yet.
+    pub(crate) fn new(environment: Settings) -> Self {
+        Self {
+            store: OnceLock::new(),
+            held: RwLock::new(Held::new(environment)),
+            flags: Flags::default(),
+            news: broadcast::Sender::new(NEWS_MAX),
             ending: CancellationToken::new(),
-        })
-    }
-
-    /// The settings in force. Reads one number from the store, so that a change by another process
-    /// on the same file is in force at once, and rows only after such a change.
-    pub(crate) async fn resolve(&self, owner: Owner) -> Result<Answer, Fault> {
-        self.refresh().await?;
-        self.peek(owner)
-    }
-
-    /// The settings as they are in memory.
-    pub(crate) fn peek(&self, owner: Owner) -> Result<Answer, Fault> {
-        let layers = self.held.layers(owner);
-        let (tenant, run) = layers.documents()?;
-        Ok(Answer {
-            resolved: resolve(self.platform, &tenant.overrides(), &run.overrides()),
-            version: layers.version,
-            marks: layers.marks(),
-        })
-    }
-
-    /// How every setting came to its value, and the version of the snapshot.
-    pub(crate) async fn explain(&self, owner: Owner) -> Result<(Vec<Explanation>, u64), Fault> {
-        self.refresh().await?;
-        let layers: Layers = self.held.layers(owner);
-        let (tenant, run) = layers.documents()?;
-        Ok((explain(self.platform, tenant, run), layers.version))
-    }
-
-    /// Writes an override and resolves it.
-    pub(crate) async fn write(
-        &self,
-        owner: Owner,
-        write: Write,
-        actor: &str,
-        now: Timestamp,
-    ) -> Result<Answer, Fault> {
-        write.check()?;
-        let decide = |before: Result<Document, String>| match before {
-            Ok(before) => Ok(change(&before, &write, actor, now)),
-            Err(_) => repair(&write, actor, now).map(Some).ok_or_else(corrupt),
-        };
-        self.store.change(owner, decide).await?;
-        self.resolve(owner).await
-    }
-
-    /// The audited changes of an override, newest first; 0 means the default number.
-    pub(crate) async fn changes(&self, owner: Owner, size: u32) -> Result<Vec<Audited>, Fault> {
-        if size > CHANGES_MAX {
-            let problem = format!("{size} is out of range (expected 0 to {CHANGES_MAX})");
-            return Err(InvalidField::new("page_size", problem).into());
         }
-        let limit = if size == 0 { CHANGES_DEFAULT } else { size };
-        Ok(self.store.changes(owner, limit).await?)
     }
 
-    /// Brings the memory up to the store's version and wakes the watchers.
+    /// Reads a store whole, and works on it from now on.
+    pub(crate) async fn adopt(&self, store: FlagStore) -> Result<(), Fault> {
+        let (asked, batch) = (meta_runtime::now(), store.since(0).await?);
+        let whole = {
+            let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
+            held.take(batch);
+            held.snapshot().whole()
+        };
+        self.flags.take(whole.clone(), asked);
+        let touched = Vec::new();
+        self.tell(News { change: whole, touched });
+        // it is set once: only one task opens it
+        let _ = self.store.set(store);
+        Ok(())
+    }
+
+    /// The store.
+    ///
+    /// # Errors
+    /// `STORE_UNREACHABLE` until it could be opened.
+    pub(crate) fn store(&self) -> Result<&FlagStore, Fault> {
+        self.store.get().ok_or_else(|| {
+            let text = "the store cannot be reached";
+            Fault::new(ErrorKind::Unavailable, "STORE_UNREACHABLE", text)
+                .retry_after(Duration::from_secs(1))
+        })
+    }
+
+    /// Whether there is a store yet.
+    pub(crate) fn is_open(&self) -> bool {
+        self.store.get().is_some()
+    }
+
+    /// The settings in force, from memory.
+    pub(crate) fn resolve(&self, owner: Owner) -> Answer {
+        self.flags.resolve(Some(owner))
+    }
+
+    /// How every setting came to its value.
+    pub(crate) async fn explain(&self, owner: Owner) -> Result<Explained, Fault> {
+        let store = self.store()?;
+        let mut scheduled = store.scheduled(Some(owner.tenant)).await?;
+        let own = [Scope::of(owner), Scope::Tenant(owner.tenant)];
+        scheduled.retain(|s| owner.run.is_none() || own.contains(&s.scope));
+        scheduled.extend(store.scheduled(None).await?);
+        let held = self.held();
+        let [platform, rollout, tenant, run, kill_switch] = held.of_owner(owner);
+        let documents = Documents {
+            platform: &platform.document,
+            rollout: &rollout.document,
+            tenant: &tenant.document,
+            run: &run.document,
+            kill_switch: &kill_switch.document,
+        };
+        let environment = held.environment();
+        let freshness = self.flags.freshness();
+        let snapshot = self.flags.snapshot();
+        let settings = explain(&environment, &documents, &snapshot, owner, freshness);
+        let override_version = held.layer(Scope::of(owner)).version;
+        Ok(Explained { settings, override_version, scheduled })
+    }
+
+    /// What the environment says, and a layer of the whole platform.
+    pub(crate) fn platform(&self) -> (Settings, [(Scope, Arc<Stored>); 3]) {
+        let held = self.held();
+        let layer = |scope| (scope, held.layer(scope));
+        let layers = [Scope::Platform, Scope::Rollout, Scope::KillSwitch].map(layer);
+        (held.environment(), layers)
+    }
+
+    /// Carries out a write, at once, later, or only in thought.
+    pub(crate) async fn write(&self, request: Request) -> Result<Outcome, Fault> {
+        request.write.check(request.scope)?;
+        self.store()?;
+        match request.effective_at {
+            _ if request.dry_run => self.imagine(&request).await,
+            Some(at) => self.schedule(request, at).await,
+            None => self.write_now(request).await,
+        }
+    }
+
+    async fn write_now(&self, request: Request) -> Result<Outcome, Fault> {
+        let Request { scope, write, by, trace_id, if_version, .. } = request;
+        let decide = |before: Document, version: u64| {
+            unchanged(version, if_version)?;
+            Ok::<_, Fault>(change(&before, &write, &by))
+        };
+        let written = self.store()?.change(scope, &trace_id, decide).await?;
+        self.refresh().await?;
+        Ok(Outcome { changed: written.is_some(), ..self.now_at(scope) })
+    }
+
+    async fn schedule(&self, request: Request, at: Timestamp) -> Result<Outcome, Fault> {
+        let fault = |problem: String| Fault::from(InvalidField::new("effective_at", problem));
+        if request.if_version.is_some() {
+            return Err(fault("cannot be given together with if_version".to_owned()));
+        }
+        if at <= request.by.at || at.since_ms(request.by.at) > SCHEDULE_AHEAD_MS_MAX {
+            return Err(fault(format!("{at} is out of range (expected within a year from now)")));
+        }
+        let Request { scope, write, by, trace_id, .. } = request;
+        let id = new_id();
+        let scheduled = Scheduled { id, scope, write, by, trace_id, effective_at: at };
+        match self.store()?.schedule(&scheduled).await? {
+            Scheduling::Done(_) => {}
+            Scheduling::TooMany => {
+                let text = format!(
+                    "{} changes are scheduled for this already (expected no more)",
+                    crate::store::SCHEDULED_MAX
+                );
+                return Err(Fault::new(ErrorKind::FailedPrecondition, "TOO_MANY_SCHEDULED", text));
+            }
+        }
+        self.refresh().await?;
+        Ok(Outcome { scheduled: Some(id), ..self.now_at(scope) })
+    }
+
+    /// Says what a write would do.
+    async fn imagine(&self, request: &Request) -> Result<Outcome, Fault> {
+        self.refresh().await?;
+        let held = self.held();
+        let stored = held.layer(request.scope);
+        unchanged(stored.version, request.if_version)?;
+        let outcome = Outcome {
+            version: held.version(),
+            override_version: stored.version,
+            ..Outcome::default()
+        };
+        let Some(change) = change(&stored.document, &request.write, &request.by) else {
+            return Ok(outcome);
+        };
+        let before = held.snapshot();
+        let after = held.snapshot_with(Some((request.scope, &change.after)));
+        let mut affected = affected(&before, &after, &request.others);
+        if let Some(owner) = request.scope.owner() {
+            affected.retain(|a| a.owner.tenant == owner.tenant);
+        }
+        let affects_others = affects_others(&before, &after);
+        Ok(Outcome { changed: true, affected, affects_others, ..outcome })
+    }
+
+    /// Takes a scheduled change back.
+    pub(crate) async fn cancel(
+        &self,
+        id: Uuid,
+        tenant: Option<TenantId>,
+        by: &By,
+        trace_id: &str,
+    ) -> Result<u64, Fault> {
+        let canceled = self.store()?.cancel(id, tenant, by, trace_id).await?;
+        let gone = || Fault::not_found("SCHEDULED_NOT_FOUND", "scheduled change", id);
+        let version = canceled.ok_or_else(gone)?;
+        self.refresh().await?;
+        Ok(version)
+    }
+
+    /// The audited changes, newest first.
+    pub(crate) async fn changes(&self, filter: Filter) -> Result<Vec<Audited>, Fault> {
+        Ok(self.store()?.changes(filter).await?)
+    }
+
+    /// What is scheduled for the whole platform.
+    pub(crate) async fn scheduled_of_platform(&self) -> Result<Vec<Scheduled>, Fault> {
+        Ok(self.store()?.scheduled(None).await?)
+    }
+
+    /// Hears the store: takes in what changed, and carries out what is due.
+    pub(crate) async fn hear(&self, now: Timestamp) -> Result<(), Fault> {
+        let store = self.store()?;
+        let mut pulse = store.pulse().await?;
+        if pulse.next_due.is_some_and(|due| due <= now) && store.apply_due(now).await? > 0 {
+            pulse = store.pulse().await?;
+        }
+        if pulse.version > self.held().version() {
+            self.refresh().await?;
+        }
+        self.flags.hear(now);
+        Ok(())
+    }
+
+    /// Brings the memory up to the store and tells those who follow.
     async fn refresh(&self) -> Result<(), Fault> {
-        let held = self.held.version();
-        if self.store.version().await? > held {
-            let version = self.held.take(self.store.since(held).await?);
-            self.versions.send_if_modified(|seen| {
-                let newer = version > *seen;
-                *seen = version.max(*seen);
-                newer
-            });
+        let (asked, version) = (meta_runtime::now(), self.held().version());
+        let batch = self.store()?.since(version).await?;
+        let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(news) = held.take(batch) {
+            // under the lock, so that changes are told in their order
+            self.flags.take(news.change.clone(), asked);
+            self.tell(news);
         }
         Ok(())
     }
 
-    /// Like a refresh, but one for all watchers and not more often than [`RECHECK`].
-    pub(crate) async fn recheck(&self) -> Result<(), Fault> {
-        match self.rechecked.try_lock() {
-            Ok(mut last) if last.elapsed() >= RECHECK => {
-                *last = Instant::now();
-                self.refresh().await
-            }
-            _ => Ok(()),
+    fn tell(&self, news: News) {
+        // nobody may be following
+        let _ = self.news.send(Arc::new(news));
+    }
+
+    /// Everything from now on, and the snapshot as it is. What is told may be in the snapshot
+    /// already: then its version is not higher.
+    pub(crate) fn follow(&self) -> (SnapshotChange, broadcast::Receiver<Arc<News>>) {
+        let news = self.news.subscribe();
+        (self.flags.whole(), news)
+    }
+
+    fn held(&self) -> RwLockReadGuard<'_, Held> {
+        self.held.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now_at(&self, scope: Scope) -> Outcome {
+        let held = self.held();
+        Outcome {
+            version: held.version(),
+            override_version: held.layer(scope).version,
+            ..Outcome::default()
         }
     }
 
-    /// Sees the version whenever it grows.
-    pub(crate) fn versions(&self) -> watch::Receiver<u64> {
-        self.versions.subscribe()
-    }
-
-    /// Ends every watch, now and from now on, so that the process can drain.
-    pub(crate) fn end_watches(&self) {
+    /// Ends every stream, now and from now on, so that the process can drain.
+    pub(crate) fn end_streams(&self) {
         self.ending.cancel();
     }
 
-    /// Resolves when watches have to end.
-    pub(crate) async fn ending(&self) {
-        self.ending.cancelled().await;
+    /// Canceled when streams have to end.
+    pub(crate) fn ending(&self) -> CancellationToken {
+        self.ending.clone()
     }
 }
 
-/// What a watcher is told when the service stops.
+/// What somebody who follows is told when the service stops.
 pub(crate) fn stopping() -> Fault {
-    let text = "the flag-resolver is stopping; watch again";
+    let text = "the flag-resolver is stopping; follow again";
     Fault::new(ErrorKind::Unavailable, "STOPPING", text).retry_after(Duration::from_secs(1))
+}
+
+/// The setting that a filter names; empty means all.
+pub(crate) fn setting_filter(text: &str) -> Result<Option<Setting>, InvalidField> {
+    meta_proto::convert::parse_opt("setting", text)
 }

@@ -1,227 +1,354 @@
-//! The overrides and their audit on disk; the only SQL of the service.
+//! The layers, their audit and what is scheduled, on either engine; the only SQL of the service.
 
-use crate::core::change::Change;
-use crate::core::document::Document;
-use crate::held::{Batch, Owner, Stored};
-use meta_domain::settings::Overrides;
+mod rows;
+
+pub(crate) use rows::{Audited, Batch, Kind, Pulse, Scheduled, Stored};
+
+use crate::core::document::{By, Document};
+use crate::core::scope::Scope;
+use crate::core::write::{Change, Terms, change};
+use meta_domain::id::TenantId;
+use meta_domain::settings::Setting;
 use meta_domain::time::Timestamp;
-use meta_storage::{Error, Store};
-use sqlx::{Sqlite, Transaction};
-use std::path::Path;
+use meta_storage::{Engine, Error, Location, Migrations, Tx, on, statements};
+use rows::{AuditRow, Keys, LayerRow, PulseRow, ScheduledRow, encoded, number, version_of};
+use uuid::Uuid;
 
-const SNAPSHOT_VERSION: &str = include_str!("../sql/snapshot_version.sql");
-const SNAPSHOT_NEXT: &str = include_str!("../sql/snapshot_next.sql");
-const OVERRIDE_GET: &str = include_str!("../sql/override_get.sql");
-const OVERRIDE_PUT: &str = include_str!("../sql/override_put.sql");
-const OVERRIDE_DELETE: &str = include_str!("../sql/override_delete.sql");
-const OVERRIDES_ALL: &str = include_str!("../sql/overrides_all.sql");
-const CHANGE_INSERT: &str = include_str!("../sql/change_insert.sql");
-const CHANGES_NEWEST: &str = include_str!("../sql/changes_newest.sql");
-const CHANGES_SINCE: &str = include_str!("../sql/changes_since.sql");
-
-/// An audited change.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Audited {
-    /// Who.
-    pub actor: String,
-    /// When.
-    pub changed_at: Timestamp,
-    /// The values before.
-    pub before: Overrides,
-    /// The values after.
-    pub after: Overrides,
+statements! {
+    PULSE = "pulse";
+    SNAPSHOT_NEXT = "snapshot_next";
+    LAYERS_SINCE = "layers_since";
+    LAYER_GET = "layer_get";
+    LAYER_PUT = "layer_put";
+    CHANGE_INSERT = "change_insert";
+    CHANGES_OF_OWNER = "changes_of_owner";
+    SCHEDULED_INSERT = "scheduled_insert";
+    SCHEDULED_COUNT = "scheduled_count";
+    SCHEDULED_OF_TENANT = "scheduled_of_tenant";
+    SCHEDULED_TAKE = "scheduled_take";
+    SCHEDULED_DUE = "scheduled_due";
 }
 
-#[derive(sqlx::FromRow)]
-struct OverrideRow {
-    snapshot: i64,
-    tenant: Option<String>,
-    run: Option<String>,
-    document: Option<String>,
-    version: Option<i64>,
+/// Changes that one owner's layer may wait for.
+pub(crate) const SCHEDULED_MAX: i64 = 100;
+/// Scheduled changes that are carried out in one go.
+const DUE_MAX: i64 = 100;
+
+/// Which audited changes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Filter {
+    /// Of this tenant, or (`None`) of the whole platform.
+    pub tenant: Option<TenantId>,
+    /// Only of this run.
+    pub run: Option<Uuid>,
+    /// Only of this setting.
+    pub setting: Option<Setting>,
+    /// Only before this version.
+    pub before: Option<u64>,
+    /// At most so many.
+    pub limit: u32,
 }
 
-#[derive(sqlx::FromRow)]
-struct ChangeRow {
-    version: i64,
-    actor: String,
-    changed_at: i64,
-    before_json: String,
-    after_json: String,
+/// What a scheduling came to.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Scheduling {
+    /// It is stored, with this version.
+    Done(u64),
+    /// The layer waits for [`SCHEDULED_MAX`] changes already.
+    TooMany,
 }
 
 /// The store of the flag-resolver.
 #[derive(Debug, Clone)]
 pub(crate) struct FlagStore {
-    store: Store,
+    engine: Engine,
 }
 
 impl FlagStore {
-    /// Opens (or creates) the SQLite file, its folder included.
-    pub(crate) async fn open(path: &Path) -> Result<Self, Error> {
-        if let Some(folder) = path.parent() {
-            tokio::fs::create_dir_all(folder)
-                .await
-                .map_err(|e| Error::Unreachable(sqlx::Error::Io(e)))?;
-        }
-        Ok(Self { store: Store::open(path, &sqlx::migrate!()).await? })
+    /// Opens the database and brings its schema up to date.
+    pub(crate) async fn open(location: &Location) -> Result<Self, Error> {
+        let migrations = Migrations {
+            sqlite: &sqlx::migrate!("migrations/sqlite"),
+            postgres: &sqlx::migrate!("migrations/postgres"),
+        };
+        Ok(Self { engine: Engine::open(location, migrations).await? })
     }
 
-    /// The version of the newest change.
-    pub(crate) async fn version(&self) -> Result<u64, Error> {
-        let version: i64 =
-            sqlx::query_scalar(SNAPSHOT_VERSION).fetch_one(self.store.read()).await?;
-        number("snapshot", version)
+    /// The version of the newest change, and when the next scheduled one is due.
+    pub(crate) async fn pulse(&self) -> Result<Pulse, Error> {
+        let read = self.engine.read();
+        let sql = PULSE.on(&read);
+        let row: PulseRow = on!(read, |db| sqlx::query_as(sql).fetch_one(db).await?);
+        row.try_into()
     }
 
-    /// Every override.
-    pub(crate) async fn all(&self) -> Result<Batch, Error> {
-        batch(sqlx::query_as(OVERRIDES_ALL).fetch_all(self.store.read()).await?)
-    }
-
-    /// What changed after a version.
+    /// Every layer that was written after a version; after 0, all of them.
     pub(crate) async fn since(&self, version: u64) -> Result<Batch, Error> {
-        let version = i64::try_from(version).unwrap_or(i64::MAX);
-        batch(sqlx::query_as(CHANGES_SINCE).bind(version).fetch_all(self.store.read()).await?)
+        let read = self.engine.read();
+        let (sql, version) = (LAYERS_SINCE.on(&read), version_of(version));
+        let rows: Vec<LayerRow> =
+            on!(read, |db| sqlx::query_as(sql).bind(version).fetch_all(db).await?);
+        Batch::read(rows)
     }
 
-    /// Changes an override: `decide` sees the stored one (or what is wrong with its row) under the
-    /// write lock. Document, audit and version are one transaction.
+    /// Changes a layer: `decide` sees the stored one and its version, alone. Layer, audit and
+    /// version are one transaction. Returns the version it made, if it changed anything.
     pub(crate) async fn change<E: From<Error>>(
         &self,
-        owner: Owner,
-        decide: impl FnOnce(Result<Document, String>) -> Result<Option<Change>, E> + Send,
-    ) -> Result<(), E> {
-        let mut tx = self.store.begin().await?;
-        let before = get(&mut tx, owner).await?;
-        if let Some(change) = decide(before)? {
-            put(&mut tx, owner, &change).await?;
-            tx.commit().await.map_err(Error::from)?;
+        scope: Scope,
+        trace_id: &str,
+        decide: impl FnOnce(Document, u64) -> Result<Option<Change>, E> + Send,
+    ) -> Result<Option<u64>, E> {
+        let mut tx = self.engine.begin().await?;
+        let version = next(&mut tx).await?;
+        let (document, before) = get(&mut tx, scope).await?;
+        let Some(change) = decide(document, before)? else {
+            tx.rollback().await?;
+            return Ok(None);
+        };
+        put(&mut tx, scope, &change.after, version).await?;
+        let audit = Audit { scope, trace_id, version, kind: Kind::Written, scheduled: None };
+        audit.insert(&mut tx, &change.before, &change.after.terms(), &change.by).await?;
+        tx.commit().await?;
+        Ok(Some(version))
+    }
+
+    /// Stores a change for later, and audits that somebody did.
+    pub(crate) async fn schedule(&self, scheduled: &Scheduled) -> Result<Scheduling, Error> {
+        let mut tx = self.engine.begin().await?;
+        let version = next(&mut tx).await?;
+        let keys = Keys::of(scheduled.scope);
+        let sql = SCHEDULED_COUNT.on(&tx);
+        let waiting: i64 = on!(tx, |db| sqlx::query_scalar(sql)
+            .bind(keys.layer)
+            .bind(&keys.tenant)
+            .bind(&keys.run)
+            .fetch_one(db)
+            .await?);
+        if waiting >= SCHEDULED_MAX {
+            tx.rollback().await?;
+            return Ok(Scheduling::TooMany);
         }
-        Ok(())
+        let (sql, write_json) = (SCHEDULED_INSERT.on(&tx), encoded(&scheduled.write)?);
+        on!(tx, |db| sqlx::query(sql)
+            .bind(scheduled.id.to_string())
+            .bind(keys.layer)
+            .bind(&keys.tenant)
+            .bind(&keys.run)
+            .bind(&write_json)
+            .bind(&*scheduled.by.actor)
+            .bind(&*scheduled.by.reason)
+            .bind(&scheduled.trace_id)
+            .bind(scheduled.by.at.0)
+            .bind(scheduled.effective_at.0)
+            .execute(db)
+            .await
+            .map(drop)?);
+        let (before, _) = get(&mut tx, scheduled.scope).await?;
+        let after = match change(&before, &scheduled.write, &scheduled.by) {
+            Some(change) => change.after.terms(),
+            None => before.terms(),
+        };
+        let audit = Audit::of(scheduled, version, Kind::Scheduled);
+        audit.insert(&mut tx, &before.terms(), &after, &scheduled.by).await?;
+        tx.commit().await?;
+        Ok(Scheduling::Done(version))
     }
 
-    /// The changes of an override, newest first.
-    pub(crate) async fn changes(&self, owner: Owner, limit: u32) -> Result<Vec<Audited>, Error> {
-        let (tenant, run) = keys(owner);
-        let rows: Vec<ChangeRow> = sqlx::query_as(CHANGES_NEWEST)
-            .bind(tenant)
-            .bind(run)
-            .bind(i64::from(limit))
-            .fetch_all(self.store.read())
-            .await?;
-        rows.into_iter().map(audited).collect()
+    /// Takes a scheduled change back, and audits that. `None` when there is none with this id of
+    /// this tenant, or (no tenant) of the whole platform.
+    pub(crate) async fn cancel(
+        &self,
+        id: Uuid,
+        tenant: Option<TenantId>,
+        by: &By,
+        trace_id: &str,
+    ) -> Result<Option<u64>, Error> {
+        let mut tx = self.engine.begin().await?;
+        let version = next(&mut tx).await?;
+        let Some(scheduled) = take(&mut tx, id, tenant).await? else {
+            tx.rollback().await?;
+            return Ok(None);
+        };
+        let (before, after) = (scheduled.write.terms(), Terms::new());
+        let audit = Audit { trace_id, ..Audit::of(&scheduled, version, Kind::Canceled) };
+        audit.insert(&mut tx, &before, &after, by).await?;
+        tx.commit().await?;
+        Ok(Some(version))
     }
-}
 
-async fn get(
-    tx: &mut Transaction<'static, Sqlite>,
-    owner: Owner,
-) -> Result<Result<Document, String>, Error> {
-    let (tenant, run) = keys(owner);
-    let json: Option<String> =
-        sqlx::query_scalar(OVERRIDE_GET).bind(tenant).bind(run).fetch_optional(&mut **tx).await?;
-    Ok(json.map_or_else(|| Ok(Document::default()), |json| Document::parse(&json)))
-}
+    /// Carries out what is due; returns how many changes that were. Each is one transaction, so of
+    /// several processes one does it.
+    pub(crate) async fn apply_due(&self, now: Timestamp) -> Result<u32, Error> {
+        let read = self.engine.read();
+        let sql = SCHEDULED_DUE.on(&read);
+        let rows: Vec<ScheduledRow> =
+            on!(read, |db| sqlx::query_as(sql).bind(now.0).bind(DUE_MAX).fetch_all(db).await?);
+        let mut applied = 0;
+        for row in rows {
+            let (id, tenant) = row.names()?;
+            applied += u32::from(self.apply(id, tenant, now).await?);
+        }
+        Ok(applied)
+    }
 
-async fn put(
-    tx: &mut Transaction<'static, Sqlite>,
-    owner: Owner,
-    change: &Change,
-) -> Result<(), Error> {
-    let (tenant, run) = keys(owner);
-    let after = change.after.overrides();
-    let version: i64 = sqlx::query_scalar(SNAPSHOT_NEXT).fetch_one(&mut **tx).await?;
-    if after.is_empty() {
-        sqlx::query(OVERRIDE_DELETE).bind(&tenant).bind(&run).execute(&mut **tx).await?;
-    } else {
-        sqlx::query(OVERRIDE_PUT)
+    async fn apply(
+        &self,
+        id: Uuid,
+        tenant: Option<TenantId>,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        let mut tx = self.engine.begin().await?;
+        let version = next(&mut tx).await?;
+        let Some(scheduled) = take(&mut tx, id, tenant).await? else {
+            tx.rollback().await?;
+            return Ok(false);
+        };
+        let by = By { at: now, ..scheduled.by.clone() };
+        let (before, _) = get(&mut tx, scheduled.scope).await?;
+        let mut after = before.terms();
+        if let Some(change) = change(&before, &scheduled.write, &by) {
+            after = change.after.terms();
+            put(&mut tx, scheduled.scope, &change.after, version).await?;
+        }
+        let audit = Audit::of(&scheduled, version, Kind::Applied);
+        audit.insert(&mut tx, &before.terms(), &after, &by).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// The audited changes, newest first.
+    pub(crate) async fn changes(&self, filter: Filter) -> Result<Vec<Audited>, Error> {
+        let read = self.engine.read();
+        let sql = CHANGES_OF_OWNER.on(&read);
+        let tenant = filter.tenant.map(|t| t.to_string()).unwrap_or_default();
+        let run = filter.run.map(|r| r.to_string()).unwrap_or_default();
+        let setting = filter.setting.map(|s| format!("% {s} %")).unwrap_or_default();
+        let before = filter.before.map_or(i64::MAX, version_of);
+        let rows: Vec<AuditRow> = on!(read, |db| sqlx::query_as(sql)
             .bind(&tenant)
             .bind(&run)
-            .bind(json(&change.after)?)
-            .bind(version)
-            .bind(&change.actor)
-            .bind(change.changed_at.0)
-            .execute(&mut **tx)
-            .await?;
+            .bind(&setting)
+            .bind(before)
+            .bind(i64::from(filter.limit))
+            .fetch_all(db)
+            .await?);
+        rows.into_iter().map(Audited::try_from).collect()
     }
-    sqlx::query(CHANGE_INSERT)
-        .bind(version)
-        .bind(tenant)
-        .bind(run)
-        .bind(&change.actor)
-        .bind(change.changed_at.0)
-        .bind(json(&change.before)?)
-        .bind(json(&after)?)
-        .execute(&mut **tx)
-        .await?;
+
+    /// What is scheduled for a tenant and its runs, or (no tenant) for the whole platform.
+    pub(crate) async fn scheduled(
+        &self,
+        tenant: Option<TenantId>,
+    ) -> Result<Vec<Scheduled>, Error> {
+        let read = self.engine.read();
+        let sql = SCHEDULED_OF_TENANT.on(&read);
+        let tenant = tenant.map(|t| t.to_string()).unwrap_or_default();
+        let rows: Vec<ScheduledRow> =
+            on!(read, |db| sqlx::query_as(sql).bind(&tenant).fetch_all(db).await?);
+        rows.into_iter().map(Scheduled::try_from).collect()
+    }
+}
+
+/// Takes the next version; other writers wait from here on.
+async fn next(tx: &mut Tx) -> Result<u64, Error> {
+    let sql = SNAPSHOT_NEXT.on(tx);
+    let version: i64 = on!(tx, |db| sqlx::query_scalar(sql).fetch_one(db).await?);
+    number("snapshot", version)
+}
+
+/// A layer and its version; an empty one of version 0 when there never was one.
+async fn get(tx: &mut Tx, scope: Scope) -> Result<(Document, u64), Error> {
+    let (keys, sql) = (Keys::of(scope), LAYER_GET.on(tx));
+    let row: Option<(String, i64)> = on!(tx, |db| sqlx::query_as(sql)
+        .bind(keys.layer)
+        .bind(&keys.tenant)
+        .bind(&keys.run)
+        .fetch_optional(db)
+        .await?);
+    match row {
+        None => Ok((Document::default(), 0)),
+        Some((json, version)) => Ok((Document::parse(&json), number("layers", version)?)),
+    }
+}
+
+async fn put(tx: &mut Tx, scope: Scope, document: &Document, version: u64) -> Result<(), Error> {
+    let (keys, sql) = (Keys::of(scope), LAYER_PUT.on(tx));
+    let json = encoded(&document.fields)?;
+    on!(tx, |db| sqlx::query(sql)
+        .bind(keys.layer)
+        .bind(&keys.tenant)
+        .bind(&keys.run)
+        .bind(&json)
+        .bind(version_of(version))
+        .execute(db)
+        .await
+        .map(drop)?);
     Ok(())
 }
 
-fn keys(owner: Owner) -> (String, String) {
-    (owner.tenant.to_string(), owner.run.map(|r| r.to_string()).unwrap_or_default())
+async fn take(tx: &mut Tx, id: Uuid, tenant: Option<TenantId>) -> Result<Option<Scheduled>, Error> {
+    let sql = SCHEDULED_TAKE.on(tx);
+    let tenant = tenant.map(|t| t.to_string()).unwrap_or_default();
+    let row: Option<ScheduledRow> = on!(tx, |db| sqlx::query_as(sql)
+        .bind(id.to_string())
+        .bind(&tenant)
+        .fetch_optional(db)
+        .await?);
+    row.map(Scheduled::try_from).transpose()
 }
 
-fn json<T: serde::Serialize>(value: &T) -> Result<String, Error> {
-    serde_json::to_string(value).map_err(|e| sqlx::Error::Encode(Box::new(e)).into())
+/// One row of the audit.
+struct Audit<'a> {
+    scope: Scope,
+    trace_id: &'a str,
+    version: u64,
+    kind: Kind,
+    scheduled: Option<(Uuid, Timestamp)>,
 }
 
-fn number(table: &'static str, version: i64) -> Result<u64, Error> {
-    u64::try_from(version).map_err(|_| Error::CorruptRow {
-        table,
-        id: version.to_string(),
-        problem: "the version is negative".to_owned(),
-    })
-}
-
-/// A row whose document is bad is kept as bad; one whose owner is bad belongs to nobody, so it is
-/// an error of the store.
-fn batch(rows: Vec<OverrideRow>) -> Result<Batch, Error> {
-    let mut batch = Batch::default();
-    for row in rows {
-        batch.version = number("snapshot", row.snapshot)?;
-        let (Some(tenant), Some(run)) = (row.tenant, row.run) else { continue };
-        let bad = |problem: String| Error::CorruptRow {
-            table: "overrides",
-            id: format!("{tenant}/{run}"),
-            problem,
-        };
-        let owner = Owner {
-            tenant: tenant.parse().map_err(|e| bad(format!("tenant: {e}")))?,
-            run: match run.as_str() {
-                "" => None,
-                id => Some(id.parse().map_err(|e| bad(format!("run: {e}")))?),
-            },
-        };
-        let stored = match (row.document, row.version) {
-            (Some(json), Some(version)) => {
-                let document = Document::parse(&json);
-                if let Err(problem) = &document {
-                    tracing::error!(%tenant, %run, problem, "stored override is corrupt");
-                }
-                Some(Stored { version: number("overrides", version)?, document })
-            }
-            _ => None,
-        };
-        batch.rows.push((owner, stored));
+impl<'a> Audit<'a> {
+    fn of(scheduled: &'a Scheduled, version: u64, kind: Kind) -> Self {
+        Self {
+            scope: scheduled.scope,
+            trace_id: &scheduled.trace_id,
+            version,
+            kind,
+            scheduled: Some((scheduled.id, scheduled.effective_at)),
+        }
     }
-    Ok(batch)
-}
 
-fn audited(row: ChangeRow) -> Result<Audited, Error> {
-    let values = |json: &str| {
-        serde_json::from_str(json).map_err(|e| Error::CorruptRow {
-            table: "changes",
-            id: row.version.to_string(),
-            problem: e.to_string(),
-        })
-    };
-    Ok(Audited {
-        before: values(&row.before_json)?,
-        after: values(&row.after_json)?,
-        actor: row.actor,
-        changed_at: Timestamp(row.changed_at),
-    })
+    async fn insert(
+        &self,
+        tx: &mut Tx,
+        before: &Terms,
+        after: &Terms,
+        by: &By,
+    ) -> Result<(), Error> {
+        let keys = Keys::of(self.scope);
+        let (sql, before_json, after_json) =
+            (CHANGE_INSERT.on(tx), encoded(before)?, encoded(after)?);
+        let id = self.scheduled.map(|(id, _)| id.to_string()).unwrap_or_default();
+        on!(tx, |db| sqlx::query(sql)
+            .bind(version_of(self.version))
+            .bind(keys.layer)
+            .bind(&keys.tenant)
+            .bind(&keys.run)
+            .bind(self.kind.as_str())
+            .bind(&*by.actor)
+            .bind(&*by.reason)
+            .bind(self.trace_id)
+            .bind(by.at.0)
+            .bind(rows::names(before, after))
+            .bind(&before_json)
+            .bind(&after_json)
+            .bind(&id)
+            .bind(self.scheduled.map(|(_, at)| at.0))
+            .execute(db)
+            .await
+            .map(drop)?);
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -1,107 +1,120 @@
-//! A stored override: each field with who set it and when.
+//! A layer as it is stored: each setting with who set it, when and why.
 
-use meta_domain::fault::InvalidField;
-use meta_domain::settings::Overrides;
+use super::write::{Term, Terms};
+use meta_domain::settings::{Overrides, Rollouts, Setting, Value};
 use meta_domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
-/// A value with who set it and when. It stays when the same value is written again: it says since
-/// when the value has been so.
+/// A term with who set it. It stays when the same is written again: it says since when the value
+/// has been so.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Authored<T> {
-    /// The value.
-    pub value: T,
+pub struct Field {
+    /// What holds.
+    #[serde(flatten)]
+    pub term: Term,
     /// Who set it.
-    pub author: String,
+    pub author: Arc<str>,
     /// When, in milliseconds since the epoch.
     pub set_at: Timestamp,
+    /// Why; empty where nobody said.
+    #[serde(default)]
+    pub reason: Arc<str>,
 }
 
-/// The override of a tenant or a run as it is stored.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+/// Who writes, when and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct By {
+    /// Who.
+    pub actor: Arc<str>,
+    /// When.
+    pub at: Timestamp,
+    /// Why; may be empty.
+    pub reason: Arc<str>,
+}
+
+/// The settings of a layer. What cannot be read is kept apart: it falls to the layer below, but for
+/// `autofix_enabled`, which then counts as off. It may have been forbidden.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Document {
-    /// See [`Overrides::autofix_enabled`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub autofix_enabled: Option<Authored<bool>>,
-    /// See [`Overrides::max_total_attempts`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_total_attempts: Option<Authored<u32>>,
-    /// See [`Overrides::max_per_step_attempts`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_per_step_attempts: Option<Authored<u32>>,
-    /// See [`Overrides::backoff_cap_seconds`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub backoff_cap_seconds: Option<Authored<u32>>,
+    /// What can be read.
+    pub fields: BTreeMap<Setting, Field>,
+    /// What is wrong with the rest.
+    pub bad: BTreeMap<Setting, String>,
 }
 
 impl Document {
-    /// The values alone.
-    pub fn overrides(&self) -> Overrides {
-        Overrides {
-            autofix_enabled: self.autofix_enabled.as_ref().map(|a| a.value),
-            max_total_attempts: self.max_total_attempts.as_ref().map(|a| a.value),
-            max_per_step_attempts: self.max_per_step_attempts.as_ref().map(|a| a.value),
-            backoff_cap_seconds: self.backoff_cap_seconds.as_ref().map(|a| a.value),
+    /// Reads a stored document. Names that are not known are of a later version, and passed over.
+    pub fn parse(json: &str) -> Self {
+        let stored = match serde_json::from_str::<BTreeMap<String, serde_json::Value>>(json) {
+            Ok(stored) => stored,
+            Err(error) => {
+                let bad = Setting::ALL.iter().map(|s| (*s, error.to_string())).collect();
+                return Self { fields: BTreeMap::new(), bad };
+            }
+        };
+        let mut document = Self::default();
+        for (name, value) in stored {
+            let Ok(setting) = name.parse::<Setting>() else { continue };
+            match read(setting, value) {
+                Ok(field) => drop(document.fields.insert(setting, field)),
+                Err(problem) => drop(document.bad.insert(setting, problem)),
+            }
         }
+        document
     }
 
-    /// This document with other values: what changes is by `author` at `now`, what stays equal
-    /// keeps its own author and time.
-    #[must_use]
-    pub fn rewritten(&self, values: &Overrides, author: &str, now: Timestamp) -> Self {
-        Self {
-            autofix_enabled: field(
-                self.autofix_enabled.as_ref(),
-                values.autofix_enabled,
-                author,
-                now,
-            ),
-            max_total_attempts: field(
-                self.max_total_attempts.as_ref(),
-                values.max_total_attempts,
-                author,
-                now,
-            ),
-            max_per_step_attempts: field(
-                self.max_per_step_attempts.as_ref(),
-                values.max_per_step_attempts,
-                author,
-                now,
-            ),
-            backoff_cap_seconds: field(
-                self.backoff_cap_seconds.as_ref(),
-                values.backoff_cap_seconds,
-                author,
-                now,
-            ),
-        }
-    }
-
-    /// Reads a stored document; its values must be in range, as they were when it was written.
+    /// The document as it is stored; what could not be read is gone.
     ///
     /// # Errors
-    /// Says what is wrong with it.
-    pub fn parse(json: &str) -> Result<Self, String> {
-        let document: Self = serde_json::from_str(json).map_err(|e| e.to_string())?;
-        document.overrides().check().map_err(|faults| {
-            faults.iter().map(InvalidField::to_string).collect::<Vec<_>>().join("; ")
-        })?;
-        Ok(document)
+    /// Never for a document of this program.
+    pub fn to_json(&self) -> Result<String, serde_json::Error> {
+        serde_json::to_string(&self.fields)
+    }
+
+    /// What holds, without who and when.
+    pub fn terms(&self) -> Terms {
+        self.fields.iter().map(|(setting, field)| (*setting, field.term.clone())).collect()
+    }
+
+    /// The values, of a layer that is no rollout.
+    pub fn overrides(&self) -> Overrides {
+        let read: Overrides = self.fields.iter().map(|(s, f)| (*s, f.term.value)).collect();
+        if self.bad.contains_key(&Setting::AutofixEnabled) {
+            return read.with(Setting::AutofixEnabled, Some(Value::Bool(false)));
+        }
+        read
+    }
+
+    /// The rollouts, of the layer that holds them.
+    pub fn rollouts(&self) -> Rollouts {
+        self.fields.iter().filter_map(|(s, f)| Some((*s, f.term.rollout()?))).collect()
+    }
+
+    /// This document with other terms: what changes is by the writer, what stays equal keeps its
+    /// own author, time and reason.
+    #[must_use]
+    pub fn rewritten(&self, terms: &Terms, by: &By) -> Self {
+        let field = |(setting, term): (&Setting, &Term)| {
+            let same = self.fields.get(setting).filter(|field| field.term == *term);
+            let new = || Field {
+                term: term.clone(),
+                author: by.actor.clone(),
+                set_at: by.at,
+                reason: by.reason.clone(),
+            };
+            (*setting, same.cloned().unwrap_or_else(new))
+        };
+        Self { fields: terms.iter().map(field).collect(), bad: BTreeMap::new() }
     }
 }
 
-fn field<T: PartialEq + Clone>(
-    before: Option<&Authored<T>>,
-    value: Option<T>,
-    author: &str,
-    now: Timestamp,
-) -> Option<Authored<T>> {
-    let value = value?;
-    match before {
-        Some(same) if same.value == value => Some(same.clone()),
-        _ => Some(Authored { value, author: author.to_owned(), set_at: now }),
+fn read(setting: Setting, value: serde_json::Value) -> Result<Field, String> {
+    let field: Field = serde_json::from_value(value).map_err(|e| e.to_string())?;
+    match field.term.check(setting).as_slice() {
+        [] => Ok(field),
+        [fault, ..] => Err(fault.to_string()),
     }
 }
 
@@ -109,33 +122,75 @@ fn field<T: PartialEq + Clone>(
 mod tests {
     use super::*;
 
+    fn by(actor: &str, at: i64) -> By {
+        By { actor: actor.into(), at: Timestamp(at), reason: "".into() }
+    }
+
+    fn terms(values: &[(Setting, Value)]) -> Terms {
+        values.iter().map(|(s, v)| (*s, Term::of(*v))).collect()
+    }
+
+    const TOTAL: (Setting, Value) = (Setting::MaxTotalAttempts, Value::Int(8));
+    const OFF: (Setting, Value) = (Setting::AutofixEnabled, Value::Bool(false));
+
     #[test]
     fn an_equal_value_keeps_its_author_and_time() {
-        let a = Overrides { max_total_attempts: Some(8), ..Overrides::default() };
-        let b = Overrides { autofix_enabled: Some(false), ..a };
-        let first = Document::default().rewritten(&a, "ann", Timestamp(1));
-        let second = first.rewritten(&b, "bob", Timestamp(2));
-        assert_eq!(second.max_total_attempts, first.max_total_attempts);
-        let flag = second.autofix_enabled.clone().unwrap();
-        assert_eq!((flag.author.as_str(), flag.set_at), ("bob", Timestamp(2)));
-        assert_eq!(second.rewritten(&Overrides::default(), "c", Timestamp(3)), Document::default());
+        let first = Document::default().rewritten(&terms(&[TOTAL]), &by("ann", 1));
+        let second = first.rewritten(&terms(&[TOTAL, OFF]), &by("bob", 2));
+        assert_eq!(second.fields[&TOTAL.0], first.fields[&TOTAL.0]);
+        let flag = &second.fields[&OFF.0];
+        assert_eq!((&*flag.author, flag.set_at), ("bob", Timestamp(2)));
+        assert_eq!(second.rewritten(&Terms::new(), &by("c", 3)), Document::default());
     }
 
     #[test]
-    fn a_stored_document_is_read_back_and_a_bad_one_is_refused() {
-        let values = Overrides { backoff_cap_seconds: Some(30), ..Overrides::default() };
-        let document = Document::default().rewritten(&values, "ann", Timestamp(1));
-        let json = serde_json::to_string(&document).unwrap();
-        assert_eq!(Document::parse(&json), Ok(document));
-        for (bad, part) in [
-            (json.replace("30", "301"), "301 is out of range"),
-            (json.replace("30", "-1"), "expected u32"),
-            (json.replace("30", "\"30\""), "expected u32"),
-            (json.replace("backoff_cap", "backoff_cup"), "unknown field"),
-            (String::new(), "EOF"),
+    fn a_stored_document_is_read_back() {
+        let document = Document::default().rewritten(&terms(&[TOTAL, OFF]), &by("ann", 1));
+        assert_eq!(Document::parse(&document.to_json().unwrap()), document);
+        assert_eq!(Document::parse("{}"), Document::default());
+        let later = r#"{"colour":{"value":"red"}}"#;
+        assert_eq!(Document::parse(later), Document::default());
+    }
+
+    #[test]
+    fn what_cannot_be_read_falls_away_and_auto_fix_is_then_off() {
+        let good = r#"{"value":true,"author":"a","set_at":1}"#;
+        for (json, bad, autofix, total) in [
+            (
+                r#"{"max_total_attempts":{"value":21,"author":"a","set_at":1}}"#.to_owned(),
+                1,
+                None,
+                None,
+            ),
+            (
+                r#"{"max_total_attempts":{"value":-1,"author":"a","set_at":1}}"#.to_owned(),
+                1,
+                None,
+                None,
+            ),
+            (
+                format!(r#"{{"autofix_enabled":{good},"max_total_attempts":7}}"#),
+                1,
+                Some(true),
+                None,
+            ),
+            (
+                r#"{"autofix_enabled":{"value":1,"author":"a","set_at":1}}"#.to_owned(),
+                1,
+                Some(false),
+                None,
+            ),
+            (String::new(), 4, Some(false), None),
+            ("[]".to_owned(), 4, Some(false), None),
         ] {
-            let problem = Document::parse(&bad).unwrap_err();
-            assert!(problem.contains(part), "{bad}: {problem}");
+            let document = Document::parse(&json);
+            assert_eq!(document.bad.len(), bad, "{json}");
+            let values = document.overrides();
+            assert_eq!(
+                (values.autofix_enabled, values.max_total_attempts),
+                (autofix, total),
+                "{json}"
+            );
         }
     }
 }

@@ -1,17 +1,20 @@
 //! How each setting came to its value.
 
-use super::document::{Authored, Document};
-use meta_domain::settings::{Layer, Settings};
+use super::document::{Document, Field};
+use meta_domain::settings::{Freshness, Layer, Owner, Rollout, Setting, Settings, Snapshot, Value};
 use meta_domain::time::Timestamp;
-use std::fmt::Display;
 
 /// How one setting came to its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Explanation {
     /// The setting.
-    pub name: &'static str,
-    /// The layers that set it, lowest first; the last one wins, the others are shadowed. The
-    /// platform is always there.
+    pub setting: Setting,
+    /// The value in force.
+    pub value: Value,
+    /// The layer it came from.
+    pub winner: Layer,
+    /// The layers that say something of it, lowest first. The environment is always there. All
+    /// but the winner are shadowed, or do not apply.
     pub layers: Vec<LayerValue>,
 }
 
@@ -22,95 +25,112 @@ pub struct LayerValue {
     pub layer: Layer,
     /// The value as text.
     pub value: String,
-    /// Who set it and when; `None` for the platform.
-    pub set: Option<(String, Timestamp)>,
+    /// Who set it, when and why; `None` for the environment.
+    pub set: Option<Set>,
+    /// The share, for a rollout.
+    pub share: Option<(u8, String)>,
+    /// Whether it applies to this owner.
+    pub applies: bool,
+    /// What is wrong with it, when it cannot be read.
+    pub problem: Option<String>,
 }
 
-/// Explains all four settings, in the order of [`Settings`].
-pub fn explain(platform: Settings, tenant: &Document, run: &Document) -> Vec<Explanation> {
-    vec![
-        setting(
-            "autofix_enabled",
-            platform.autofix_enabled,
-            tenant.autofix_enabled.as_ref(),
-            run.autofix_enabled.as_ref(),
-        ),
-        setting(
-            "max_total_attempts",
-            platform.max_total_attempts,
-            tenant.max_total_attempts.as_ref(),
-            run.max_total_attempts.as_ref(),
-        ),
-        setting(
-            "max_per_step_attempts",
-            platform.max_per_step_attempts,
-            tenant.max_per_step_attempts.as_ref(),
-            run.max_per_step_attempts.as_ref(),
-        ),
-        setting(
-            "backoff_cap_seconds",
-            platform.backoff_cap_seconds,
-            tenant.backoff_cap_seconds.as_ref(),
-            run.backoff_cap_seconds.as_ref(),
-        ),
-    ]
+/// Who set a value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Set {
+    /// Who.
+    pub author: String,
+    /// When.
+    pub at: Timestamp,
+    /// Why; may be empty.
+    pub reason: String,
 }
 
-fn setting<T: Display>(
-    name: &'static str,
-    platform: T,
-    tenant: Option<&Authored<T>>,
-    run: Option<&Authored<T>>,
-) -> Explanation {
-    let mut layers =
-        vec![LayerValue { layer: Layer::Platform, value: platform.to_string(), set: None }];
-    for (layer, authored) in [(Layer::Tenant, tenant), (Layer::Run, run)] {
-        layers.extend(authored.map(|a| LayerValue {
-            layer,
-            value: a.value.to_string(),
-            set: Some((a.author.clone(), a.set_at)),
-        }));
+/// The layers as they are stored.
+#[derive(Debug, Clone, Copy)]
+pub struct Documents<'a> {
+    /// Of the platform.
+    pub platform: &'a Document,
+    /// Of the rollouts.
+    pub rollout: &'a Document,
+    /// Of the owner's tenant.
+    pub tenant: &'a Document,
+    /// Of the owner's run.
+    pub run: &'a Document,
+    /// Of the kill switch.
+    pub kill_switch: &'a Document,
+}
+
+/// Explains all four settings of an owner.
+pub fn explain(
+    environment: &Settings,
+    documents: &Documents<'_>,
+    snapshot: &Snapshot,
+    owner: Owner,
+    freshness: Freshness,
+) -> Vec<Explanation> {
+    Setting::ALL
+        .iter()
+        .map(|setting| {
+            let (value, winner) = snapshot.evaluate(*setting, Some(owner), freshness);
+            let mut layers = said(*setting, environment, documents, owner);
+            if winner == Layer::FailClosed {
+                layers.push(plain(winner, value.to_string()));
+            }
+            Explanation { setting: *setting, value, winner, layers }
+        })
+        .collect()
+}
+
+fn plain(layer: Layer, value: String) -> LayerValue {
+    LayerValue { layer, value, set: None, share: None, applies: true, problem: None }
+}
+
+fn said(
+    setting: Setting,
+    environment: &Settings,
+    documents: &Documents<'_>,
+    owner: Owner,
+) -> Vec<LayerValue> {
+    let stored = [
+        (Layer::Platform, documents.platform),
+        (Layer::Rollout, documents.rollout),
+        (Layer::Tenant, documents.tenant),
+        (Layer::Run, documents.run),
+        (Layer::KillSwitch, documents.kill_switch),
+    ];
+    let mut layers = vec![plain(Layer::Platform, environment.get(setting).to_string())];
+    for (layer, document) in stored {
+        if let Some(field) = document.fields.get(&setting) {
+            layers.push(stored_value(layer, field, owner));
+        } else if let Some(problem) = document.bad.get(&setting) {
+            layers.push(unreadable(layer, setting, problem));
+        }
     }
-    Explanation { name, layers }
+    layers
+}
+
+fn stored_value(layer: Layer, field: &Field, owner: Owner) -> LayerValue {
+    let rollout = field.term.rollout();
+    let set = Set {
+        author: field.author.to_string(),
+        at: field.set_at,
+        reason: field.reason.to_string(),
+    };
+    LayerValue {
+        set: Some(set),
+        applies: rollout.as_ref().is_none_or(|r| r.reaches(owner.tenant)),
+        share: rollout.map(|Rollout { percent, bucket_key, .. }| (percent, bucket_key)),
+        ..plain(layer, field.term.value.to_string())
+    }
+}
+
+/// What cannot be read does not apply, but for auto-fix, which is then off.
+fn unreadable(layer: Layer, setting: Setting, problem: &str) -> LayerValue {
+    let off = setting == Setting::AutofixEnabled && layer != Layer::Rollout;
+    let value = if off { "false".to_owned() } else { String::new() };
+    LayerValue { applies: off, problem: Some(problem.to_owned()), ..plain(layer, value) }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use meta_domain::settings::{Environment, Overrides, resolve};
-
-    /// The last layer of every explanation is what resolution says, for each field set in none,
-    /// one or both of the layers above the platform.
-    #[test]
-    fn the_last_layer_is_the_one_that_resolution_picks() {
-        let platform = Settings::default_of(Environment::Staging);
-        let values = |bits: u32, n: u32| Overrides {
-            autofix_enabled: (bits & 1 != 0).then_some(n == 2),
-            max_total_attempts: (bits & 2 != 0).then_some(n),
-            max_per_step_attempts: (bits & 4 != 0).then_some(n + 2),
-            backoff_cap_seconds: (bits & 8 != 0).then_some(n + 20),
-        };
-        for (tenant, run) in (0..16).flat_map(|t| (0..16).map(move |r| (t, r))) {
-            let (tenant, run) = (values(tenant, 1), values(run, 2));
-            let resolved = resolve(platform, &tenant, &run);
-            let document = |v| Document::default().rewritten(v, "ann", Timestamp(7));
-            let got: Vec<_> = explain(platform, &document(&tenant), &document(&run))
-                .into_iter()
-                .map(|e| e.layers.last().map(|l| (e.name, l.layer, l.value.clone())).unwrap())
-                .collect();
-            let (s, r) = (resolved.settings, resolved);
-            let text = |v: u32| v.to_string();
-            let expected = [
-                ("autofix_enabled", r.autofix_enabled_layer, s.autofix_enabled.to_string()),
-                ("max_total_attempts", r.max_total_attempts_layer, text(s.max_total_attempts)),
-                (
-                    "max_per_step_attempts",
-                    r.max_per_step_attempts_layer,
-                    text(s.max_per_step_attempts),
-                ),
-                ("backoff_cap_seconds", r.backoff_cap_seconds_layer, text(s.backoff_cap_seconds)),
-            ];
-            assert_eq!(got, expected);
-        }
-    }
-}
+mod tests;

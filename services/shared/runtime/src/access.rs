@@ -78,6 +78,7 @@ pub const MATRIX: &[(&str, Access)] = &[
     ("metabuilder.orchestrator.v1.ApprovalService/ListGates", Access::Role(Role::Viewer)),
     ("metabuilder.orchestrator.v1.ApprovalService/DecideGate", Access::Role(Role::Admin)),
     ("metabuilder.orchestrator.v1.TenantService/CreateTenant", Access::Role(Role::PlatformAdmin)),
+    ("metabuilder.orchestrator.v1.TenantService/ListTenants", Access::Role(Role::PlatformAdmin)),
     ("metabuilder.orchestrator.v1.TenantService/CreateUser", Access::Role(Role::Owner)),
     ("metabuilder.orchestrator.v1.TenantService/Authenticate", Access::Machine),
     ("metabuilder.orchestrator.v1.TenantService/GetCaller", Access::Role(Role::Viewer)),

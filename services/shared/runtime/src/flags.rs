@@ -89,7 +89,7 @@ impl Flags {
 
     /// How far the memory can be trusted now.
     pub fn freshness(&self) -> Freshness {
-        Freshness::of(Timestamp(self.0.heard_at.load(Ordering::Acquire)), now())
+        Freshness::of(self.heard_at(), now())
     }
 
     /// Turns true with the first snapshot, and stays so.
@@ -117,17 +117,29 @@ impl Flags {
             .retry_after(Duration::from_secs(1)))
     }
 
-    fn snapshot(&self) -> RwLockReadGuard<'_, Snapshot> {
+    /// The snapshot, while nothing is awaited.
+    pub fn snapshot(&self) -> RwLockReadGuard<'_, Snapshot> {
         self.0.snapshot.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Everything, to be written down.
-    fn kept(&self) -> Kept {
-        let heard_at = Timestamp(self.0.heard_at.load(Ordering::Acquire));
-        Kept { heard_at, snapshot: self.snapshot().whole() }
+    /// The whole snapshot.
+    pub fn whole(&self) -> SnapshotChange {
+        self.snapshot().whole()
     }
 
-    fn take(&self, change: SnapshotChange, heard_at: Timestamp) {
+    /// When the flag-resolver's store was last heard.
+    pub fn heard_at(&self) -> Timestamp {
+        Timestamp(self.0.heard_at.load(Ordering::Acquire))
+    }
+
+    /// Everything, to be written down.
+    pub fn kept(&self) -> Kept {
+        Kept { heard_at: self.heard_at(), snapshot: self.whole() }
+    }
+
+    /// Takes in what somebody who hears the store says of it. [`Flags::follow`] calls it, and the
+    /// flag-resolver itself.
+    pub fn take(&self, change: SnapshotChange, heard_at: Timestamp) {
         let version = change.version;
         self.0.snapshot.write().unwrap_or_else(PoisonError::into_inner).take(change);
         self.hear(heard_at);
@@ -135,7 +147,8 @@ impl Flags {
         self.0.ready.send_replace(true);
     }
 
-    fn hear(&self, at: Timestamp) {
+    /// Notes that the store was heard, and nothing is new.
+    pub fn hear(&self, at: Timestamp) {
         self.0.heard_at.store(at.0, Ordering::Release);
     }
 }

@@ -1,0 +1,1 @@
+SELECT document, version FROM layers WHERE layer = $1 AND tenant = $2 AND run = $3

@@ -1,1 +1,0 @@
-DELETE FROM overrides WHERE tenant = $1 AND run = $2

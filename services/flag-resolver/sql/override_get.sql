@@ -1,1 +1,0 @@
-SELECT document FROM overrides WHERE tenant = $1 AND run = $2

@@ -1,0 +1,4 @@
+INSERT INTO scheduled (
+    id, layer, tenant, run, write_json, author, reason, trace_id, created_at, effective_at
+)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)

@@ -1,1 +1,0 @@
-SELECT version FROM snapshot WHERE only = 1

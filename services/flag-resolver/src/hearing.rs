@@ -1,0 +1,119 @@
+//! Hearing the store: what other processes wrote, what is due, and whether it is there at all.
+
+use crate::resolver::Resolver;
+use crate::store::FlagStore;
+use meta_domain::fault::Fault;
+use meta_runtime::flags::{Kept, load, save};
+use meta_runtime::now;
+use meta_storage::{Error, Location};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// How often the store is asked for its version: changes of other processes are in force, and
+/// scheduled ones carried out, about so late.
+const EVERY: Duration = Duration::from_millis(250);
+/// How often at most a changed snapshot is written down, and how often an unchanged one.
+const SAVE_CHANGED: Duration = Duration::from_secs(1);
+const SAVE_UNCHANGED: Duration = Duration::from_secs(30);
+
+/// The store, and the file that stands in for it at a start without.
+pub(crate) struct Hearing {
+    resolver: Arc<Resolver>,
+    location: Location,
+    kept: Option<PathBuf>,
+    written: Option<(u64, Instant)>,
+}
+
+impl Hearing {
+    /// Over a resolver and where its store is.
+    pub(crate) fn new(resolver: Arc<Resolver>, location: Location, kept: Option<PathBuf>) -> Self {
+        Self { resolver, location, kept, written: None }
+    }
+
+    /// Opens the store for the first time.
+    ///
+    /// # Errors
+    /// When it cannot be opened, unless that may pass and the service can wait for it: a server
+    /// that is away. What is kept then serves meanwhile.
+    pub(crate) async fn start(&self) -> Result<(), Fault> {
+        match FlagStore::open(&self.location).await {
+            Ok(store) => self.resolver.adopt(store).await,
+            Err(Error::Unreachable(error)) if self.kept.is_some() => {
+                tracing::warn!(database = %self.location, %error, "the database is away");
+                self.recall().await;
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn recall(&self) {
+        let Some(path) = &self.kept else { return };
+        match load(path).await {
+            Ok(Some(Kept { heard_at, snapshot })) => {
+                tracing::info!(version = snapshot.version, %heard_at, "serving kept settings");
+                self.resolver.flags.take(snapshot, heard_at);
+            }
+            Ok(None) => tracing::warn!("no settings are kept: not ready until it is back"),
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "kept settings are not readable");
+            }
+        }
+    }
+
+    /// Hears the store until told to stop.
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
+        let mut away = false;
+        while !stop.is_cancelled() {
+            let heard = tokio::select! {
+                heard = self.once() => heard,
+                () = stop.cancelled() => return,
+            };
+            match &heard {
+                Ok(()) if away => tracing::info!("the store is heard again"),
+                Err(fault) if !away => tracing::error!(%fault, "the store is not heard"),
+                Ok(()) | Err(_) => {}
+            }
+            away = heard.is_err();
+            self.write_when_due().await;
+            tokio::select! {
+                () = tokio::time::sleep(EVERY) => {}
+                () = stop.cancelled() => {}
+            }
+        }
+    }
+
+    async fn once(&self) -> Result<(), Fault> {
+        if !self.resolver.is_open() {
+            let store = FlagStore::open(&self.location).await?;
+            self.resolver.adopt(store).await?;
+        }
+        self.resolver.hear(now()).await
+    }
+
+    async fn write_when_due(&mut self) {
+        let Some(path) = &self.kept else { return };
+        if !*self.resolver.flags.ready().borrow() {
+            return;
+        }
+        let version = self.resolver.flags.snapshot().version;
+        let due = match self.written {
+            None => true,
+            Some((before, at)) if before == version => at.elapsed() >= SAVE_UNCHANGED,
+            Some((_, at)) => at.elapsed() >= SAVE_CHANGED,
+        };
+        if due {
+            self.write(path).await;
+            self.written = Some((version, Instant::now()));
+        }
+    }
+
+    async fn write(&self, path: &Path) {
+        if let Err(error) = save(path, &self.resolver.flags.kept()).await {
+            tracing::warn!(path = %path.display(), %error, "the settings are not written down");
+        }
+    }
+}
