@@ -18,7 +18,9 @@ use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio_stream::StreamExt;
+use tokio_stream::wrappers::WatchStream;
 use tonic::{Request, Response, Status};
 
 use crate::samples;
@@ -27,6 +29,17 @@ use crate::samples;
 #[derive(Clone, Default)]
 pub struct Peer {
     seen: Arc<Mutex<Seen>>,
+    settings: Arc<watch::Sender<Told>>,
+}
+
+/// What the flag-resolver's stream of settings says.
+#[derive(Clone)]
+struct Told(Option<flags::WatchSnapshotResponse>);
+
+impl Default for Told {
+    fn default() -> Self {
+        Self(Some(samples::snapshot()))
+    }
 }
 
 #[derive(Default)]
@@ -81,6 +94,11 @@ impl Peer {
     /// From now on no key is known.
     pub fn revoke_all_keys(&self) {
         self.seen().keys_are_dead = true;
+    }
+
+    /// The flag-resolver's stream says this from now on; `None` is silence.
+    pub fn tells(&self, snapshot: Option<flags::WatchSnapshotResponse>) {
+        self.settings.send_replace(Told(snapshot));
     }
 
     /// The orchestrator's services as a channel.
@@ -155,6 +173,21 @@ impl TenantService for Peer {
         };
         let api_key = format!("mb_{}", user.id);
         Ok(Response::new(pb::CreateUserResponse { user: Some(user), api_key }))
+    }
+
+    /// Three tenants, two of them on the first page.
+    async fn list_tenants(
+        &self,
+        request: Request<pb::ListTenantsRequest>,
+    ) -> Answer<pb::ListTenantsResponse> {
+        self.note("ListTenants", &request);
+        let tenant = |id: &str| pb::Tenant { id: id.into(), name: "Acme".into(), created_at: None };
+        let (tenants, next_page_token) = if request.get_ref().page_token.is_empty() {
+            (vec![tenant(samples::TENANT), tenant(samples::OTHER_TENANT)], "more".to_owned())
+        } else {
+            (vec![tenant(samples::THIRD_TENANT)], String::new())
+        };
+        Ok(Response::new(pb::ListTenantsResponse { tenants, next_page_token }))
     }
 
     /// `mb_<role>` belongs to the one tenant, `mb_other` to another.
@@ -428,6 +461,34 @@ impl ClassifierService for Peer {
     }
 }
 
+/// The override is at version 7; a reason of `bad` is refused.
+fn written(options: Option<&flags::WriteOptions>) -> Result<flags::WriteOutcome, Status> {
+    let options = options.cloned().unwrap_or_default();
+    if options.if_version.is_some_and(|version| version != 7) {
+        let text = "the override has version 7";
+        return Err(fault(ErrorKind::Conflict, "OVERRIDE_CHANGED", text));
+    }
+    if options.reason == "bad" {
+        let problem = "\"bad\" is no reason (expected another)";
+        let field = meta_domain::fault::InvalidField::new("options.reason", problem);
+        return Err(to_status(&Fault::invalid(vec![field])));
+    }
+    let mut outcome = flags::WriteOutcome {
+        version: 6,
+        override_version: 8,
+        changed: true,
+        ..flags::WriteOutcome::default()
+    };
+    if options.dry_run {
+        outcome.affected = vec![samples::affected()];
+        outcome.affected_total = 3;
+        outcome.affects_others = true;
+    } else if options.effective_at.is_some() {
+        outcome.scheduled_id = samples::SCHEDULED.into();
+    }
+    Ok(outcome)
+}
+
 #[tonic::async_trait]
 impl FlagsService for Peer {
     async fn resolve(&self, _: Request<flags::ResolveRequest>) -> Answer<flags::ResolveResponse> {
@@ -439,7 +500,9 @@ impl FlagsService for Peer {
         request: Request<flags::SetOverridesRequest>,
     ) -> Answer<flags::SetOverridesResponse> {
         self.note("SetOverrides", &request);
-        Ok(Response::new(flags::SetOverridesResponse::default()))
+        let outcome = Some(written(request.get_ref().options.as_ref())?);
+        let answer = flags::SetOverridesResponse { outcome, ..Default::default() };
+        Ok(Response::new(answer))
     }
 
     async fn clear_overrides(
@@ -447,7 +510,77 @@ impl FlagsService for Peer {
         request: Request<flags::ClearOverridesRequest>,
     ) -> Answer<flags::ClearOverridesResponse> {
         self.note("ClearOverrides", &request);
-        Ok(Response::new(flags::ClearOverridesResponse::default()))
+        let outcome = Some(written(request.get_ref().options.as_ref())?);
+        let answer = flags::ClearOverridesResponse { outcome, ..Default::default() };
+        Ok(Response::new(answer))
+    }
+
+    async fn cancel_scheduled(
+        &self,
+        request: Request<flags::CancelScheduledRequest>,
+    ) -> Answer<flags::CancelScheduledResponse> {
+        self.note("CancelScheduled", &request);
+        let id = &request.get_ref().id;
+        if id != samples::SCHEDULED {
+            return Err(to_status(&Fault::not_found("SCHEDULED_NOT_FOUND", "change", id)));
+        }
+        Ok(Response::new(flags::CancelScheduledResponse { version: 8 }))
+    }
+
+    async fn get_platform(
+        &self,
+        request: Request<flags::GetPlatformRequest>,
+    ) -> Answer<flags::GetPlatformResponse> {
+        self.note("GetPlatform", &request);
+        Ok(Response::new(samples::platform()))
+    }
+
+    async fn set_platform(
+        &self,
+        request: Request<flags::SetPlatformRequest>,
+    ) -> Answer<flags::SetPlatformResponse> {
+        self.note("SetPlatform", &request);
+        let outcome = Some(written(request.get_ref().options.as_ref())?);
+        Ok(Response::new(flags::SetPlatformResponse { outcome }))
+    }
+
+    async fn clear_platform(
+        &self,
+        request: Request<flags::ClearPlatformRequest>,
+    ) -> Answer<flags::ClearPlatformResponse> {
+        self.note("ClearPlatform", &request);
+        let outcome = Some(written(request.get_ref().options.as_ref())?);
+        Ok(Response::new(flags::ClearPlatformResponse { outcome }))
+    }
+
+    async fn list_platform_changes(
+        &self,
+        request: Request<flags::ListPlatformChangesRequest>,
+    ) -> Answer<flags::ListPlatformChangesResponse> {
+        self.note("ListPlatformChanges", &request);
+        let changes = vec![samples::change()];
+        let next_page_token = String::new();
+        Ok(Response::new(flags::ListPlatformChangesResponse { changes, next_page_token }))
+    }
+
+    async fn cancel_platform_scheduled(
+        &self,
+        request: Request<flags::CancelPlatformScheduledRequest>,
+    ) -> Answer<flags::CancelPlatformScheduledResponse> {
+        self.note("CancelPlatformScheduled", &request);
+        Ok(Response::new(flags::CancelPlatformScheduledResponse { version: 8 }))
+    }
+
+    type WatchSnapshotStream = Stream<flags::WatchSnapshotResponse>;
+
+    async fn watch_snapshot(
+        &self,
+        request: Request<flags::WatchSnapshotRequest>,
+    ) -> Answer<Self::WatchSnapshotStream> {
+        drop(request);
+        *self.seen().calls.entry("WatchSnapshot").or_default() += 1;
+        let told = WatchStream::new(self.settings.subscribe());
+        Ok(Response::new(Box::pin(told.filter_map(|Told(said)| said.map(Ok)))))
     }
 
     async fn validate_overrides(
@@ -475,9 +608,12 @@ impl FlagsService for Peer {
 
     async fn list_changes(
         &self,
-        _: Request<flags::ListChangesRequest>,
+        request: Request<flags::ListChangesRequest>,
     ) -> Answer<flags::ListChangesResponse> {
-        Err(Status::unimplemented("not asked by the gateway"))
+        self.note("ListChanges", &request);
+        let changes = vec![samples::change()];
+        let next_page_token = "older+page".to_owned();
+        Ok(Response::new(flags::ListChangesResponse { changes, next_page_token }))
     }
 
     type WatchStream = Stream<flags::WatchResponse>;

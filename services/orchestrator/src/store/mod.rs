@@ -8,6 +8,7 @@ mod tenants;
 pub use builds::{PlanRow, SpecRow};
 pub use runs::{Finish, ListRuns, Stored, StoredEvent};
 pub use tasks::{Claimed, NewTask};
+pub use tenants::TenantRow;
 
 use meta_storage::sqlx::migrate::Migrator;
 use meta_storage::{Error, Store};

@@ -9,6 +9,17 @@ use sha2::{Digest, Sha256};
 use sqlx::Row;
 use uuid::Uuid;
 
+/// A tenant as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TenantRow {
+    /// Which.
+    pub id: TenantId,
+    /// What people call it.
+    pub name: String,
+    /// Since when.
+    pub created_at: Timestamp,
+}
+
 impl Tables {
     /// Creates a tenant; false when the id is taken.
     pub async fn insert_tenant(
@@ -23,6 +34,30 @@ impl Tables {
         let done = sqlx::query(sql).bind(id.0).bind(name).bind(now.0).execute(&mut *tx).await?;
         tx.commit().await?;
         Ok(done.rows_affected() == 1)
+    }
+
+    /// Tenants in the order of their ids, from behind `after` on.
+    pub async fn tenants(
+        &self,
+        after: Option<TenantId>,
+        limit: u32,
+    ) -> Result<Vec<TenantRow>, Error> {
+        let sql = "SELECT id, name, created_at FROM tenants WHERE ($1 IS NULL OR id > $1) \
+                   ORDER BY id LIMIT $2";
+        let rows = sqlx::query(sql)
+            .bind(after.map(|id| id.0))
+            .bind(limit)
+            .fetch_all(self.store.read())
+            .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(TenantRow {
+                    id: row.try_get::<Uuid, _>("id")?.into(),
+                    name: row.try_get("name")?,
+                    created_at: Timestamp(row.try_get("created_at")?),
+                })
+            })
+            .collect()
     }
 
     /// Whether a tenant exists.
