@@ -200,7 +200,20 @@ pub fn explanation() -> flags::ExplainResponse {
     let value = |layer: common::Layer, value: &str| flags::LayerValue {
         layer: layer.into(),
         value: value.into(),
+        applies: true,
         ..flags::LayerValue::default()
+    };
+    let missed = flags::LayerValue {
+        percent: Some(25),
+        bucket_key: "canary".into(),
+        reason: "try".into(),
+        applies: false,
+        ..value(common::Layer::Rollout, "5")
+    };
+    let broken = |layer| flags::LayerValue {
+        problem: "is not a boolean".into(),
+        applies: false,
+        ..value(layer, "7")
     };
     flags::ExplainResponse {
         settings: vec![
@@ -208,7 +221,11 @@ pub fn explanation() -> flags::ExplainResponse {
                 name: "autofix_enabled".into(),
                 value: "true".into(),
                 winner: common::Layer::Platform.into(),
-                layers: vec![value(common::Layer::Platform, "true")],
+                layers: vec![
+                    value(common::Layer::Platform, "true"),
+                    broken(common::Layer::Tenant),
+                    broken(common::Layer::Run),
+                ],
             },
             flags::SettingExplanation {
                 name: "max_total_attempts".into(),
@@ -216,6 +233,7 @@ pub fn explanation() -> flags::ExplainResponse {
                 winner: common::Layer::Run.into(),
                 layers: vec![
                     value(common::Layer::Platform, "10"),
+                    missed,
                     value(common::Layer::Tenant, "8"),
                     value(common::Layer::Run, "4"),
                 ],

@@ -109,6 +109,7 @@ fn expected(setting: Setting) -> String {
     format!("a whole number from {} to {}", range.start(), range.end())
 }
 
+/// A rollout as far as it could be read; what could not is among the faults.
 fn rollout(setting: Setting, json: &Json, faults: &mut Faults) -> Option<Rollout> {
     let name = setting.as_str();
     let Json::Object(fields) = json else {
@@ -141,13 +142,19 @@ fn rollout(setting: Setting, json: &Json, faults: &mut Faults) -> Option<Rollout
     let value = faults.take("invalid_field", value);
     let percent = faults.take("invalid_field", percent);
     let bucket_key = faults.take("invalid_field", bucket_key);
-    let rollout = Rollout { value: value?, percent: percent?, bucket_key: bucket_key? };
-    for fault in rollout.check(setting).err().unwrap_or_default() {
+    let read = Rollout {
+        value: value.unwrap_or(Value::Bool(false)),
+        percent: percent.unwrap_or(0),
+        bucket_key: bucket_key.unwrap_or_else(|| name.to_owned()),
+    };
+    for fault in read.check(setting).err().unwrap_or_default() {
         let field = if fault.path == name { "value" } else { fault.path.as_str() };
-        let fault = InvalidField::new(at(field), fault.problem.clone());
-        faults.take("override_out_of_range", Err::<(), _>(fault));
+        if field != "value" || value.is_some() {
+            let fault = InvalidField::new(at(field), fault.problem.clone());
+            faults.take("override_out_of_range", Err::<(), _>(fault));
+        }
     }
-    Some(rollout)
+    Some(read)
 }
 
 /// What is wrong so far.
