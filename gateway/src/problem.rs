@@ -133,6 +133,19 @@ impl Problem {
         self
     }
 
+    /// The same errors, where a peer's field is what a query parameter of that name says.
+    #[must_use]
+    pub(crate) fn in_query(mut self, names: &[&str]) -> Self {
+        for entry in &mut self.errors {
+            let Some(At::Pointer(at)) = &entry.at else { continue };
+            let last = at.rsplit('/').next().unwrap_or_default();
+            if let Some(name) = names.iter().find(|name| **name == last) {
+                entry.at = Some(At::Parameter((*name).to_owned()));
+            }
+        }
+        self
+    }
+
     /// The errors as a JSON:API document.
     pub(crate) fn json_api(&self, request_id: &str, trace_id: &str) -> Value {
         let entry = |e: &Entry| {

@@ -38,11 +38,13 @@ pub(super) async fn list(
     uri: Uri,
 ) -> Result<Document, Problem> {
     let caller = caller.with_role(Role::PlatformAdmin)?;
-    let params = Params::read(&uri, &["per_page", "page_token"])?;
+    let known = ["per_page", "page_token"];
+    let params = Params::read(&uri, &known)?;
     let page_size = params.number("per_page", 1..=PER_PAGE_MAX, PER_PAGE_DEFAULT)?;
     let page_token = params.text("page_token").unwrap_or_default().to_owned();
     let message = caller.message(pb::ListTenantsRequest { page_size, page_token });
-    let found = caller.ask(app.peers.tenants().list_tenants(message)).await?;
+    let found = caller.ask(app.peers.tenants().list_tenants(message)).await;
+    let found = found.map_err(|problem| problem.in_query(&known))?;
     let next = Some(found.next_page_token).filter(|token| !token.is_empty());
     let link = next.as_ref().map(|token| params.link("/tenants", "page_token", token));
     let meta = json!({ "per_page": page_size, "next_page_token": next });

@@ -374,6 +374,20 @@ async fn a_change_of_the_callers_own_flags_is_told() {
 }
 
 #[tokio::test]
+async fn a_platform_administrator_hears_of_every_change() {
+    let api = Api::new();
+    let bulk = api.evaluate("mb_platform", "", at("nobody", "")).await.json();
+    let uri = bulk["eventStreams"][0]["endpoint"]["requestUri"].as_str().unwrap().to_owned();
+    assert_eq!(uri, "/ofrep/v1/events?tenantId=");
+    let mut body = api.open(events("mb_platform", &uri)).await.into_body();
+    let mut changed = snapshot();
+    changed.version = 6;
+    changed.overrides[2].overrides = Some(total(3));
+    api.peer.tells(Some(changed));
+    said(&mut body, "refetchEvaluation").await;
+}
+
+#[tokio::test]
 async fn only_ones_own_changes_can_be_followed() {
     let api = Api::new();
     api.evaluate("mb_viewer", "", "{}").await;

@@ -9,6 +9,7 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::stream;
 use http::{HeaderMap, Uri};
+use meta_domain::role::Role;
 use meta_domain::settings::Owner;
 use meta_domain::settings::openfeature::{self, Attribute, RUN_ATTRIBUTE, TENANT_ATTRIBUTE};
 use serde_json::json;
@@ -22,20 +23,22 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 const LOOK: Duration = Duration::from_secs(1);
 
 /// `GET /ofrep/v1/events?tenantId=&runId=`: `refetchEvaluation` whenever what a bulk evaluation of
-/// this owner says is different.
+/// this owner says is different. A platform administrator's client may ask for any tenant next, so
+/// it hears of every change.
 pub(super) async fn events(
     State(app): State<Arc<App>>,
     caller: Asking,
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
-    match owner(&app, caller, &uri) {
-        Ok(owner) => Watched::of(app, owner, &headers).stream(),
+    match watched(&app, caller, &uri) {
+        Ok((owner, all)) => Watched::of(app, owner, all, &headers).stream(),
         Err(refused) => refused.into_response(None),
     }
 }
 
-fn owner(app: &App, caller: Asking, uri: &Uri) -> Result<Option<Owner>, Refused> {
+/// Whose flags are followed, and whether everybody's are.
+fn watched(app: &App, caller: Asking, uri: &Uri) -> Result<(Option<Owner>, bool), Refused> {
     let caller = known(app, caller)?;
     let params = Params::read(uri, &[TENANT_ATTRIBUTE, RUN_ATTRIBUTE])?;
     let attribute = |name| match params.text(name) {
@@ -44,12 +47,15 @@ fn owner(app: &App, caller: Asking, uri: &Uri) -> Result<Option<Owner>, Refused>
         Some(text) => Attribute::Text(text),
     };
     let (tenant, run) = (attribute(TENANT_ATTRIBUTE), attribute(RUN_ATTRIBUTE));
-    openfeature::owner(&caller, tenant, run).map_err(|_| Refused::NotFound)
+    let owner = openfeature::owner(&caller, tenant, run).map_err(|_| Refused::NotFound)?;
+    Ok((owner, caller.role == Role::PlatformAdmin))
 }
 
 struct Watched {
     app: Arc<App>,
     owner: Option<Owner>,
+    /// Every change is told, whosesoever it is.
+    all: bool,
     /// What the client has been told.
     told: String,
     versions: watch::Receiver<u64>,
@@ -59,7 +65,7 @@ struct Watched {
 
 impl Watched {
     /// From now on, or from what the client says it was told last.
-    fn of(app: Arc<App>, owner: Option<Owner>, headers: &HeaderMap) -> Self {
+    fn of(app: Arc<App>, owner: Option<Owner>, all: bool, headers: &HeaderMap) -> Self {
         let versions = app.settings.versions();
         let last = headers.get("last-event-id").and_then(|v| v.to_str().ok());
         let last = last.filter(|id| !id.is_empty()).map(str::to_owned);
@@ -67,7 +73,7 @@ impl Watched {
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let until = Instant::now() + Duration::from_millis(app.config.stream_ms);
-        Self { app, owner, told, versions, look, until }
+        Self { app, owner, all, told, versions, look, until }
     }
 
     fn stream(self) -> Response {
@@ -83,14 +89,14 @@ impl Watched {
     /// Waits for a change; `None` when the stream's time is over or the gateway stops.
     async fn next(&mut self) -> Option<Event> {
         loop {
-            tokio::select! {
-                changed = self.versions.changed() => changed.ok()?,
-                _ = self.look.tick() => {}
+            let new_version = tokio::select! {
+                changed = self.versions.changed() => changed.map(|()| true).ok()?,
+                _ = self.look.tick() => false,
                 () = self.app.stopping.cancelled() => return None,
                 () = sleep_until(self.until) => return None,
-            }
+            };
             let tag = Tag::of(self.owner, &self.app.settings.resolve(self.owner)).quoted();
-            if tag != self.told {
+            if tag != self.told || (self.all && new_version) {
                 let event = told(&tag);
                 self.told = tag;
                 return Some(event);

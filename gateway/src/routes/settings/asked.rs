@@ -156,12 +156,12 @@ impl Asked {
         self.cleared.iter().map(|s| s.as_str().to_owned()).collect()
     }
 
-    /// For a write that everybody feels: it says why.
+    /// For a write that everybody feels: it says why. A dry run need not.
     ///
     /// # Errors
     /// 400 when it does not.
     pub(super) fn explained(self) -> Result<Self, Problem> {
-        if self.reason.is_empty() {
+        if self.reason.is_empty() && !self.dry_run {
             let problem = format!(
                 "is missing (expected why the whole platform is changed, 1 to {REASON_CHARS_MAX} \
                  characters)"
@@ -178,21 +178,15 @@ impl Asked {
         if problem.status == StatusCode::CONFLICT && by_header {
             problem.status = StatusCode::PRECONDITION_FAILED;
         }
+        let mut problem = problem.in_query(&OPTIONS);
         for entry in &mut problem.errors {
             let Some(At::Pointer(at)) = &mut entry.at else { continue };
-            let option = OPTIONS.iter().find(|o| *at == pointer(o) || *at == pointer(&within(o)));
-            if let Some(option) = option {
-                entry.at = Some(At::Parameter((*option).to_owned()));
-            } else if let Some(inner) = at.strip_prefix(&pointer("overrides")) {
+            if let Some(inner) = at.strip_prefix(&pointer("overrides")) {
                 *at = format!("{}{inner}", pointer(""));
             }
         }
         problem
     }
-}
-
-fn within(option: &str) -> String {
-    format!("options.{option}")
 }
 
 #[cfg(test)]

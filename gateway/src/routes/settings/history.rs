@@ -14,6 +14,8 @@ use meta_proto::flags as pb;
 use serde_json::json;
 use std::sync::Arc;
 
+const PARAMS: [&str; 3] = ["setting", "per_page", "page_token"];
+
 /// Which page of the history.
 struct Page {
     params: Params,
@@ -24,7 +26,7 @@ struct Page {
 
 impl Page {
     fn read(uri: &Uri) -> Result<Self, Problem> {
-        let params = Params::read(uri, &["setting", "per_page", "page_token"])?;
+        let params = Params::read(uri, &PARAMS)?;
         let size = params.number("per_page", 1..=PER_PAGE_MAX, PER_PAGE_DEFAULT)?;
         let setting = params.get::<Setting>("setting")?;
         let setting = setting.map(|s| s.as_str().to_owned()).unwrap_or_default();
@@ -82,7 +84,8 @@ async fn owned(
         setting: page.setting.clone(),
         page_token: page.token.clone(),
     };
-    let found = caller.ask(app.peers.flags().list_changes(caller.message(request))).await?;
+    let found = caller.ask(app.peers.flags().list_changes(caller.message(request))).await;
+    let found = found.map_err(|problem| problem.in_query(&PARAMS))?;
     Ok(page.document(path, &found.changes, found.next_page_token))
 }
 
@@ -100,6 +103,7 @@ pub(in crate::routes) async fn platform(
         page_token: page.token.clone(),
     };
     let message = caller.message(request);
-    let found = caller.ask(app.peers.flags().list_platform_changes(message)).await?;
+    let found = caller.ask(app.peers.flags().list_platform_changes(message)).await;
+    let found = found.map_err(|problem| problem.in_query(&PARAMS))?;
     Ok(page.document("/settings/platform/history", &found.changes, found.next_page_token))
 }
