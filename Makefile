@@ -36,7 +36,7 @@ fmt: ## Format the code.
 
 lint: ## Clippy, warnings are errors; shellcheck where it is installed.
 	cargo clippy --workspace --all-targets -- -D warnings
-	@if command -v shellcheck >/dev/null; then shellcheck scripts/*.sh .ci/run; \
+	@if command -v shellcheck >/dev/null; then shellcheck scripts/*.sh tests/clients/*.sh .ci/run; \
 	else echo "shellcheck is not installed: skipped"; fi
 
 buf: ## Lint the contracts, with buf or through npx.
