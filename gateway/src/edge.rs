@@ -6,7 +6,7 @@ use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -105,7 +105,8 @@ struct Asked {
 }
 
 impl Asked {
-    /// One line a request; evaluations, which are many and cheap, only for who asks for debug.
+    /// One line a request; evaluations that succeed, which are many and cheap, only for who asks
+    /// for debug.
     fn log(&self, response: &Response, trace: &Trace) {
         macro_rules! line {
             ($level:ident) => {
@@ -120,8 +121,9 @@ impl Asked {
                 )
             };
         }
-        let failed = response.status().is_server_error();
-        if self.path.starts_with(REMOTE_EVALUATION) && !failed {
+        let status = response.status();
+        let plain = status.is_success() || status == StatusCode::NOT_MODIFIED;
+        if plain && self.path.starts_with(REMOTE_EVALUATION) {
             line!(debug);
         } else {
             line!(info);

@@ -23,7 +23,11 @@ use meta_runtime::flags::Flags;
 use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+
+/// Event streams of flags that are open at once, at most.
+const FLAG_STREAMS_MAX: usize = 10_000;
 
 /// What the handlers share.
 pub(crate) struct App {
@@ -33,6 +37,8 @@ pub(crate) struct App {
     pub(crate) answers: Arc<Answers>,
     /// The settings of the installation, without asking the flag-resolver.
     pub(crate) settings: Flags,
+    /// Event streams of flags that may still be opened.
+    pub(crate) flag_streams: Arc<Semaphore>,
     /// Canceled when the process stops: streams and waits end.
     pub(crate) stopping: CancellationToken,
 }
@@ -53,7 +59,9 @@ impl App {
         stopping: CancellationToken,
     ) -> Arc<Self> {
         let keys = KeyCache::new(Duration::from_millis(config.key_cache_ms));
-        Arc::new(Self { config, peers, keys, answers: Arc::default(), settings, stopping })
+        let flag_streams = Arc::new(Semaphore::new(FLAG_STREAMS_MAX));
+        let answers = Arc::default();
+        Arc::new(Self { config, peers, keys, answers, settings, flag_streams, stopping })
     }
 }
 

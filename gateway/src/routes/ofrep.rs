@@ -92,7 +92,11 @@ async fn bulk(
 /// The caller, once there is something to tell.
 fn known(app: &App, caller: Asking) -> Result<Principal, Refused> {
     let RemoteCaller(caller) = caller?;
-    if *app.settings.ready().borrow() { Ok(caller.principal) } else { Err(Refused::TooEarly) }
+    if *app.settings.ready().borrow() {
+        Ok(caller.principal)
+    } else {
+        Err(Refused::Unavailable("the settings are not known here yet"))
+    }
 }
 
 impl Context<'_> {

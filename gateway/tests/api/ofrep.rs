@@ -233,10 +233,17 @@ async fn a_kept_snapshot_serves_while_the_flag_resolver_is_silent() {
         }
     };
     tokio::time::timeout(LIMIT, kept).await.expect("the file in time");
-    let second = Api::with(config());
-    second.peer.tells(None);
+    let away = meta_runtime::transport::remote("http://127.0.0.1:1", "t").expect("an address");
+    let peer = crate::Peer::default();
+    let (orchestrator, classifier) = (peer.orchestrator(), peer.classifier());
+    let peers = gateway::Peers { orchestrator, classifier, flags: away };
+    let second = Api { router: gateway::router(config(), peers), peer };
     let got = second.evaluate("mb_viewer", "/max_total_attempts", "{}").await;
     assert_eq!((got.status.as_u16(), &got.json()["value"]), (200, &json!(9)));
+    let ready = Request::get("/readyz").body(Body::empty()).expect("a request");
+    let got = second.send(ready).await;
+    assert_eq!((got.status.as_u16(), &got.json()["status"]), (200, &json!("ready")));
+    assert_eq!(got.json()["peers"]["flag-resolver"], "unreachable");
     std::fs::remove_dir_all(folder).expect("a folder of this test");
 }
 

@@ -14,8 +14,8 @@ use std::fmt::Write as _;
 
 /// The name of the set that the four flags make up.
 const FLAG_SET: &str = "meta-builder";
-/// What a client waits when the settings are not known yet, in seconds.
-const TOO_EARLY_RETRY_SECONDS: u64 = 1;
+/// What a client waits when there is no answer for the moment, in seconds.
+const RETRY_SECONDS: u64 = 1;
 /// Bytes that an answer has room for before it grows: one flag, and all of them.
 const FLAG_BYTES: usize = 256;
 const BULK_BYTES: usize = 1024;
@@ -184,8 +184,8 @@ pub(super) enum Refused {
     Json { line: usize, column: usize },
     /// The body is JSON, but not a context.
     Context { line: usize, column: usize },
-    /// No settings have been heard yet.
-    TooEarly,
+    /// Not for the moment.
+    Unavailable(&'static str),
     /// What any route may answer.
     Problem(Problem),
 }
@@ -203,7 +203,7 @@ impl Refused {
             Self::Malformed(_) | Self::Json { .. } | Self::Context { .. } => {
                 StatusCode::BAD_REQUEST
             }
-            Self::TooEarly => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Problem(problem) => problem.status,
         }
     }
@@ -213,14 +213,14 @@ impl Refused {
             Self::NotFound => "FLAG_NOT_FOUND",
             Self::Json { .. } => "PARSE_ERROR",
             Self::Context { .. } => "INVALID_CONTEXT",
-            Self::Malformed(_) | Self::TooEarly | Self::Problem(_) => "GENERAL",
+            Self::Malformed(_) | Self::Unavailable(_) | Self::Problem(_) => "GENERAL",
         }
     }
 
     fn details(&self) -> Cow<'_, str> {
         match self {
             Self::NotFound => "there is no such flag".into(),
-            Self::Malformed(problem) => (*problem).into(),
+            Self::Malformed(problem) | Self::Unavailable(problem) => (*problem).into(),
             Self::Json { line, column } => {
                 format!("the body is not valid JSON (line {line}, column {column})").into()
             }
@@ -229,7 +229,6 @@ impl Refused {
                  column {column})"
             )
             .into(),
-            Self::TooEarly => "the settings are not known here yet".into(),
             Self::Problem(problem) => {
                 problem.errors.first().map_or("the request failed", |e| e.detail.as_str()).into()
             }
@@ -250,8 +249,8 @@ impl Refused {
         let body = json(FLAG_BYTES, &failure);
         let mut response = match self {
             Self::Problem(problem) => problem.into_response(),
-            Self::TooEarly => {
-                let wait = HeaderValue::from(TOO_EARLY_RETRY_SECONDS);
+            Self::Unavailable(_) => {
+                let wait = HeaderValue::from(RETRY_SECONDS);
                 (self.status(), [(header::RETRY_AFTER, wait)]).into_response()
             }
             other => other.status().into_response(),

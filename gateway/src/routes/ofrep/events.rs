@@ -16,7 +16,7 @@ use serde_json::json;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 
 /// How often it is looked whether the settings have become stale, which makes no new version.
@@ -31,8 +31,9 @@ pub(super) async fn events(
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
-    match watched(&app, caller, &uri) {
-        Ok((owner, all)) => Watched::of(app, owner, all, &headers).stream(),
+    let open = watched(&app, caller, &uri).and_then(|whose| Ok((whose, room(&app)?)));
+    match open {
+        Ok(((owner, all), room)) => Watched::of(app, owner, all, &headers).stream(room),
         Err(refused) => refused.into_response(None),
     }
 }
@@ -49,6 +50,12 @@ fn watched(app: &App, caller: Asking, uri: &Uri) -> Result<(Option<Owner>, bool)
     let (tenant, run) = (attribute(TENANT_ATTRIBUTE), attribute(RUN_ATTRIBUTE));
     let owner = openfeature::owner(&caller, tenant, run).map_err(|_| Refused::NotFound)?;
     Ok((owner, caller.role == Role::PlatformAdmin))
+}
+
+/// Room for one more stream, for as long as it is open.
+fn room(app: &App) -> Result<OwnedSemaphorePermit, Refused> {
+    let room = Arc::clone(&app.flag_streams).try_acquire_owned();
+    room.map_err(|_| Refused::Unavailable("too many event streams are open"))
 }
 
 struct Watched {
@@ -76,11 +83,11 @@ impl Watched {
         Self { app, owner, all, told, versions, look, until }
     }
 
-    fn stream(self) -> Response {
+    fn stream(self, room: OwnedSemaphorePermit) -> Response {
         let heartbeat = Duration::from_millis(self.app.config.heartbeat_ms);
-        let events = stream::unfold(self, |mut watched| async move {
+        let events = stream::unfold((self, room), |(mut watched, room)| async move {
             let event = watched.next().await?;
-            Some((Ok::<_, Infallible>(event), watched))
+            Some((Ok::<_, Infallible>(event), (watched, room)))
         });
         let keep_alive = KeepAlive::new().interval(heartbeat).text("heartbeat");
         ([NO_BUFFERING], Sse::new(events).keep_alive(keep_alive)).into_response()

@@ -154,3 +154,26 @@ async fn insert_key(
 fn hash(key: &str) -> Vec<u8> {
     Sha256::digest(key.as_bytes()).to_vec()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn tenants_are_read_page_by_page_in_the_order_of_their_ids() {
+        let folder = tempfile::tempdir().unwrap();
+        let tables = Tables::open(&folder.path().join("tenants.db")).await.unwrap();
+        let id = |n: u128| TenantId(Uuid::from_u128(n));
+        for n in [3, 1, 2] {
+            let name = format!("tenant {n}");
+            assert!(tables.insert_tenant(id(n), &name, Timestamp(7)).await.unwrap());
+        }
+        let first = tables.tenants(None, 2).await.unwrap();
+        let expected = TenantRow { id: id(1), name: "tenant 1".into(), created_at: Timestamp(7) };
+        assert_eq!((first.len(), &first[0], first[1].id), (2, &expected, id(2)));
+        let rest = tables.tenants(Some(id(2)), 2).await.unwrap();
+        assert_eq!(rest.iter().map(|t| t.id).collect::<Vec<_>>(), [id(3)]);
+        assert_eq!(tables.tenants(Some(id(3)), 2).await.unwrap(), []);
+        tables.close().await;
+    }
+}
