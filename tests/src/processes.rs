@@ -10,7 +10,7 @@ mod process;
 mod rest;
 mod standalone;
 
-pub use binaries::program;
+pub use binaries::{only, program};
 pub use calls::{any_call, reflected, reflected_alpha};
 pub use deployment::{Deployment, SERVICES, ServiceProcess, TOKEN, alone};
 pub use events::{broken_promises, follow_up};

@@ -11,12 +11,12 @@ use crate::args::{
     ExplainArgs, FlagsCommand, GetArgs, HistoryArgs, Output, OutputArgs, UnscheduleArgs, WhoseArgs,
 };
 use crate::display::{print, print_json};
-use crate::error::{Exit, Result};
+use crate::error::{Error, Exit, Result};
 use crate::rest::Rest;
 use crate::select::pick;
 use crate::session::{Local, Session};
 use asked::Write;
-use document::{Changed, Done, Explained, Platform, Values};
+use document::{Audited, Done, Explained, Platform, Values};
 use local::Here;
 use meta_domain::settings::{Layer, Setting};
 use remote::There;
@@ -40,7 +40,7 @@ trait Source {
         platform: bool,
         setting: Option<Setting>,
         limit: u32,
-    ) -> Result<Vec<Changed>>;
+    ) -> Result<Vec<Audited>>;
 
     /// Takes a scheduled change of the owner, or of the whole platform, back.
     async fn unschedule(&self, id: &str, platform: bool) -> Result<u64>;
@@ -61,7 +61,21 @@ pub async fn run(command: FlagsCommand, session: &Session) -> Result<Exit> {
     }
     let local = Local::open(session).await?;
     let here = Here::new(&local.reader().await?, tenant, run.as_deref()).await?;
-    command.carry_out(&here, session).await
+    command.carry_out(&here, session).await.map_err(in_words_of_the_command_line)
+}
+
+/// A service's complaint about an option, by the option's name here.
+fn in_words_of_the_command_line(mut error: Error) -> Error {
+    for why in &mut error.why {
+        for (field, option) in
+            [("options.effective_at:", "--at:"), ("options.reason:", "--reason:")]
+        {
+            if let Some(rest) = why.strip_prefix(field) {
+                *why = format!("{option}{rest}");
+            }
+        }
+    }
+    error
 }
 
 /// A command whose change was checked.
@@ -119,10 +133,11 @@ impl Checked {
 }
 
 fn out(to: OutputArgs, value: &impl Serialize, text: impl FnOnce() -> String) -> Result<()> {
-    Ok(match to.output {
+    match to.output {
         Output::Json => print_json(value)?,
         Output::Text => print(&text())?,
-    })
+    }
+    Ok(())
 }
 
 async fn get(source: &impl Source, args: &GetArgs) -> Result<()> {

@@ -145,7 +145,7 @@ pub struct Scheduled {
 
 /// What a change would do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct DryRun {
+pub struct Imagined {
     /// Always true.
     pub dry_run: bool,
     /// Whether anything would be stored.
@@ -216,7 +216,7 @@ pub struct PlatformLayer {
 
 /// One audited change.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Changed {
+pub struct Audited {
     /// `written`, `scheduled`, `applied` or `canceled`.
     pub kind: String,
     /// What was changed.
@@ -255,7 +255,7 @@ pub enum Done {
     /// It is in force for everybody.
     Platform(Platform),
     /// It was only thought through.
-    Imagined(DryRun),
+    Imagined(Imagined),
     /// It will be in force.
     Scheduled(Later),
 }

@@ -2,7 +2,7 @@
 //! names their login.
 
 use super::asked::{Change, Write};
-use super::document::{Changed, Done, Explained, Later, Platform, Values};
+use super::document::{Audited, Done, Explained, Later, Platform, Values};
 use super::{Source, wire};
 use crate::client::Client;
 use crate::error::{Error, Result};
@@ -190,7 +190,7 @@ impl Source for Here {
         platform: bool,
         setting: Option<Setting>,
         limit: u32,
-    ) -> Result<Vec<Changed>> {
+    ) -> Result<Vec<Audited>> {
         let setting = setting.map(|s| s.as_str().to_owned()).unwrap_or_default();
         let client = if platform { self.client.as_platform_admin() } else { self.client.clone() };
         let mut flags = client.flags();

@@ -2,7 +2,7 @@
 
 use super::Source;
 use super::asked::{Change, Write};
-use super::document::{Changed, Done, DryRun, Explained, Later, Platform, Values, segment};
+use super::document::{Audited, Done, Explained, Imagined, Later, Platform, Values, segment};
 use crate::error::{Error, Result};
 use crate::rest::Rest;
 use crate::session::Session;
@@ -114,7 +114,7 @@ impl Source for There {
         let data = &document["data"];
         let attributes = &data["attributes"];
         Ok(match data["type"].as_str().unwrap_or_default() {
-            "settings_dry_run" => Done::Imagined(read::<DryRun>(attributes)?),
+            "settings_dry_run" => Done::Imagined(read::<Imagined>(attributes)?),
             "scheduled_change" => Done::Scheduled(Later {
                 status: "scheduled",
                 id: data["id"].as_str().unwrap_or_default().to_owned(),
@@ -130,9 +130,9 @@ impl Source for There {
         platform: bool,
         setting: Option<Setting>,
         limit: u32,
-    ) -> Result<Vec<Changed>> {
+    ) -> Result<Vec<Audited>> {
         let place = if platform { PLATFORM } else { &self.owner };
-        let mut all: Vec<Changed> = Vec::new();
+        let mut all: Vec<Audited> = Vec::new();
         let mut token = None;
         let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
         while all.len() < wanted {

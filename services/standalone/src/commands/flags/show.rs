@@ -1,7 +1,7 @@
 //! Settings as text. Every line but those with somebody's own words fits a narrow terminal.
 
 use super::document::{
-    Affected, Changed, DryRun, Explained, Explanation, Later, LayerValue, Platform, Scheduled,
+    Affected, Audited, Explained, Explanation, Imagined, Later, LayerValue, Platform, Scheduled,
     Values, segment,
 };
 use crate::patch::printable;
@@ -145,12 +145,12 @@ pub fn platform(found: &Platform, layer: Layer) -> String {
     let mut lines = Vec::new();
     let held = found.layers.get(segment(layer));
     let overrides = held.and_then(|l| l.overrides).unwrap_or_default();
-    match (layer, &found.environment) {
-        (Layer::Platform, Some(environment)) => lines.extend(over(environment, &overrides)),
-        _ => {
-            lines.extend(overrides.iter().map(|(s, v)| format!("{s}={v}")));
-            lines.extend(held.and_then(|l| l.rollouts.as_ref()).into_iter().flat_map(rollouts));
-        }
+    let environment = found.environment.as_ref().filter(|_| layer == Layer::Platform);
+    if let Some(environment) = environment {
+        lines.extend(over(environment, &overrides));
+    } else {
+        lines.extend(overrides.iter().map(|(s, v)| format!("{s}={v}")));
+        lines.extend(held.and_then(|l| l.rollouts.as_ref()).into_iter().flat_map(rollouts));
     }
     if lines.is_empty() {
         lines.push(format!("nothing is set in the layer {layer}"));
@@ -174,13 +174,13 @@ fn over(environment: &Settings, set: &Overrides) -> Vec<String> {
 }
 
 /// What a change would do.
-pub fn dry_run(would: &DryRun) -> String {
+pub fn dry_run(would: &Imagined) -> String {
     let mut lines = Vec::new();
     lines.push(match (would.changed, would.affected_total) {
         (false, _) => "nothing would be stored".to_owned(),
         (true, 0) => "nobody known would get another value".to_owned(),
-        (true, 1) => "1 would get another value".to_owned(),
-        (true, n) => format!("{n} would get another value"),
+        (true, 1) => "1 tenant or run gets another value".to_owned(),
+        (true, n) => format!("{n} tenants and runs get another value"),
     });
     for one in would.affected.iter().take(AFFECTED_SHOWN_MAX) {
         lines.extend(affected(one));
@@ -220,14 +220,14 @@ pub fn later(later: &Later) -> String {
 }
 
 /// Who changed what, newest first.
-pub fn history(changes: &[Changed]) -> String {
+pub fn history(changes: &[Audited]) -> String {
     if changes.is_empty() {
         return "nothing was changed".to_owned();
     }
     changes.iter().map(changed).collect::<Vec<_>>().join("\n")
 }
 
-fn changed(one: &Changed) -> String {
+fn changed(one: &Audited) -> String {
     let at = one.changed_at.as_deref().map(when).unwrap_or_default();
     let mut lines = vec![format!("{at} {}", printable(&one.kind))];
     lines.push(format!("  {} {}", one.layer, printable(one.actor.as_deref().unwrap_or("?"))));

@@ -1,7 +1,7 @@
 //! The documents from the wire.
 
 use super::document::{
-    Affected, Changed, DryRun, Explained, Explanation, LayerValue, Platform, PlatformLayer,
+    Affected, Audited, Explained, Explanation, Imagined, LayerValue, Platform, PlatformLayer,
     Scheduled, segment,
 };
 use meta_domain::fault::InvalidField;
@@ -101,14 +101,14 @@ fn scheduled(wire: pb::ScheduledChange) -> Read<Scheduled> {
 }
 
 /// What a change would do.
-pub fn dry_run(wire: pb::WriteOutcome) -> DryRun {
+pub fn dry_run(wire: pb::WriteOutcome) -> Imagined {
     let affected = |a: pb::AffectedTenant| Affected {
         tenant_id: a.tenant_id,
         run_id: text(a.run_id),
         before: overrides(a.before),
         after: overrides(a.after),
     };
-    DryRun {
+    Imagined {
         dry_run: true,
         changed: wire.changed,
         affected: wire.affected.into_iter().map(affected).collect(),
@@ -141,7 +141,7 @@ pub fn platform(wire: pb::GetPlatformResponse) -> Read<Platform> {
 }
 
 /// One audited change.
-pub fn changed(wire: pb::Change) -> Read<Changed> {
+pub fn changed(wire: pb::Change) -> Read<Audited> {
     let kind = match wire.kind() {
         pb::ChangeKind::Unspecified => "unknown",
         pb::ChangeKind::Written => "written",
@@ -149,7 +149,7 @@ pub fn changed(wire: pb::Change) -> Read<Changed> {
         pb::ChangeKind::Applied => "applied",
         pb::ChangeKind::Canceled => "canceled",
     };
-    Ok(Changed {
+    Ok(Audited {
         kind: kind.to_owned(),
         layer: word("changes.layer", wire.layer)?,
         run_id: text(wire.run_id),

@@ -75,7 +75,7 @@ fn a_watcher_is_told_all_and_then_what_is_different() {
 
 #[test]
 fn a_history_tells_who_changed_what_and_why() {
-    let change: Changed = serde_json::from_value(json!({
+    let change: Audited = serde_json::from_value(json!({
         "kind": "scheduled", "layer": "rollout", "run_id": null, "actor": "user:a",
         "changed_at": "2026-11-23T03:25:00.000Z", "reason": "try it",
         "before": {}, "after": { "max_per_step_attempts": 5 },
@@ -106,13 +106,13 @@ fn a_dry_run_names_who_would_be_affected() {
         json!({ "tenant_id": format!("00000000-0000-7000-8000-{n:012}"), "run_id": null,
             "before": { "autofix_enabled": true }, "after": { "autofix_enabled": false } })
     };
-    let would: DryRun = serde_json::from_value(json!({
+    let would: Imagined = serde_json::from_value(json!({
         "dry_run": true, "changed": true, "affected": (0..30).map(tenant).collect::<Vec<_>>(),
         "affected_total": 45, "affects_others": true, "version": 1, "override_version": 0,
     }))
     .unwrap();
     let text = dry_run(&would);
-    assert!(text.starts_with("45 would get another value\n"), "{text}");
+    assert!(text.starts_with("45 tenants and runs get another value\n"), "{text}");
     assert_eq!(text.matches("autofix_enabled true → false").count(), 20);
     assert!(text.contains("and 25 more (see --output json)"), "{text}");
     assert!(text.ends_with("tenants not looked at are affected too"), "{text}");
