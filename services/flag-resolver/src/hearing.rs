@@ -2,7 +2,7 @@
 
 use crate::resolver::{Kept, Resolver};
 use crate::store::{FlagStore, may_come_back};
-use meta_domain::fault::Fault;
+use meta_domain::fault::{ErrorKind, Fault};
 use meta_runtime::flags::{load, save};
 use meta_runtime::now;
 use meta_storage::{Error, Location};
@@ -15,6 +15,9 @@ use tokio_util::sync::CancellationToken;
 /// How often the store is asked for its version: changes of other processes are in force, and
 /// scheduled ones carried out, about so late.
 const EVERY: Duration = Duration::from_millis(250);
+/// How long the store may take to answer. A connection whose other end is gone without a word
+/// would be waited for much longer, and the store not heard meanwhile.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// How often at most a changed snapshot is written down, and how often an unchanged one.
 const SAVE_CHANGED: Duration = Duration::from_secs(1);
 const SAVE_UNCHANGED: Duration = Duration::from_secs(30);
@@ -99,7 +102,11 @@ impl Hearing {
             let store = FlagStore::open(&self.location).await?;
             self.resolver.adopt(store).await?;
         }
-        self.resolver.hear(now()).await
+        let heard = tokio::time::timeout(ANSWER_MAX, self.resolver.hear(now())).await;
+        heard.unwrap_or_else(|_| {
+            let text = format!("the store has not answered within {ANSWER_MAX:?}");
+            Err(Fault::new(ErrorKind::Unavailable, "STORE_UNREACHABLE", text))
+        })
     }
 
     async fn write_when_due(&mut self) {

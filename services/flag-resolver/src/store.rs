@@ -12,6 +12,7 @@ use meta_domain::settings::Setting;
 use meta_domain::time::Timestamp;
 use meta_storage::{Engine, Error, Location, Migrations, Tx, on, statements};
 use rows::{AuditRow, Keys, LayerRow, PulseRow, ScheduledRow, encoded, number, version_of};
+use sqlx::error::DatabaseError;
 use std::collections::BTreeSet;
 use uuid::Uuid;
 
@@ -303,7 +304,7 @@ async fn give_up(
 pub(crate) fn may_come_back(error: &sqlx::Error) -> bool {
     const INVALID_AUTHORIZATION: &str = "28";
     const NO_SUCH_DATABASE: &str = "3D000";
-    let code = error.as_database_error().and_then(|e| e.code()).unwrap_or_default();
+    let code = error.as_database_error().and_then(DatabaseError::code).unwrap_or_default();
     !code.starts_with(INVALID_AUTHORIZATION) && code != NO_SUCH_DATABASE
 }
 

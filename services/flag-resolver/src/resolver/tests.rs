@@ -98,7 +98,9 @@ fn steps() -> impl Strategy<Value = Step> {
         |(scope, kind, mut terms, cleared, percent, manner)| {
             if scope == Scope::Rollout {
                 let share = Share { percent, bucket_key: format!("key-{}", percent % 3) };
-                terms.values_mut().for_each(|term| term.share = Some(share.clone()));
+                for term in terms.values_mut() {
+                    term.share = Some(share.clone());
+                }
             }
             let write = match kind {
                 0 => Write::Replace(terms),
@@ -170,7 +172,7 @@ impl Race {
             others: vec![tenant(TENANTS)],
         };
         let outcome = self.resolver.write(request).await;
-        if !self.model.takes(*scope, write) {
+        if !Model::takes(*scope, write) {
             assert_eq!(outcome.unwrap_err().kind, ErrorKind::InvalidArgument, "{step:?}");
             return;
         }

@@ -10,6 +10,7 @@ use meta_storage::Location;
 use meta_storage::testing::Postgres;
 use serde_json::Value as Json;
 use std::path::Path;
+use std::time::{Duration, Instant};
 use tonic::Code;
 use tonic_health::pb::health_check_response::ServingStatus;
 
@@ -191,4 +192,31 @@ async fn a_store_that_was_set_back_is_read_whole_again() {
         told = stream.message().await.unwrap().unwrap();
     }
     assert!(told.reset && told.overrides.is_empty());
+}
+
+/// A store that is there and does not answer is as one that is away, and no request waits for it.
+#[tokio::test]
+async fn while_the_database_does_not_answer_reads_are_stale_and_it_is_heard_again_afterwards() {
+    use meta_storage::sqlx::{self, Connection, Executor};
+    let server = Postgres::own().await;
+    let (location, data) = (server.empty().await, tempfile::tempdir().unwrap());
+    let served = Served::of(config(&location, data.path()), &[]).await;
+    let mut ann = served.caller();
+    ann.set("", total(8)).await.unwrap();
+    let mut database = sqlx::PgConnection::connect(&location.to_setting()).await.unwrap();
+    database.execute("BEGIN; LOCK TABLE snapshot").await.unwrap();
+    let longest = std::cell::Cell::new(Duration::ZERO);
+    let asked = async || {
+        let began = Instant::now();
+        let answer = ann.clone().resolve("").await.unwrap();
+        longest.set(longest.get().max(began.elapsed()));
+        answer
+    };
+    // longer than the service waits for one answer
+    until(asked, |a| a.stale_ms > 7_000).await;
+    println!("the slowest read took {:?}", longest.get());
+    assert!(longest.get() < Duration::from_secs(1), "{longest:?}");
+    database.execute("ROLLBACK").await.unwrap();
+    until(async || ann.clone().resolve("").await.unwrap(), |a| !a.stale).await;
+    assert_eq!(ann.set("", total(9)).await.unwrap().version, 2);
 }

@@ -141,6 +141,7 @@ async fn a_rollout_that_is_not_valid_is_refused_with_its_field(fresh: Fresh) {
 }
 
 async fn a_layer_is_given_what_is_its_own(fresh: Fresh) {
+    use common::Layer::{FailClosed, KillSwitch, Platform, Run, Tenant, Unspecified};
     let served = Served::start(&fresh).await;
     let mut ops = served.caller().ops();
     let set = |layer: i32, overrides, rollouts| pb::SetPlatformRequest {
@@ -150,7 +151,6 @@ async fn a_layer_is_given_what_is_its_own(fresh: Fresh) {
         options: Some(because("x")),
         ..Default::default()
     };
-    use common::Layer::{FailClosed, KillSwitch, Platform, Run, Tenant, Unspecified};
     let rollout = common::Layer::Rollout;
     for (message, field) in [
         (set(Unspecified.into(), Some(total(5)), vec![]), "layer"),

@@ -143,6 +143,7 @@ async fn cancel_of_platform(ops: &mut Caller, id: &str) -> Result<u64, tonic::St
 }
 
 async fn what_waits_for_the_platform_is_explained_to_everybody(fresh: Fresh) {
+    use pb::ChangeKind::{Applied, Canceled, Scheduled};
     let served = Served::start(&fresh).await;
     let mut ann = served.caller();
     let mut ops = ann.ops();
@@ -156,6 +157,5 @@ async fn what_waits_for_the_platform_is_explained_to_everybody(fresh: Fresh) {
     assert_eq!(until(total, |got| got.0 == 3).await, (3, Layer::Platform));
     let kinds: Vec<_> =
         ops.platform_changes().await.unwrap().iter().map(pb::Change::kind).collect();
-    use pb::ChangeKind::{Applied, Canceled, Scheduled};
     assert_eq!(kinds, [Applied, Scheduled, Canceled, Scheduled]);
 }

@@ -38,7 +38,8 @@ pub struct Served {
     flagd: Option<String>,
     stop: CancellationToken,
     task: JoinHandle<Result<(), StartError>>,
-    _data: Option<tempfile::TempDir>,
+    /// A folder that goes with it.
+    data: Option<tempfile::TempDir>,
 }
 
 impl Served {
@@ -51,7 +52,7 @@ impl Served {
     pub async fn with(fresh: &Fresh, vars: &[(&str, &str)]) -> Self {
         let data = tempfile::tempdir().unwrap();
         let mut served = Self::of(config(fresh.location(), data.path()), vars).await;
-        served._data = Some(data);
+        served.data = Some(data);
         served
     }
 
@@ -62,7 +63,7 @@ impl Served {
         let flagd = Some(Flagd { listen, tenant: tenant.to_owned() });
         let config = Config { flagd, ..config(fresh.location(), data.path()) };
         let mut served = Self::of(config, &[]).await;
-        served._data = Some(data);
+        served.data = Some(data);
         served
     }
 
@@ -79,7 +80,7 @@ impl Served {
         let token = stop.clone();
         let drain = Drain { lame_duck: Duration::ZERO, grace: PATIENCE };
         let task = tokio::spawn(async move { run(bound, &mut wiring, token, drain).await });
-        Self { address, flagd, stop, task, _data: None }
+        Self { address, flagd, stop, task, data: None }
     }
 
     /// An admin of a fresh tenant.
@@ -125,5 +126,6 @@ impl Served {
 impl Drop for Served {
     fn drop(&mut self) {
         self.stop.cancel();
+        self.data.take();
     }
 }

@@ -48,7 +48,7 @@ impl Model {
     }
 
     /// Whether a write is one that may be made.
-    pub(super) fn takes(&self, scope: Scope, write: &Write) -> bool {
+    pub(super) fn takes(scope: Scope, write: &Write) -> bool {
         let (Write::Replace(terms) | Write::Patch(terms)) = write else { return true };
         terms.iter().all(|(setting, term)| match (setting, term.value) {
             (Setting::AutofixEnabled, Value::Bool(on)) => !on || scope != Scope::KillSwitch,

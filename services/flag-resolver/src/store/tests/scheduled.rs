@@ -30,7 +30,7 @@ async fn a_scheduled_change_waits_for_its_time_and_is_in_the_audit_before_and_af
     write(&store, OWN, &total(8)).await;
     let waiting = at(OWN, 50);
     assert_eq!(store.schedule(&waiting).await.unwrap(), Scheduling::Done(2));
-    assert_eq!(store.scheduled(Some(TENANT)).await.unwrap(), [waiting.clone()]);
+    assert_eq!(store.scheduled(Some(TENANT)).await.unwrap(), std::slice::from_ref(&waiting));
     assert_eq!(store.scheduled(None).await.unwrap(), []);
     assert_eq!(store.apply_due(Timestamp(49)).await.unwrap(), 0);
     assert_eq!(values(&store.since(0).await.unwrap()), [(OWN, 1, Some(Value::Int(8)))]);

@@ -181,10 +181,10 @@ impl Snapshot {
         }
         let mut layers = self.layers_without_rollouts(owner);
         // lots are drawn for this setting alone: that is the dear part
-        if let (Some(owner), Some(rollout)) = (owner, self.rollouts.get(&setting)) {
-            if rollout.reaches(owner.tenant) {
-                layers.rollout = Overrides::default().with(setting, Some(rollout.value));
-            }
+        if let (Some(owner), Some(rollout)) = (owner, self.rollouts.get(&setting))
+            && rollout.reaches(owner.tenant)
+        {
+            layers.rollout = Overrides::default().with(setting, Some(rollout.value));
         }
         evaluate(&layers, setting)
     }
