@@ -273,6 +273,47 @@ impl Race {
     }
 }
 
+/// Who does not listen for so long that changes are forgotten gets the whole snapshot again, and
+/// then goes on with the changes.
+#[tokio::test]
+async fn who_lags_too_far_gets_the_whole_again() {
+    let fresh = Fresh::sqlite();
+    let resolver = Arc::new(Resolver::new(Settings::default_of(Environment::Staging)));
+    resolver.adopt(FlagStore::open(fresh.location()).await.unwrap()).await.unwrap();
+    let set = async |n: u128| {
+        let value = Value::Int(u32::try_from(n % 20).unwrap() + 1);
+        let terms = Terms::from([(Setting::MaxTotalAttempts, Term::of(value))]);
+        let request = Request {
+            scope: Scope::Tenant(tenant(n)),
+            write: Write::Replace(terms),
+            by: By { actor: "ann".into(), at: now(), reason: "".into() },
+            trace_id: String::new(),
+            if_version: None,
+            dry_run: false,
+            effective_at: None,
+            others: Vec::new(),
+        };
+        resolver.write(request).await.unwrap().version
+    };
+    let mut listening = Box::pin(follow(Arc::clone(&resolver)));
+    let mut absent = Box::pin(follow(Arc::clone(&resolver)));
+    assert!(absent.next().await.unwrap().unwrap().reset);
+    assert!(listening.next().await.unwrap().unwrap().reset);
+    let many = NEWS_MAX as u128 + 1;
+    for n in 0..many {
+        let version = set(n).await;
+        let told = listening.next().await.unwrap().unwrap();
+        assert_eq!((told.reset, told.version, told.overrides.len()), (false, version, 1));
+    }
+    let whole = absent.next().await.unwrap().unwrap();
+    assert!(whole.reset && whole.overrides.len() as u128 == many);
+    let version = set(many).await;
+    for stream in [&mut listening, &mut absent] {
+        let told = stream.next().await.unwrap().unwrap();
+        assert_eq!((told.reset, told.version, told.overrides.len()), (false, version, 1));
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: SEQUENCES, ..ProptestConfig::default() })]
     #[test]

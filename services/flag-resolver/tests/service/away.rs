@@ -1,9 +1,11 @@
 //! The database is away: what is known serves, what is not is waited for.
 
+use crate::flagd_streams::sync;
 use crate::served::{config, wire};
 use crate::{Served, because, per_step, run_id, total, until};
 use meta_domain::settings::{Layer, Setting, Value};
 use meta_proto::common;
+use meta_proto::flagd::sync::v1::SyncFlagsResponse;
 use meta_proto::status::from_status;
 use meta_runtime::now;
 use meta_storage::Location;
@@ -24,6 +26,14 @@ async fn kept(data: &Path) -> Json {
     serde_json::from_slice(&tokio::fs::read(data.join(KEPT)).await.unwrap()).unwrap()
 }
 
+/// Whether the flags that are sent next say of themselves that they are stale.
+async fn sent_stale(stream: &mut tonic::Streaming<SyncFlagsResponse>) -> Json {
+    let sent = tokio::time::timeout(crate::PATIENCE, stream.message()).await.expect("in time");
+    let text = sent.unwrap().unwrap().flag_configuration;
+    let all: Json = serde_json::from_str(&text).unwrap();
+    all["flags"]["autofix_enabled"]["metadata"]["stale"].clone()
+}
+
 #[tokio::test]
 async fn while_the_database_is_away_reads_are_stale_and_writes_unavailable() {
     let server = Postgres::own().await;
@@ -34,12 +44,15 @@ async fn while_the_database_is_away_reads_are_stale_and_writes_unavailable() {
     stream.message().await.unwrap().unwrap();
     ann.set("", total(8)).await.unwrap();
     assert!(!stream.message().await.unwrap().unwrap().stale);
+    let mut flags = sync(&ann, served.channel(), "").await.unwrap();
+    assert_eq!(sent_stale(&mut flags).await, Json::Bool(false));
     server.stop().await;
     let answer = until(async || ann.clone().resolve("").await.unwrap(), |a| a.stale).await;
     assert!(answer.stale_ms > STALE_MS && answer.version == 1, "{answer:?}");
     assert_eq!(ann.total("").await, (8, Layer::Tenant), "the last word serves");
     let told = stream.message().await.unwrap().unwrap();
     assert!(told.stale, "a watcher is told: {told:?}");
+    assert_eq!(sent_stale(&mut flags).await, Json::Bool(true), "and who evaluates by itself");
     for status in [
         ann.set("", total(9)).await.unwrap_err(),
         ann.clear("", &[]).await.unwrap_err(),

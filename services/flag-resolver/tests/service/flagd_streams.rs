@@ -73,7 +73,7 @@ async fn events_begin_with_ready_and_name_what_changed(fresh: Fresh) {
 }
 
 /// The flags that somebody is sent.
-async fn sync(
+pub async fn sync(
     caller: &Caller,
     channel: Transport,
     selector: &str,
@@ -99,7 +99,7 @@ async fn flags_are_sent_for_one_tenant_now_and_after_every_change(fresh: Fresh) 
     let mut stream = sync(&ann.as_role(Role::Viewer), served.channel(), "").await.unwrap();
     let first = message(&mut stream).await.flag_configuration;
     assert_eq!(flags(&first)["max_total_attempts"]["variants"]["tenant"], 8);
-    assert!(!first.contains("17") && !first.contains(&eve.tenant()), "{first}");
+    assert!(!first.contains(":17") && !first.contains(&eve.tenant()), "{first}");
     eve.set("", total(18)).await.unwrap();
     assert!(tokio::time::timeout(QUIET, stream.message()).await.is_err());
     ann.set("", total(9)).await.unwrap();

@@ -87,9 +87,16 @@ impl Flags {
         Evaluated { value, layer, version: snapshot.version, freshness }
     }
 
-    /// How far the memory can be trusted now.
+    /// How far the memory can be trusted now. After the clock was set back its age counts from the
+    /// moment in which that is noticed.
     pub fn freshness(&self) -> Freshness {
-        Freshness::of(self.heard_at(), now())
+        let (heard_at, now) = (self.heard_at(), now());
+        if heard_at > now {
+            // an error only says that it was heard again meanwhile
+            let (ahead, noticed, order) = (heard_at.0, now.0, Ordering::AcqRel);
+            let _ = self.0.heard_at.compare_exchange(ahead, noticed, order, Ordering::Acquire);
+        }
+        Freshness::of(heard_at, now)
     }
 
     /// Turns true with the first snapshot, and stays so.
@@ -192,6 +199,9 @@ mod tests {
         flags.hear(ahead);
         flags.hear(at);
         assert_eq!(flags.heard_at(), at, "the clock was set back");
+        flags.hear(ahead);
+        assert_eq!(flags.freshness(), Freshness::Fresh);
+        assert!(flags.heard_at() < ahead, "its age counts from now on");
         let old = at.plus_ms(-60_000);
         flags.take(Snapshot::of(Settings::default_of(Environment::Staging)).whole(), old);
         assert_eq!(flags.heard_at(), old, "a whole snapshot is as old as it says");
