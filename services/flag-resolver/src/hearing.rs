@@ -15,6 +15,8 @@ use tokio_util::sync::CancellationToken;
 /// How often the store is asked for its version: changes of other processes are in force, and
 /// scheduled ones carried out, about so late.
 const EVERY: Duration = Duration::from_millis(250);
+/// The same while it does not answer; each time is a line in the log.
+const EVERY_WHILE_AWAY: Duration = Duration::from_secs(1);
 /// How long the store may take to answer. A connection whose other end is gone without a word
 /// would be waited for much longer, and the store not heard meanwhile.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
@@ -91,7 +93,7 @@ impl Hearing {
             away = heard.is_err();
             self.write_when_due().await;
             tokio::select! {
-                () = tokio::time::sleep(EVERY) => {}
+                () = tokio::time::sleep(if away { EVERY_WHILE_AWAY } else { EVERY }) => {}
                 () = stop.cancelled() => {}
             }
         }
