@@ -22,7 +22,7 @@ const IN_PROCESS_NS_MAX: f64 = 200.0;
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let in_process = in_process::measure(OVERRIDES[1]);
+    let in_process = in_process::measure(OVERRIDES[1])?;
     let services = Services::start().await?;
     let mut remote = Vec::new();
     let mut written = 0;
