@@ -28,3 +28,5 @@ pub const PATCH_BYTES_MAX: usize = 1024 * 1024;
 pub const PATCH_LINES_MAX: usize = 500;
 /// Files a patch may touch unless the plan says otherwise.
 pub const PATCH_FILES_MAX: usize = 50;
+/// Characters of a caller's text that an error repeats.
+pub const ECHO_CHARS_MAX: usize = 64;

@@ -35,6 +35,7 @@ macro_rules! words {
             fn from_str(text: &str) -> Result<Self, String> {
                 Self::ALL.iter().copied().find(|v| v.as_str() == text).ok_or_else(|| {
                     let all: Vec<_> = Self::ALL.iter().map(|v| v.as_str()).collect();
+                    let text: String = text.chars().take($crate::limits::ECHO_CHARS_MAX).collect();
                     format!("{text:?} is not known (expected one of {})", all.join(", "))
                 })
             }
