@@ -8,7 +8,8 @@ use super::exit;
 use super::hint::Hint;
 use super::rule::Action;
 use super::rules::Rules;
-use super::scan::{Hit, Scan};
+use super::hits::Hit;
+use super::scan::Scan;
 use meta_domain::failure::FailureType;
 use meta_domain::signal::{ExitInfo, UnknownReason};
 
@@ -113,7 +114,7 @@ fn counted(rules: &Rules, hits: &[Hit]) -> Vec<Hit> {
         match spec.action {
             Action::Green => green = green.max(spec.strength),
             Action::Fail if spec.strength >= green => counted.push(hit.clone()),
-            Action::Fail | Action::Noise | Action::Locate => {}
+            _ => {}
         }
     }
     counted.reverse();

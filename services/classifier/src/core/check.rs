@@ -17,7 +17,7 @@ pub struct RuleSummary {
     pub tool: String,
     /// How decisive it is, 1 to 99.
     pub strength: u8,
-    /// `fail`, `green`, `noise` or `locate`.
+    /// `fail`, `green`, `noise`, `locate`, `section` or `failed`.
     pub action: &'static str,
     /// Whether a user's own rule file brought it.
     pub user: bool,
@@ -46,6 +46,8 @@ pub fn list(rules: &Rules) -> Vec<RuleSummary> {
             Action::Green => "green",
             Action::Noise => "noise",
             Action::Locate => "locate",
+            Action::Section => "section",
+            Action::Failed => "failed",
         },
         user: rule.priority > 0,
     };

@@ -8,7 +8,8 @@ use super::hint::Hint;
 use super::mask::mask_secrets;
 use super::rule::Action;
 use super::rules::Rules;
-use super::scan::{Hit, Scan};
+use super::hits::Hit;
+use super::scan::Scan;
 use meta_domain::failure::{FailureType, Severity};
 use meta_domain::signal::{EvidenceLine, Location, Signal, UnknownReason};
 use regex::bytes::Captures;
@@ -98,7 +99,7 @@ fn unknown_message(scan: &Scan, verdict: &Verdict, input: &ClassifyInput) -> Str
         (None, Some(code)) => format!("the step failed with exit code {code}"),
         (None, None) => "the step failed".to_owned(),
     };
-    match (verdict.unknown_reason, scan.last_lines.back()) {
+    match (verdict.unknown_reason, scan.last_lines.last()) {
         (Some(UnknownReason::Conflicting), _) => format!("{ended}; what it printed is ambiguous"),
         (_, Some((_, last))) => format!("{ended}; its last line was: {}", last.trim()),
         (_, None) => format!("{ended} and printed nothing"),

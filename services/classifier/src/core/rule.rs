@@ -1,5 +1,6 @@
 //! One rule: its TOML form and its compiled form.
 
+use super::needles::NEEDLE_BYTES_MIN;
 use meta_domain::failure::{FailureType, Severity};
 use regex::bytes::{Regex, RegexBuilder};
 use serde::Deserialize;
@@ -7,7 +8,7 @@ use serde::Deserialize;
 /// Lines around a match within which `all_of` and `none_of` look, when the rule names none.
 const WITHIN_LINES_DEFAULT: u32 = 12;
 /// A literal shorter than this would let too many lines through the prefilter.
-const LITERAL_BYTES_MIN: usize = 3;
+const LITERAL_BYTES_MIN: usize = NEEDLE_BYTES_MIN;
 /// Bytes of one compiled regular expression.
 const REGEX_BYTES_MAX: usize = 4 * 1024 * 1024;
 
@@ -24,6 +25,10 @@ pub enum Action {
     Noise,
     /// A place in the code for the hits around it; no evidence by itself.
     Locate,
+    /// The header of a section: a continuous-integration system starts the next step.
+    Section,
+    /// The system says that the step of this section failed; no evidence of why.
+    Failed,
 }
 
 /// Where a rule's match counts.
@@ -87,6 +92,17 @@ pub struct RuleSpec {
     pub no_match: Vec<String>,
 }
 
+impl RuleSpec {
+    /// Whether a literal need only be looked for as it is written: the line expression minds the
+    /// case and has the literal in it, everywhere in the same case.
+    pub(crate) fn is_exact(&self, literal: &str) -> bool {
+        let plain = self.line.replace('\\', "");
+        let anywhere = plain.to_ascii_lowercase().matches(&literal.to_ascii_lowercase()).count();
+        let as_written = plain.matches(literal).count();
+        !plain.contains("(?i") && as_written > 0 && as_written == anywhere
+    }
+}
+
 fn within_default() -> u32 {
     WITHIN_LINES_DEFAULT
 }
@@ -102,6 +118,10 @@ pub(crate) struct Rule {
     pub(crate) priority: u8,
     pub(crate) line: Regex,
     pub(crate) unless: Option<Regex>,
+    /// The numbers of the texts that must stand near.
+    pub(crate) all_of: Vec<usize>,
+    /// The numbers of the texts that must not stand near.
+    pub(crate) none_of: Vec<usize>,
 }
 
 impl Rule {
@@ -133,7 +153,9 @@ impl Rule {
         }
         let line = regex("line", &spec.line)?;
         let unless = spec.unless.as_deref().map(|text| regex("unless", text)).transpose()?;
-        Ok(Self { spec, failure_type, file: file.to_owned(), priority, line, unless })
+        let file = file.to_owned();
+        let (all_of, none_of) = (Vec::new(), Vec::new());
+        Ok(Self { spec, failure_type, file, priority, line, unless, all_of, none_of })
     }
 
     /// Whether the rule's own line conditions hold for one clean line.

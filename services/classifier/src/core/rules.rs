@@ -1,8 +1,8 @@
 //! The compiled set of rules and the prefilter over all their literals.
 
+use super::needles::Needles;
 use super::rule::{Rule, RuleSpec};
 use super::scan::Scan;
-use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use meta_domain::failure::FailureType;
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashSet};
@@ -58,9 +58,16 @@ pub enum Error {
         /// What is wrong.
         problem: String,
     },
-    /// The rules are well-formed but cannot be compiled together.
-    #[error("the rules cannot be compiled together: {0}")]
-    Prefilter(String),
+}
+
+impl Error {
+    /// What lies behind the error, in brackets, to be put after it; empty when nothing does.
+    pub fn source_text(&self) -> String {
+        match self {
+            Self::Read { source, .. } => format!(" ({source})"),
+            Self::Parse { .. } | Self::Rule { .. } => String::new(),
+        }
+    }
 }
 
 /// One rule file: its name for messages, its text, and whether a user wrote it.
@@ -96,9 +103,9 @@ pub(crate) struct Literal {
 #[derive(Debug)]
 pub struct Rules {
     pub(crate) all: Vec<Rule>,
-    pub(crate) prefilter: AhoCorasick,
+    pub(crate) needles: Needles,
+    /// What each text of `needles` is for.
     pub(crate) literals: Vec<Literal>,
-    pub(crate) literal_ids: BTreeMap<String, usize>,
 }
 
 impl Rules {
@@ -159,37 +166,45 @@ impl Rules {
                 }
             }
         }
-        Self::with_prefilter(rules)
+        Ok(Self::with_prefilter(rules))
     }
 
-    fn with_prefilter(rules: Vec<Rule>) -> Result<Self, Error> {
-        let mut literal_ids = BTreeMap::new();
+    fn with_prefilter(mut rules: Vec<Rule>) -> Self {
+        let mut ids: BTreeMap<(String, bool), usize> = BTreeMap::new();
         let mut literals: Vec<Literal> = Vec::new();
-        let mut patterns: Vec<String> = Vec::new();
-        let mut intern = |text: &str, literals: &mut Vec<Literal>| -> usize {
-            let key = text.to_ascii_lowercase();
-            *literal_ids.entry(key.clone()).or_insert_with(|| {
-                literals.push(Literal::default());
-                patterns.push(key);
-                literals.len() - 1
-            })
+        let mut id_of = |text: &String, exact: bool| {
+            let next = ids.len();
+            let key = if exact { text.clone() } else { text.to_ascii_lowercase() };
+            *ids.entry((key, exact)).or_insert(next)
         };
-        for (index, rule) in rules.iter().enumerate() {
-            for text in &rule.spec.literals {
-                let id = intern(text, &mut literals);
+        for (index, rule) in rules.iter_mut().enumerate() {
+            let of_line = |text: &String| id_of(text, rule.spec.is_exact(text));
+            let tries: Vec<usize> = rule.spec.literals.iter().map(of_line).collect();
+            rule.all_of = rule.spec.all_of.iter().map(|text| id_of(text, false)).collect();
+            rule.none_of = rule.spec.none_of.iter().map(|text| id_of(text, false)).collect();
+            let highest = tries.iter().chain(&rule.all_of).chain(&rule.none_of).max();
+            let needed = highest.map_or(0, |id| id + 1).max(literals.len());
+            literals.resize_with(needed, Literal::default);
+            for id in tries {
                 literals[id].tries.push(index);
             }
-            for text in rule.spec.all_of.iter().chain(&rule.spec.none_of) {
-                let id = intern(text, &mut literals);
-                literals[id].companion = true;
+            for id in rule.all_of.iter().chain(&rule.none_of) {
+                literals[*id].companion = true;
             }
         }
-        let prefilter = AhoCorasick::builder()
-            .ascii_case_insensitive(true)
-            .kind(Some(AhoCorasickKind::DFA))
-            .build(&patterns)
-            .map_err(|error| Error::Prefilter(error.to_string()))?;
-        Ok(Self { all: rules, prefilter, literals, literal_ids })
+        let mut texts: Vec<(&(String, bool), &usize)> = ids.iter().collect();
+        texts.sort_by_key(|(_, id)| **id);
+        let needles = texts.into_iter().map(|((text, exact), _)| (text.as_str(), *exact));
+        let needles = Needles::new(needles);
+        Self { all: rules, needles, literals }
+    }
+
+    /// Puts the rules on the list that have one of their literals in this piece of a long line.
+    pub(crate) fn tried_on(&self, piece: &[u8], tried: &mut Vec<usize>) {
+        tried.clear();
+        self.needles.find(piece, |_, literal| tried.extend(&self.literals[literal].tries));
+        tried.sort_unstable();
+        tried.dedup();
     }
 
     /// Runs one rule's examples through the same scan that logs go through.
