@@ -6,6 +6,7 @@
 mod config;
 pub mod core;
 mod grpc;
+pub mod labelled;
 pub mod rules;
 mod store;
 

@@ -50,7 +50,6 @@ CASES = [
     green("yamllint-ok", "yamllint", "yamllint a.yml && echo no problems", {"a.yml": "---\non_error: fail\n"}),
     green("shellcheck-ok", "shellcheck", "shellcheck a.sh && echo 'no issues: error.sh, fatal.sh'", {"a.sh": "#!/bin/bash\necho error >&2\n"}),
     green("prove-ok", "prove", "prove -v t", {"t/a.t": "use Test::More tests => 2;\nok(1, 'dies on fatal error');\nok(1, 'connection refused is not ok');\n"}),
-    green("pip-list", "pip", "pip install --no-index --no-deps ./pkg && pip uninstall -y demo-errors", {"pkg/pyproject.toml": "[project]\nname = \"demo-errors\"\nversion = \"1.0\"\n[build-system]\nrequires = []\nbuild-backend = \"setuptools.build_meta\"\n[tool.setuptools]\npy-modules = []\n"}, before="pip install -q setuptools wheel >/dev/null 2>&1"),
     green("ci-github", "github", "pytest -q", {"test_a.py": "def test_failure_modes():\n    print('error')\n"}, ci="github-ok"),
     green("ci-gitlab", "gitlab", "go test ./...", {**GO, "a_test.go": "package demo\n\nimport \"testing\"\n\nfunc TestErrors(t *testing.T) {}\n"}, ci="gitlab-ok"),
 ]

@@ -98,7 +98,7 @@ CASES = [
     Case("pip-http-403", "policy", "pip", "pip download --retries 0 --no-deps $SERVER/403/demo-1.0.tar.gz", {}),
     Case("pip-http-401", "security", "pip", "pip download --no-input --retries 0 --no-deps $SERVER/401/demo-1.0.tar.gz", {}),
     Case("pip-http-404", "runtime", "pip", "pip download --retries 0 --no-deps $SERVER/404/demo-1.0.tar.gz", {}),
-    Case("pip-name-not-resolved", "transient", "pip", "pip install --retries 0 --timeout 3 --index-url http://packages.invalid/simple demo-package", {}),
+    Case("pip-name-not-resolved", "transient", "pip", "pip install --retries 1 --timeout 3 --trusted-host packages.invalid --index-url http://packages.invalid/simple demo-package", {}),
     Case("urllib-timeout", "transient", "python", "python app.py", {"app.py": "import os, urllib.request\nurllib.request.urlopen(os.environ['SERVER'] + '/slow', timeout=1).read()\n"}),
     Case("urllib-reset", "transient", "python", "python app.py", {"app.py": "import os, urllib.request\nurllib.request.urlopen(os.environ['SERVER'] + '/reset').read()\n"}),
     Case("urllib-429", "rate_limit", "python", "python app.py", {"app.py": "import os, urllib.request\nurllib.request.urlopen(os.environ['SERVER'] + '/429')\n"}),

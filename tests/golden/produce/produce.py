@@ -56,6 +56,7 @@ def clean(text, folder, paths, port, home):
     text = re.sub(rf"\b{re.escape(socket.gethostname())}\b", "build-host", text)
     if getpass.getuser() != "root":
         text = re.sub(rf"\b{re.escape(getpass.getuser())}\b", "builder", text)
+    text = re.sub(r"\b(registry|www)\.npmjs\.(org|com)", r"\1.example.org", text)
     return re.sub(r"\bfolder-\w+", "demo", text)
 
 
@@ -97,6 +98,10 @@ def main():
     rows = {}
     if manifest.exists():
         rows = {row["id"]: row for row in csv.DictReader(manifest.open(), delimiter="\t", quoting=csv.QUOTE_NONE)}
+    known = {case.id for case in cases}
+    for gone in [key for key in rows if key not in known]:
+        del rows[gone]
+        (GOLDEN / "logs" / f"{gone}.log").unlink(missing_ok=True)
     port = server.start()
     (GOLDEN / "logs").mkdir(exist_ok=True)
     odd = 0

@@ -13,6 +13,7 @@ mod fingerprint;
 mod hint;
 mod history;
 mod hits;
+pub mod learned;
 pub mod mask;
 mod needles;
 mod report;

@@ -21,6 +21,9 @@ pub enum Action {
     Fail,
     /// Evidence that what stands above it went well: weaker hits before it do not count.
     Green,
+    /// Evidence that every test passed: what stands above it was printed by passing tests and does
+    /// not count, however strong, but for stronger findings of tests and checkers.
+    Passed,
     /// A wrapper or teardown line: weaker hits on the same line do not count.
     Noise,
     /// A place in the code for the hits around it; no evidence by itself.
@@ -83,6 +86,10 @@ pub struct RuleSpec {
     /// The step was ended from outside: outranks every ordinary failure.
     #[serde(default)]
     pub outside: bool,
+    /// It is what a run of passing tests itself reports (a coverage threshold, say): a summary that
+    /// every test passed does not take it back.
+    #[serde(default)]
+    pub despite_passed: bool,
     /// Severity when it differs from the type's usual one.
     pub severity: Option<Severity>,
     /// Texts (one or more lines) on which the rule must fire.

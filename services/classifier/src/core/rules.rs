@@ -1,5 +1,6 @@
 //! The compiled set of rules and the prefilter over all their literals.
 
+use super::learned::Learned;
 use super::needles::Needles;
 use super::rule::{Rule, RuleSpec};
 use super::scan::Scan;
@@ -106,6 +107,8 @@ pub struct Rules {
     pub(crate) needles: Needles,
     /// What each text of `needles` is for.
     pub(crate) literals: Vec<Literal>,
+    /// How far each rule can be trusted.
+    pub(crate) learned: Learned,
 }
 
 impl Rules {
@@ -166,10 +169,14 @@ impl Rules {
                 }
             }
         }
-        Ok(Self::with_prefilter(rules))
+        let learned = Learned::shipped().map_err(|error| Error::Parse {
+            file: "learned.toml".to_owned(),
+            problem: error.to_string(),
+        })?;
+        Ok(Self::with_prefilter(rules, learned))
     }
 
-    fn with_prefilter(mut rules: Vec<Rule>) -> Self {
+    fn with_prefilter(mut rules: Vec<Rule>, learned: Learned) -> Self {
         let mut ids: BTreeMap<(String, bool), usize> = BTreeMap::new();
         let mut literals: Vec<Literal> = Vec::new();
         let mut id_of = |text: &String, exact: bool| {
@@ -196,7 +203,7 @@ impl Rules {
         texts.sort_by_key(|(_, id)| **id);
         let needles = texts.into_iter().map(|((text, exact), _)| (text.as_str(), *exact));
         let needles = Needles::new(needles);
-        Self { all: rules, needles, literals }
+        Self { all: rules, needles, literals, learned }
     }
 
     /// Puts the rules on the list that have one of their literals in this piece of a long line.

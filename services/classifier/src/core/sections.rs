@@ -55,7 +55,10 @@ impl Sections {
                 let teardown = TEARDOWN.iter().any(|word| name.contains(word));
                 self.0.push(Section { line, failed: false, teardown });
             }
-            Action::Failed => self.0[last].failed = true,
+            Action::Failed => {
+                let working = self.0.iter().rposition(|section| !section.teardown);
+                self.0[working.unwrap_or(last)].failed = true;
+            }
             _ => {}
         }
     }
@@ -70,7 +73,7 @@ impl Sections {
         self.0.get(section).is_some_and(|section| section.teardown)
     }
 
-    /// The sections that the system said failed, the last one first, those that clean up left out.
+    /// The sections that the system said failed, the last one first; never one that cleans up.
     pub(crate) fn failed(&self) -> impl Iterator<Item = usize> {
         let failed = |section: &Section| section.failed && !section.teardown;
         (0..self.0.len()).rev().filter(move |at| failed(&self.0[*at]))
