@@ -1,7 +1,7 @@
 //! Scores the classifier, by text alone, on a folder of labelled logs: `accuracy [--learn] [DIR]`.
 //!
 //! Prints a table by type, the false alarms and how well the confidence holds. `--learn` also
-//! writes the record of each rule to `rules/learned.toml`.
+//! writes the record of each rule to `learned.toml`.
 
 use classifier::core::learned::{Learned, Record};
 use classifier::core::{ClassifyInput, Rules, check, classify};
@@ -138,6 +138,6 @@ fn write_learned(rules: &Rules, scored: &[Scored]) -> Result<(), Box<dyn Error>>
             writeln!(text, "\"{key}\" = {{ right = {right}, seen = {seen} }}")?;
         }
     }
-    std::fs::write(Path::new(HOME).join("rules/learned.toml"), text)?;
+    std::fs::write(Path::new(HOME).join("learned.toml"), text)?;
     Ok(())
 }

@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let rules = Arc::new(Rules::embedded()?);
     let logs = labelled::read(&home.join("../../tests/golden"))?;
     let logs: Vec<Vec<u8>> = logs.into_iter().map(|log| log.log).collect();
-    let ordinary = std::fs::read_to_string(home.join("rules/ordinary.txt"))?;
+    let ordinary = std::fs::read_to_string(home.join("ordinary.txt"))?;
 
     // The stream comes first: the high-water mark of memory never falls again.
     let part = mixed(&logs, &ordinary, 1_000_000);

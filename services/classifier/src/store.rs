@@ -3,7 +3,7 @@
 use crate::core::{Error, Rules};
 use crate::rules;
 use arc_swap::ArcSwap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio_util::sync::CancellationToken;
@@ -19,14 +19,17 @@ type Look = Vec<(PathBuf, Option<SystemTime>, u64)>;
 #[derive(Debug)]
 pub struct Store {
     dir: Option<PathBuf>,
+    /// The folder as it was just before the first rules were read.
+    first_look: Look,
     rules: ArcSwap<Rules>,
 }
 
 impl Store {
     /// Loads the product's rules and those of the folder.
     pub fn open(dir: Option<PathBuf>) -> Result<Self, Error> {
+        let first_look = dir.as_deref().map(look).unwrap_or_default();
         let rules = rules::load(dir.as_deref())?;
-        Ok(Self { dir, rules: ArcSwap::from_pointee(rules) })
+        Ok(Self { dir, first_look, rules: ArcSwap::from_pointee(rules) })
     }
 
     /// The rules in force now.
@@ -46,7 +49,7 @@ impl Store {
     /// faulty file is reported once and the old rules stay.
     pub async fn watch(self: Arc<Self>, stop: CancellationToken) {
         let Some(dir) = self.dir.clone() else { return stop.cancelled().await };
-        let mut seen = look(&dir);
+        let mut seen = self.first_look.clone();
         while stop.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
             let now = look(&dir);
             if now == seen {
@@ -68,7 +71,7 @@ impl Store {
 
 /// What the folder holds, to notice a change. A folder that cannot be read looks empty, so its
 /// coming back is a change.
-fn look(dir: &std::path::Path) -> Look {
+fn look(dir: &Path) -> Look {
     let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
     let mut look: Look = entries
         .flatten()

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 
 /// The counts that ship with the product.
-const SHIPPED: &str = include_str!("../../rules/learned.toml");
+const SHIPPED: &str = include_str!("../../learned.toml");
 /// How many verdicts of its band a rule is credited with beside its own.
 const BORROWED: f64 = 12.0;
 /// Standard deviations of Wilson's interval (90 % of the mass lies above its lower end).

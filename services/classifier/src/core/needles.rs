@@ -29,7 +29,7 @@ const WIDE_BYTES: usize = 8;
 /// [`FOLD`] for as many bytes.
 const FOLD_WIDE: u64 = 0x2020_2020_2020_2020;
 /// Ordinary lines of logs: what is common in them makes a bad window.
-const ORDINARY: &str = include_str!("../../rules/ordinary.txt");
+const ORDINARY: &str = include_str!("../../ordinary.txt");
 
 /// A text to look for, at one of its windows.
 #[derive(Debug, Clone, Copy)]

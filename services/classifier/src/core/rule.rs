@@ -3,6 +3,9 @@
 use super::needles::NEEDLE_BYTES_MIN;
 use meta_domain::failure::{FailureType, Severity};
 use regex::bytes::{Regex, RegexBuilder};
+use regex_syntax::ParserBuilder;
+use regex_syntax::hir::Look;
+use regex_syntax::hir::literal::Extractor;
 use serde::Deserialize;
 
 /// Lines around a match within which `all_of` and `none_of` look, when the rule names none.
@@ -125,6 +128,9 @@ pub(crate) struct Rule {
     pub(crate) priority: u8,
     pub(crate) line: Regex,
     pub(crate) unless: Option<Regex>,
+    /// The bytes with which a line may start that the expression matches; `None` when a match may
+    /// stand anywhere in the line.
+    first: Option<Box<[bool; 256]>>,
     /// The numbers of the texts that must stand near.
     pub(crate) all_of: Vec<usize>,
     /// The numbers of the texts that must not stand near.
@@ -159,16 +165,39 @@ impl Rule {
             return Err("needs at least one match and one no_match example".to_owned());
         }
         let line = regex("line", &spec.line)?;
+        let first = first_bytes(&spec.line);
         let unless = spec.unless.as_deref().map(|text| regex("unless", text)).transpose()?;
         let file = file.to_owned();
         let (all_of, none_of) = (Vec::new(), Vec::new());
-        Ok(Self { spec, failure_type, file, priority, line, unless, all_of, none_of })
+        Ok(Self { spec, failure_type, file, priority, line, unless, first, all_of, none_of })
     }
 
     /// Whether the rule's own line conditions hold for one clean line.
     pub(crate) fn matches_line(&self, line: &[u8]) -> bool {
-        self.line.is_match(line) && !self.unless.as_ref().is_some_and(|not| not.is_match(line))
+        let may_start =
+            |first: &[bool; 256]| line.first().is_some_and(|at| first[usize::from(*at)]);
+        self.first.as_deref().is_none_or(may_start)
+            && self.line.is_match(line)
+            && !self.unless.as_ref().is_some_and(|not| not.is_match(line))
     }
+}
+
+/// The bytes with which every match starts, for an expression that is bound to the line's start.
+fn first_bytes(pattern: &str) -> Option<Box<[bool; 256]>> {
+    let mut parser = ParserBuilder::new().unicode(false).utf8(false).build();
+    let tree = parser.parse(pattern).ok()?;
+    if !tree.properties().look_set_prefix().contains(Look::Start) {
+        return None;
+    }
+    let mut starts = Extractor::new();
+    starts.limit_class(256).limit_literal_len(1).limit_total(512);
+    let starts = starts.extract(&tree);
+    let literals = starts.literals()?;
+    let mut first = Box::new([false; 256]);
+    for literal in literals {
+        first[usize::from(*literal.as_bytes().first()?)] = true;
+    }
+    Some(first)
 }
 
 fn regex(field: &str, text: &str) -> Result<Regex, String> {
@@ -177,4 +206,29 @@ fn regex(field: &str, text: &str) -> Result<Regex, String> {
         .size_limit(REGEX_BYTES_MAX)
         .build()
         .map_err(|error| format!("{field} is not a regular expression: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::first_bytes;
+
+    fn may_start(pattern: &str, line: &str) -> Option<bool> {
+        first_bytes(pattern).map(|first| first[usize::from(line.as_bytes()[0])])
+    }
+
+    #[test]
+    fn a_bound_expression_knows_how_its_lines_start() {
+        assert_eq!(may_start("^(FAILED|ERROR) x", "FAILED x"), Some(true));
+        assert_eq!(may_start("^(FAILED|ERROR) x", "x FAILED"), Some(false));
+        assert_eq!(may_start("(?i)^fatal: ", "Fatal: x"), Some(true));
+        assert_eq!(may_start(r"^\s*at ", "  at x"), Some(true));
+        assert_eq!(may_start(r"(^a|^b)", "c"), Some(false));
+    }
+
+    #[test]
+    fn an_expression_that_may_match_anywhere_knows_nothing() {
+        assert_eq!(first_bytes("FAILED"), None);
+        assert_eq!(first_bytes("(^a|b)"), None);
+        assert_eq!(first_bytes("^"), None);
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::learned::Learned;
 use super::needles::Needles;
-use super::rule::{Rule, RuleSpec};
+use super::rule::{Action, Rule, RuleSpec};
 use super::scan::Scan;
 use meta_domain::failure::FailureType;
 use serde::Deserialize;
@@ -13,6 +13,8 @@ const PRIORITY_BUILT_IN: u8 = 0;
 /// Priority of a user's own rules.
 pub(crate) const PRIORITY_USER: u8 = 1;
 
+/// Hits weaker than this do not count on a line that only shows a commit.
+const STRENGTH_COMMIT_LINE: u8 = 96;
 /// The rule files that ship with the product.
 const EMBEDDED: &[(&str, &str)] = &[
     ("rate_limit.toml", include_str!("../../rules/rate_limit.toml")),
@@ -69,6 +71,17 @@ impl Error {
             Self::Parse { .. } | Self::Rule { .. } => String::new(),
         }
     }
+}
+
+/// Whether the line is the short form of a commit: what it says was true of an older state.
+fn is_commit_line(piece: &[u8]) -> bool {
+    let hash = piece.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+    let has = |test: fn(&u8) -> bool| piece[..hash].iter().any(test);
+    (7..=12).contains(&hash)
+        && piece.get(hash) == Some(&b' ')
+        && piece.get(hash + 1).is_some_and(u8::is_ascii_uppercase)
+        && has(u8::is_ascii_digit)
+        && has(u8::is_ascii_lowercase)
 }
 
 /// One rule file: its name for messages, its text, and whether a user wrote it.
@@ -212,6 +225,30 @@ impl Rules {
         self.needles.find(piece, |_, literal| tried.extend(&self.literals[literal].tries));
         tried.sort_unstable();
         tried.dedup();
+    }
+
+    /// Of the rules to try, those that match a piece of a line and that no wrapper line takes back.
+    pub(crate) fn matching(&self, piece: &[u8], tried: &[usize], fired: &mut Vec<usize>) {
+        fired.clear();
+        let (mut floor, mut weakest) = (0, u8::MAX);
+        for rule in tried {
+            let rule_is = &self.all[*rule];
+            weakest = weakest.min(rule_is.spec.strength);
+            if rule_is.spec.action == Action::Noise && rule_is.matches_line(piece) {
+                fired.push(*rule);
+                floor = floor.max(rule_is.spec.strength);
+            }
+        }
+        if weakest < STRENGTH_COMMIT_LINE && is_commit_line(piece) {
+            floor = floor.max(STRENGTH_COMMIT_LINE);
+        }
+        for rule in tried {
+            let rule_is = &self.all[*rule];
+            let counts = rule_is.spec.action != Action::Noise && rule_is.spec.strength >= floor;
+            if counts && rule_is.matches_line(piece) {
+                fired.push(*rule);
+            }
+        }
     }
 
     /// Runs one rule's examples through the same scan that logs go through.

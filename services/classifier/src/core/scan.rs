@@ -3,7 +3,7 @@
 
 use super::feed::Feed;
 use super::hits::{Hit, LINE_CHARS_MAX, RuleHits, Seen};
-use super::rule::{Action, Scope};
+use super::rule::Scope;
 use super::rules::Rules;
 use super::sections::Sections;
 use super::text::{PIECE_BYTES_MAX, clean, for_each_piece, printable};
@@ -16,8 +16,6 @@ const TAIL_LINES: u64 = 200;
 const LAST_LINES_MAX: usize = 5;
 /// Bytes kept from the end of the log, to show its last lines.
 const LAST_BYTES_MAX: usize = 8 * 1024;
-/// Hits weaker than this do not count on a line that only shows a commit.
-const STRENGTH_COMMIT_LINE: u8 = 96;
 /// Bytes that regular expressions may look at in one log. A log that asks for more is made to
 /// be slow; from then on only rules that tell of a kill from outside are tried.
 const WORK_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
@@ -131,8 +129,7 @@ impl Pass {
             if is_long {
                 rules.tried_on(piece, tried);
             }
-            fired.clear();
-            fired.extend(tried.iter().filter(|rule| rules.all[**rule].matches_line(piece)));
+            rules.matching(piece, tried, fired);
             self.scan.keep(rules, number, piece, fired);
         });
         tried.clear();
@@ -160,17 +157,6 @@ impl Pass {
     }
 }
 
-/// Whether the line is the short form of a commit: what it says was true of an older state.
-fn is_commit_line(piece: &[u8]) -> bool {
-    let hash = piece.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
-    let has = |test: fn(&u8) -> bool| piece[..hash].iter().any(test);
-    (7..=12).contains(&hash)
-        && piece.get(hash) == Some(&b' ')
-        && piece.get(hash + 1).is_some_and(u8::is_ascii_uppercase)
-        && has(u8::is_ascii_digit)
-        && has(u8::is_ascii_lowercase)
-}
-
 fn newlines(bytes: &[u8]) -> u64 {
     memchr_iter(b'\n', bytes).count() as u64
 }
@@ -196,17 +182,11 @@ impl Scan {
         scanner.finish(rules)
     }
 
-    /// Keeps what fired on one piece of a line, but for what a wrapper line takes back.
+    /// Keeps what fired on one piece of a line.
     fn keep(&mut self, rules: &Rules, number: u64, piece: &[u8], fired: &[usize]) {
-        let noise = fired.iter().filter(|rule| rules.all[**rule].spec.action == Action::Noise);
-        let floor = noise.map(|rule| rules.all[*rule].spec.strength).max().unwrap_or(0);
-        let floor = if is_commit_line(piece) { STRENGTH_COMMIT_LINE } else { floor };
         for rule in fired.iter().copied() {
-            let spec = &rules.all[rule].spec;
-            if spec.action == Action::Noise || spec.strength >= floor {
-                self.sections.see(spec.action, number, piece);
-                self.hits[rule].push(number, self.sections.current(), piece);
-            }
+            self.sections.see(rules.all[rule].spec.action, number, piece);
+            self.hits[rule].push(number, self.sections.current(), piece);
         }
     }
 
