@@ -175,7 +175,9 @@ fn entry_of(needle: u32, text: &[u8], ordinary: &HashMap<u32, u32>) -> Option<En
 
 /// How common four bytes are together in logs: seen in ordinary lines, else guessed.
 fn commonness(window: &[u8], ordinary: &HashMap<u32, u32>) -> (u32, u32) {
-    let seen = ordinary.get(&fold(window)).copied().unwrap_or(0);
+    // A line break folds to a star: empty lines would look like this window.
+    let is_stars = window.iter().filter(|byte| **byte == b'*').count() + 1 >= WINDOW_BYTES;
+    let seen = if is_stars { u32::MAX } else { ordinary.get(&fold(window)).copied().unwrap_or(0) };
     let single: u32 = window.iter().map(|byte| weight(*byte)).sum();
     let is_word = window.iter().all(u8::is_ascii_lowercase);
     (seen, single + if is_word { 2 } else { 0 })
