@@ -3,6 +3,8 @@
 //! Prints a table by type, the false alarms and how well the confidence holds. `--learn` also
 //! writes the record of each rule to `learned.toml`.
 
+#![expect(clippy::cast_precision_loss, reason = "counts are far below the limits")]
+
 use classifier::core::learned::{Learned, Record};
 use classifier::core::{ClassifyInput, Rules, check, classify};
 use classifier::labelled::{self, LabelledLog};
@@ -55,7 +57,8 @@ fn percent(part: usize, whole: usize) -> String {
 }
 
 fn by_type(scored: &[Scored]) -> Result<String, std::fmt::Error> {
-    let mut out = String::from("| type | logs | found | right | right or defensible | precision |\n");
+    let mut out =
+        String::from("| type | logs | found | right | right or defensible | precision |\n");
     out.push_str("| --- | --- | --- | --- | --- | --- |\n");
     for failure_type in FailureType::ALL {
         let of_type: Vec<&Scored> =

@@ -1,6 +1,8 @@
 //! Measures the classifier and prints JSON: speed over a mixed log, time for a small log, memory
 //! for an endless stream, and what hostile logs cost next to a plain one.
 
+#![expect(clippy::cast_precision_loss, reason = "counts are far below the limits")]
+
 use classifier::core::{ClassifyInput, LogStream, Rules, classify};
 use classifier::labelled;
 use serde_json::json;

@@ -47,20 +47,16 @@ fn the_logs_are_many_and_of_every_type() {
 #[test]
 fn no_log_of_a_success_alarms() {
     let benign = LOGS.iter().filter(|log| log.benign);
-    let alarms: Vec<(&str, String)> = benign
-        .filter_map(|log| Some((log.id.as_str(), signal(log)?.source)))
-        .collect();
+    let alarms: Vec<(&str, String)> =
+        benign.filter_map(|log| Some((log.id.as_str(), signal(log)?.source))).collect();
     assert!(alarms.is_empty(), "{alarms:?}");
 }
 
 #[test]
 fn nearly_every_log_is_what_its_label_says() {
     let verdict = |log: &&LabelledLog| signal(log).map(|signal| signal.failure_type);
-    let wrong: Vec<&str> = LOGS
-        .iter()
-        .filter(|log| !log.is_right(verdict(log)))
-        .map(|log| log.id.as_str())
-        .collect();
+    let wrong: Vec<&str> =
+        LOGS.iter().filter(|log| !log.is_right(verdict(log))).map(|log| log.id.as_str()).collect();
     assert!(wrong.len() <= WRONG_MAX, "{wrong:?}");
 }
 

@@ -1,6 +1,8 @@
 //! What must hold for every log, not only for those we thought of.
 
-use classifier::core::{ClassifyInput, LogStream, Rules, check, classify, fingerprint, mask_secrets};
+use classifier::core::{
+    ClassifyInput, LogStream, Rules, check, classify, fingerprint, mask_secrets,
+};
 use meta_domain::failure::FailureType;
 use meta_domain::signal::{ExitInfo, Signal};
 use proptest::prelude::*;
@@ -9,9 +11,8 @@ use std::sync::{Arc, LazyLock};
 static RULES: LazyLock<Arc<Rules>> =
     LazyLock::new(|| Arc::new(Rules::embedded().expect("the rules load")));
 /// The examples of all rules: lines that real tools print.
-static LINES: LazyLock<Vec<String>> = LazyLock::new(|| {
-    check::texts(&RULES).into_iter().flat_map(|rule| rule.matches).collect()
-});
+static LINES: LazyLock<Vec<String>> =
+    LazyLock::new(|| check::texts(&RULES).into_iter().flat_map(|rule| rule.matches).collect());
 
 fn failed(log: &[u8]) -> Signal {
     let exit = Some(ExitInfo::code(1));
@@ -63,7 +64,8 @@ proptest! {
     fn colour_and_time_stamps_change_nothing(first in 0..LINES.len(), second in 0..LINES.len()) {
         let plain = format!("{}\n{}\n", LINES[first], LINES[second]);
         prop_assume!(!plain.contains(['\x1b', '\r', '\x08']));
-        let dressed: String = plain.lines().map(|line| format!("2026-01-31T10:20:30.1234567Z \x1b[31m{line}\x1b[0m\r\n")).collect();
+        let dress = |line| format!("2026-01-31T10:20:30.1234567Z \x1b[31m{line}\x1b[0m\r\n");
+        let dressed = plain.lines().map(dress).collect::<Vec<_>>().concat();
         let (plain, dressed) = (failed(plain.as_bytes()), failed(dressed.as_bytes()));
         prop_assert_eq!(&plain.failure_type, &dressed.failure_type);
         prop_assert_eq!(&plain.source, &dressed.source);

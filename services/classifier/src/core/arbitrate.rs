@@ -7,9 +7,9 @@
 
 use super::exit;
 use super::hint::Hint;
+use super::hits::Hit;
 use super::rule::Action;
 use super::rules::Rules;
-use super::hits::Hit;
 use super::scan::Scan;
 use meta_domain::failure::FailureType;
 use meta_domain::signal::{ExitInfo, UnknownReason};
@@ -146,7 +146,8 @@ fn in_deciding_section(rules: &Rules, scan: &Scan, hits: Vec<Hit>) -> Vec<Hit> {
     let shows_why =
         |section: &usize| hits.iter().any(|hit| hit.section == *section && telling(hit));
     if let Some(section) = scan.sections.failed().find(shows_why) {
-        let counts = |hit: &Hit| hit.section == section || (hit.section > section && spec(hit).outside);
+        let counts =
+            |hit: &Hit| hit.section == section || (hit.section > section && spec(hit).outside);
         return hits.into_iter().filter(counts).collect();
     }
     let (teardown, work): (Vec<Hit>, Vec<Hit>) =

@@ -32,17 +32,10 @@ impl Feed {
                     continue;
                 }
             }
-            match memchr(b'\n', rest) {
-                Some(end) => {
-                    self.keep(&rest[..end]);
-                    self.end_line(&mut block);
-                    rest = &rest[end + 1..];
-                }
-                None => {
-                    self.keep(rest);
-                    rest = &[];
-                }
-            }
+            let Some(end) = memchr(b'\n', rest) else { return self.keep(rest) };
+            self.keep(&rest[..end]);
+            self.end_line(&mut block);
+            rest = &rest[end + 1..];
         }
     }
 

@@ -63,6 +63,7 @@ struct Text {
 }
 
 impl Needles {
+    #[expect(clippy::large_stack_arrays, reason = "64 KiB, once for a set of rules")]
     /// Prepares the texts, each with the word whether its letter case counts. Each must have at
     /// least [`NEEDLE_BYTES_MIN`] bytes and no line break.
     pub(crate) fn new<'a>(texts: impl IntoIterator<Item = (&'a str, bool)>) -> Self {
@@ -176,7 +177,7 @@ fn entry_of(needle: u32, text: &[u8], ordinary: &HashMap<u32, u32>) -> Option<En
 /// How common four bytes are together in logs: seen in ordinary lines, else guessed.
 fn commonness(window: &[u8], ordinary: &HashMap<u32, u32>) -> (u32, u32) {
     // A line break folds to a star: empty lines would look like this window.
-    let is_stars = window.iter().filter(|byte| **byte == b'*').count() + 1 >= WINDOW_BYTES;
+    let is_stars = window.windows(3).any(|three| three == b"***");
     let seen = if is_stars { u32::MAX } else { ordinary.get(&fold(window)).copied().unwrap_or(0) };
     let single: u32 = window.iter().map(|byte| weight(*byte)).sum();
     let is_word = window.iter().all(u8::is_ascii_lowercase);

@@ -198,8 +198,7 @@ impl Scan {
     /// Every hit that counts, in the order of the log.
     pub(crate) fn hits(&self, rules: &Rules) -> Vec<Hit> {
         let all = self.hits.iter().enumerate().flat_map(|(rule, hits)| hits.all(rule));
-        let mut hits: Vec<Hit> =
-            all.filter(|hit| self.counts(rules, hit.rule, hit.line)).collect();
+        let mut hits: Vec<Hit> = all.filter(|hit| self.counts(rules, hit.rule, hit.line)).collect();
         hits.sort_by_key(|hit| (hit.line, hit.rule));
         hits
     }

@@ -55,7 +55,8 @@ pub(crate) fn for_each_piece(line: &[u8], scratch: &mut Vec<u8>, mut each: impl 
 
 /// Looks at every byte without a branch, which compiles to many bytes at a time.
 fn has_controls(text: &[u8]) -> bool {
-    text.iter().fold(false, |found, byte| found | ((*byte < b' ') & (*byte != b'\t')))
+    let is_control = |byte: u8| u8::from(byte < b' ') & u8::from(byte != b'\t');
+    text.iter().fold(0, |found, byte| found | is_control(*byte)) != 0
 }
 
 fn cut(segment: &[u8], each: &mut impl FnMut(&[u8])) {
