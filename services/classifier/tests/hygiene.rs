@@ -47,20 +47,47 @@ fn hardly_a_rule_is_shadowed_by_others() {
 fn no_expression_starts_with_anything_or_asks_for_unicode_classes() {
     for rule in texts() {
         for pattern in std::iter::once(&rule.line).chain(&rule.unless) {
-            let bare = pattern.trim_start_matches("(?i)").trim_start_matches('(');
-            for start in [".*", ".+", "[^\\n]*", "[^\\n]+"] {
-                assert!(!bare.starts_with(start), "{} starts with {start}", rule.id);
+            for branch in branches(pattern) {
+                let careless = [".*", ".+", "[^\\n]*", "[^\\n]+"];
+                let found = careless.iter().find(|start| branch.starts_with(**start));
+                assert!(found.is_none(), "{}: a branch starts with {found:?}", rule.id);
             }
-            assert!(!pattern.contains("|.*"), "{} has an alternative that starts with .*", rule.id);
             assert!(!pattern.contains("(?u"), "{} turns Unicode on", rule.id);
             assert!(!pattern.contains("\\p{"), "{} has a Unicode class", rule.id);
         }
     }
 }
 
+/// The outermost alternatives of an expression, without flags and the group around them all.
+fn branches(pattern: &str) -> Vec<String> {
+    let bare = pattern.trim_start_matches("(?i)");
+    let inner = bare.strip_prefix('(').and_then(|inner| inner.strip_suffix(')')).unwrap_or(bare);
+    let (mut depth, mut in_class, mut escaped) = (0_i32, false, false);
+    let mut all = vec![String::new()];
+    for c in inner.chars() {
+        match c {
+            _ if escaped => {}
+            '[' => in_class = true,
+            ']' => in_class = false,
+            '(' if !in_class => depth += 1,
+            ')' if !in_class => depth -= 1,
+            '|' if depth == 0 && !in_class => {
+                all.push(String::new());
+                continue;
+            }
+            _ => {}
+        }
+        escaped = c == '\\' && !escaped;
+        if let Some(last) = all.last_mut() {
+            last.push(c);
+        }
+    }
+    all
+}
+
 #[test]
 fn no_rule_alarms_on_a_bare_number() {
-    for number in ["429", "500 items", "took 403 ms", "line 404", "status 401 tests", "E302"] {
+    for number in ["429", "500 items", "took 403 ms", "line 404", "401 tests", "E302"] {
         let input = ClassifyInput { log: number.as_bytes(), ..ClassifyInput::default() };
         let signal = classify(&RULES, &input);
         assert!(signal.is_none(), "{number}: {:?}", signal.map(|signal| signal.source));

@@ -115,10 +115,14 @@ fn text(path: &str, signal: Option<&Signal>) -> String {
     let retry = if signal.can_retry { "may pass on a retry" } else { "a retry does not help" };
     let tool =
         if signal.tool.is_empty() { String::new() } else { format!(", tool {}", signal.tool) };
+    let runner_up = signal.runner_up.map_or(String::new(), |other| format!(", else {other}"));
     let mut lines = vec![
         format!("{path}: {} ({} severity, {retry})", signal.failure_type, signal.severity),
         format!("     {}", crate::patch::printable(&signal.message)),
-        format!("     rule {}, confidence {:.2}{tool}", signal.source, signal.confidence),
+        format!(
+            "     rule {}, confidence {:.2}{tool}{runner_up}",
+            signal.source, signal.confidence
+        ),
     ];
     lines.extend(evidence(Paint::plain(), &signal.evidence, usize::MAX));
     lines.join("\n")
