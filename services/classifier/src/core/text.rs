@@ -162,16 +162,18 @@ fn spaces(line: &[u8]) -> usize {
     usize::from(matches!(line.first(), Some(b' ' | b'\t')))
 }
 
-/// Makes a piece of a line printable: valid UTF-8, trimmed, at most `chars_max` characters.
+/// Makes a piece of a line printable: valid UTF-8 without control characters (but tabs), no space
+/// at its end, at most `chars_max` characters.
 pub(crate) fn printable(piece: &[u8], chars_max: usize) -> String {
-    let text = String::from_utf8_lossy(piece);
-    let trimmed = text.trim_end();
-    if trimmed.chars().count() <= chars_max {
-        return trimmed.to_owned();
+    let mut text = String::from_utf8_lossy(piece).into_owned();
+    text.retain(|c| c == '\t' || !c.is_control());
+    text.truncate(text.trim_end().len());
+    if let Some((cut, _)) = text.char_indices().nth(chars_max) {
+        let last = text[..cut].char_indices().next_back().map_or(0, |(at, _)| at);
+        text.truncate(last);
+        text.push('…');
     }
-    let mut cut: String = trimmed.chars().take(chars_max.saturating_sub(1)).collect();
-    cut.push('…');
-    cut
+    text
 }
 
 #[cfg(test)]
@@ -239,5 +241,6 @@ mod tests {
     fn printable_cuts_on_characters() {
         assert_eq!(printable("äöüß  ".as_bytes(), 4), "äöüß");
         assert_eq!(printable("äöüßx".as_bytes(), 4), "äöü…");
+        assert_eq!(printable(b"a\x7fb\xc2\x9bc\td ", 9), "abc\td");
     }
 }
