@@ -172,11 +172,15 @@ impl Rule {
         Ok(Self { spec, failure_type, file, priority, line, unless, first, all_of, none_of })
     }
 
+    /// Whether a line that starts like this one can match at all.
+    pub(crate) fn may_start(&self, line: &[u8]) -> bool {
+        let is_start = |first: &[bool; 256]| line.first().is_some_and(|at| first[usize::from(*at)]);
+        self.first.as_deref().is_none_or(is_start)
+    }
+
     /// Whether the rule's own line conditions hold for one clean line.
     pub(crate) fn matches_line(&self, line: &[u8]) -> bool {
-        let may_start =
-            |first: &[bool; 256]| line.first().is_some_and(|at| first[usize::from(*at)]);
-        self.first.as_deref().is_none_or(may_start)
+        self.may_start(line)
             && self.line.is_match(line)
             && !self.unless.as_ref().is_some_and(|not| not.is_match(line))
     }

@@ -113,6 +113,15 @@ pub(crate) struct Literal {
     pub(crate) companion: bool,
 }
 
+/// What became of a rule on a piece of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Match {
+    /// It matches.
+    Fired,
+    /// It may match; it was not tried yet.
+    Deferred,
+}
+
 /// A compiled, checked set of rules. Cheap to share, never changes.
 #[derive(Debug)]
 pub struct Rules {
@@ -227,15 +236,22 @@ impl Rules {
         tried.dedup();
     }
 
-    /// Of the rules to try, those that match a piece of a line and that no wrapper line takes back.
-    pub(crate) fn matching(&self, piece: &[u8], tried: &[usize], fired: &mut Vec<usize>) {
-        fired.clear();
+    /// Hands over the rules of those to try that match a piece of a line and that no wrapper line
+    /// takes back. Rules that `may_wait` are handed over untried, as [`Match::Deferred`].
+    pub(crate) fn matching(
+        &self,
+        piece: &[u8],
+        tried: &[usize],
+        may_wait: impl Fn(usize) -> bool,
+        found: &mut Vec<(usize, Match)>,
+    ) {
+        found.clear();
         let (mut floor, mut weakest) = (0, u8::MAX);
         for rule in tried {
             let rule_is = &self.all[*rule];
             weakest = weakest.min(rule_is.spec.strength);
             if rule_is.spec.action == Action::Noise && rule_is.matches_line(piece) {
-                fired.push(*rule);
+                found.push((*rule, Match::Fired));
                 floor = floor.max(rule_is.spec.strength);
             }
         }
@@ -244,9 +260,14 @@ impl Rules {
         }
         for rule in tried {
             let rule_is = &self.all[*rule];
-            let counts = rule_is.spec.action != Action::Noise && rule_is.spec.strength >= floor;
-            if counts && rule_is.matches_line(piece) {
-                fired.push(*rule);
+            let (action, strength) = (rule_is.spec.action, rule_is.spec.strength);
+            if action == Action::Noise || strength < floor || !rule_is.may_start(piece) {
+                continue;
+            }
+            if matches!(action, Action::Fail | Action::Locate) && may_wait(*rule) {
+                found.push((*rule, Match::Deferred));
+            } else if rule_is.matches_line(piece) {
+                found.push((*rule, Match::Fired));
             }
         }
     }

@@ -4,7 +4,7 @@
 use super::feed::Feed;
 use super::hits::{Hit, LINE_CHARS_MAX, RuleHits, Seen};
 use super::rule::Scope;
-use super::rules::Rules;
+use super::rules::{Match, Rules};
 use super::sections::Sections;
 use super::text::{PIECE_BYTES_MAX, clean, for_each_piece, printable};
 use memchr::{memchr, memchr_iter, memrchr};
@@ -51,6 +51,9 @@ impl Scanner {
     pub(crate) fn finish(mut self, rules: &Rules) -> Scan {
         self.feed.end(|block| self.pass.block(rules, block));
         self.pass.keep_last_lines();
+        for (hits, rule) in self.pass.scan.hits.iter_mut().zip(&rules.all) {
+            hits.settle(|line| rule.matches_line(line));
+        }
         self.pass.scan
     }
 }
@@ -61,8 +64,8 @@ struct Tries {
     rules: Vec<usize>,
     /// The last line on which each rule was put on the list.
     tried_on: Vec<u64>,
-    /// Those that matched a piece of the line.
-    fired: Vec<usize>,
+    /// Those that matched a piece of the line, or may.
+    found: Vec<(usize, Match)>,
     scratch: Vec<u8>,
 }
 
@@ -119,7 +122,7 @@ impl Pass {
         if self.tries.rules.is_empty() {
             return;
         }
-        let Tries { rules: tried, fired, scratch, .. } = &mut self.tries;
+        let Tries { rules: tried, found, scratch, .. } = &mut self.tries;
         self.work += (line.len() * tried.len()) as u64;
         if self.work > WORK_BYTES_MAX {
             tried.retain(|rule| rules.all[*rule].spec.outside);
@@ -129,8 +132,9 @@ impl Pass {
             if is_long {
                 rules.tried_on(piece, tried);
             }
-            rules.matching(piece, tried, fired);
-            self.scan.keep(rules, number, piece, fired);
+            let may_wait = |rule: usize| self.scan.hits[rule].has_first();
+            rules.matching(piece, tried, may_wait, found);
+            self.scan.keep(rules, number, piece, found);
         });
         tried.clear();
     }
@@ -182,11 +186,15 @@ impl Scan {
         scanner.finish(rules)
     }
 
-    /// Keeps what fired on one piece of a line.
-    fn keep(&mut self, rules: &Rules, number: u64, piece: &[u8], fired: &[usize]) {
-        for rule in fired.iter().copied() {
+    /// Keeps what was found on one piece of a line.
+    fn keep(&mut self, rules: &Rules, number: u64, piece: &[u8], found: &[(usize, Match)]) {
+        for (rule, how) in found.iter().copied() {
             self.sections.see(rules.all[rule].spec.action, number, piece);
-            self.hits[rule].push(number, self.sections.current(), piece);
+            let section = self.sections.current();
+            match how {
+                Match::Fired => self.hits[rule].push(number, section, piece),
+                Match::Deferred => self.hits[rule].defer(number, section, piece),
+            }
         }
     }
 

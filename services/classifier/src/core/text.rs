@@ -76,7 +76,7 @@ fn escape_len(after: &[u8]) -> usize {
             end.map_or(1, |at| at + 1 + usize::from((0x40..=0x7e).contains(&within[at + 1])))
         }
         Some(b']' | b'P' | b'_' | b'^') => {
-            let end = within.iter().position(|byte| matches!(*byte, BEL | ESC | b'\n'));
+            let end = memchr3(BEL, ESC, b'\n', within);
             end.map_or(1, |at| match within[at] {
                 BEL => at + 1,
                 ESC => at,
