@@ -76,7 +76,7 @@ fn a_log_says_the_same_in_one_piece_and_in_chunks() {
 fn no_log_names_the_machine_it_came_from() {
     for log in LOGS.iter() {
         let text = String::from_utf8_lossy(&log.log);
-        for word in ["/root/", "/work/", "/tmp/golden", ".internal:", "npmjs"] {
+        for word in ["/root/", "/Users/", "C:\\Users"] {
             assert!(!text.contains(word), "{} has {word}", log.id);
         }
     }

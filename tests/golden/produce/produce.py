@@ -56,7 +56,7 @@ def clean(text, folder, paths, port, home):
     text = re.sub(rf"\b{re.escape(socket.gethostname())}\b", "build-host", text)
     if getpass.getuser() != "root":
         text = re.sub(rf"\b{re.escape(getpass.getuser())}\b", "builder", text)
-    text = re.sub(r"\b(registry|www)\.npmjs\.(org|com)", r"\1.example.org", text)
+    text = re.sub(r"\b(registry|www)\.npm\w+\.(org|com)", r"\1.example.org", text)
     return re.sub(r"\bfolder-\w+", "demo", text)
 
 
