@@ -11,10 +11,10 @@ BIN := target/release/metabuilder
 # The version that the registry is asked for when buf is not installed.
 BUF_PACKAGE := @bufbuild/buf@1.75.0
 
-.PHONY: help demo test check lint fmt buf deny docs proto bench bench-flags accuracy build deps
+.PHONY: help demo test check lint fmt buf deny docs proto bench-classifier bench-flags accuracy learn golden build deps
 
 help: ## Show what can be done.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## Install what is missing, build, heal the demo project and show how (ends with exit code 3).
 	@scripts/install-deps.sh
@@ -60,17 +60,21 @@ proto: buf ## Lint the contracts and generate their code again.
 build: ## Build the release binary.
 	cargo build --release -p metabuilder
 
-bench: build ## Time the classifier on a corpus: make bench CORPUS=dir (samples/*.log in it).
-	@test -n "$(CORPUS)" || { echo "usage: make bench CORPUS=dir" >&2; exit 2; }
-	@files=("$(CORPUS)"/samples/*.log); echo "$${#files[@]} logs"; \
-	time $(BIN) classify --output jsonl "$${files[@]}" >/dev/null
+bench-classifier: ## Measure the classifier: speed, small logs, memory of a stream, hostile logs (JSON).
+	@cargo run -q --release -p classifier --example bench
 
 bench-flags: ## Time decisions about settings, remote and in process; prints JSON.
 	@cargo bench --quiet -p meta-tests --bench flags
 
-accuracy: build ## Score the classifier on a labelled corpus: make accuracy CORPUS=dir (score.py in it).
-	@test -n "$(CORPUS)" || { echo "usage: make accuracy CORPUS=dir" >&2; exit 2; }
-	python3 "$(CORPUS)/score.py" -- $(BIN) classify --output jsonl
+accuracy: ## Score the classifier on our labelled logs, or on a folder like them: make accuracy DIR=dir.
+	@cargo run -q --release -p classifier --example accuracy -- $(DIR)
+
+learn: ## Count anew on our labelled logs how far each rule can be trusted (services/classifier/learned.toml).
+	@cargo run -q --release -p classifier --example accuracy -- --learn
+	@$(MAKE) --no-print-directory golden
+
+golden: ## Keep the present signals of our labelled logs as the expected ones; look at the diff.
+	@cargo run -q --release -p classifier --example golden -- --update
 
 deps: ## Install the system packages that are missing.
 	scripts/install-deps.sh

@@ -1,10 +1,10 @@
 //! The gRPC shell: decode, classify, encode.
 
 use crate::core::check;
-use crate::core::{ClassifyInput, Rules, classify, with_history};
+use crate::core::{ClassifyInput, LogStream, Rules, classify, with_history};
+use crate::store::Store;
 use meta_domain::failure::FailureType;
 use meta_domain::fault::{ErrorKind, Fault, InvalidField};
-use meta_domain::limits::MESSAGE_BYTES_MAX;
 use meta_domain::signal::Signal;
 use meta_proto::classifier as pb;
 use meta_proto::classifier::classifier_service_server::ClassifierService;
@@ -13,36 +13,51 @@ use meta_proto::status::to_status;
 use std::sync::Arc;
 use tonic::{Request, Response, Status, Streaming};
 
-/// Bytes of one log, whether sent whole or in chunks.
-const LOG_BYTES_MAX: usize = 2 * MESSAGE_BYTES_MAX;
+/// Bytes of one log that is sent in chunks. It is never held in memory; the limit ends a stream
+/// that would not end by itself.
+const STREAM_BYTES_MAX: u64 = 64 * 1024 * 1024 * 1024;
 
 /// The shell.
 #[derive(Clone)]
 pub(crate) struct Grpc {
-    pub(crate) rules: Arc<Rules>,
+    pub(crate) store: Arc<Store>,
 }
 
 impl Grpc {
-    /// Classifies on a thread that may block: a long log takes its time.
+    /// Classifies a whole log on a thread that may block: a long one takes its time.
     async fn classified(
         &self,
         context: pb::ClassifyContext,
         log: Vec<u8>,
     ) -> Result<Option<Signal>, Status> {
-        let rules = Arc::clone(&self.rules);
-        let work = tokio::task::spawn_blocking(move || decide(&rules, &context, &log));
-        let done = work.await.map_err(|error| {
-            tracing::error!(%error, "classification died");
-            to_status(&Fault::new(ErrorKind::Internal, "INTERNAL", "the classification failed"))
-        })?;
+        let rules = self.store.rules();
+        let done = blocking(move || decide(&rules, &context, &log)).await?;
         done.map_err(|field| to_status(&field.into()))
     }
+}
+
+/// Runs work that may take long outside the threads that serve.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Status> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| {
+        tracing::error!(%error, "classification died");
+        to_status(&Fault::new(ErrorKind::Internal, "INTERNAL", "the classification failed"))
+    })
 }
 
 fn decide(
     rules: &Rules,
     context: &pb::ClassifyContext,
     log: &[u8],
+) -> Result<Option<Signal>, InvalidField> {
+    decide_by(context, |input| classify(rules, &ClassifyInput { log, ..input }))
+}
+
+/// Reads the context, asks `verdict`, and applies the rules across a run's signals.
+fn decide_by(
+    context: &pb::ClassifyContext,
+    verdict: impl FnOnce(ClassifyInput) -> Option<Signal>,
 ) -> Result<Option<Signal>, InvalidField> {
     let types = |name: &str, numbers: &[i32]| -> Result<Vec<FailureType>, InvalidField> {
         numbers.iter().map(|n| word(name, *n).field("context")).collect()
@@ -52,10 +67,10 @@ fn decide(
     let input = ClassifyInput {
         step_name: &context.step_name,
         command: &context.command,
-        log,
+        log: &[],
         exit: context.exit.map(Into::into),
     };
-    Ok(classify(rules, &input).map(|signal| with_history(signal, &of_step, &of_run)))
+    Ok(verdict(input).map(|signal| with_history(signal, &of_step, &of_run)))
 }
 
 #[tonic::async_trait]
@@ -76,17 +91,21 @@ impl ClassifierService for Grpc {
         use pb::classify_stream_request::Part;
         let mut parts = request.into_inner();
         let mut context = None;
-        let mut log = Vec::new();
+        let mut bytes = 0;
+        let mut stream = LogStream::new(self.store.rules());
         while let Some(part) = parts.message().await? {
             match part.part {
-                Some(Part::Context(c)) if context.is_none() && log.is_empty() => context = Some(c),
-                Some(Part::Chunk(bytes)) if log.len() + bytes.len() <= LOG_BYTES_MAX => {
-                    log.extend_from_slice(&bytes);
+                Some(Part::Context(c)) if context.is_none() && bytes == 0 => context = Some(c),
+                Some(Part::Chunk(chunk)) if bytes + chunk.len() as u64 <= STREAM_BYTES_MAX => {
+                    bytes += chunk.len() as u64;
+                    stream = blocking(move || stream.with(&chunk)).await?;
                 }
                 other => return Err(to_status(&bad_part(other.as_ref()).into())),
             }
         }
-        let signal = self.classified(context.unwrap_or_default(), log).await?;
+        let context = context.unwrap_or_default();
+        let decided = blocking(move || decide_by(&context, |input| stream.finish(&input))).await?;
+        let signal = decided.map_err(|field| to_status(&field.into()))?;
         Ok(Response::new(pb::ClassifyStreamResponse { signal: signal.map(Into::into) }))
     }
 
@@ -94,7 +113,7 @@ impl ClassifierService for Grpc {
         &self,
         _request: Request<pb::ListRulesRequest>,
     ) -> Result<Response<pb::ListRulesResponse>, Status> {
-        let rules = check::list(&self.rules)
+        let rules = check::list(&self.store.rules())
             .into_iter()
             .map(|r| pb::Rule {
                 id: r.id,
@@ -115,7 +134,7 @@ fn bad_part(part: Option<&pb::classify_stream_request::Part>) -> InvalidField {
             InvalidField::new("context", "came late or twice (expected once, as the first part)")
         }
         Some(Part::Chunk(_)) => {
-            InvalidField::new("chunk", format!("the log is above {LOG_BYTES_MAX} bytes"))
+            InvalidField::new("chunk", format!("the log is above {STREAM_BYTES_MAX} bytes"))
         }
     }
 }

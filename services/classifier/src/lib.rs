@@ -1,14 +1,17 @@
 //! The classifier: from the log of a failed step to one failure signal.
 //!
-//! `core` decides and does nothing else; `rules` reads a user's own rule files from disk; `grpc`
-//! speaks the wire.
+//! `core` decides and does nothing else; `rules` reads a user's own rule files from disk, `store`
+//! keeps those in force and follows changes; `grpc` speaks the wire.
 
 mod config;
 pub mod core;
 mod grpc;
+pub mod labelled;
 pub mod rules;
+mod store;
 
 pub use config::Config;
+pub use store::Store;
 
 use meta_domain::fault::InvalidField;
 use meta_domain::limits::MESSAGE_BYTES_MAX;
@@ -25,13 +28,15 @@ impl Service for Classifier {
     type Config = Config;
 
     async fn wire(config: Config, _host: &Host) -> Result<Wiring, StartError> {
-        let rules = rules::load(config.rules_dir.as_deref()).map_err(|error| {
-            StartError::Config(vec![InvalidField::new("rules_dir", error.to_string())])
+        let store = Store::open(config.rules_dir).map_err(|error| {
+            let why = format!("{error}{}", error.source_text());
+            StartError::Config(vec![InvalidField::new("rules_dir", why)])
         })?;
-        tracing::info!(rules = rules.len(), "rules are loaded");
-        let server = ClassifierServiceServer::new(grpc::Grpc { rules: Arc::new(rules) })
+        tracing::info!(rules = store.rules().len(), "rules are loaded");
+        let store = Arc::new(store);
+        let server = ClassifierServiceServer::new(grpc::Grpc { store: Arc::clone(&store) })
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
-        Ok(Wiring::default().serve(server))
+        Ok(Wiring::default().serve(server).background("rules", move |stop| store.watch(stop)))
     }
 }

@@ -1,14 +1,16 @@
 //! Which of the rules that fired decides.
 //!
-//! The order: a kill from outside; then the highest band of strength; in that band the first
+//! The order: a kill from outside; then, where a continuous-integration system says which step
+//! failed, the last such step; then the highest band of strength; in that band the first
 //! event of the log; in that event the tie-break order of the failure types. Hits that a later
 //! success marker or a wrapper line takes back count only when nothing else is left.
 
 use super::exit;
 use super::hint::Hint;
+use super::hits::Hit;
 use super::rule::Action;
 use super::rules::Rules;
-use super::scan::{Hit, Scan};
+use super::scan::Scan;
 use meta_domain::failure::FailureType;
 use meta_domain::signal::{ExitInfo, UnknownReason};
 
@@ -20,6 +22,8 @@ const EVENT_LINES: u64 = 3;
 const STRENGTH_MIN_BY_TEXT: u8 = 40;
 /// Evidence below this only hints: two hints that disagree decide nothing.
 const STRENGTH_HINT: u8 = 40;
+/// What a summary that every test passed takes back of other than tests and checkers.
+const STRENGTH_ALL_PASSED: u8 = 98;
 /// The strength of what the command alone says about a failing exit.
 const STRENGTH_INFERRED: u8 = 58;
 
@@ -80,7 +84,7 @@ pub(crate) fn choose(
     if counted.is_empty() && exit.is_some() {
         counted = hits.iter().filter(|hit| is_fail(rules, hit)).cloned().collect();
     }
-    let by_rules = decide(rules, &counted);
+    let by_rules = decide(rules, &in_deciding_section(rules, scan, counted));
     let by_exit = exit.and_then(|exit| exit::inside(exit, hint));
     let by_command = exit.and(hint).and_then(inferred);
     let floor = if exit.is_some() { 0 } else { STRENGTH_MIN_BY_TEXT };
@@ -107,17 +111,48 @@ fn is_fail(rules: &Rules, hit: &Hit) -> bool {
 /// The failure hits that no later success marker takes back.
 fn counted(rules: &Rules, hits: &[Hit]) -> Vec<Hit> {
     let mut green = 0;
+    let mut passed = 0;
     let mut counted = Vec::new();
     for hit in hits.iter().rev() {
-        let spec = &rules.all[hit.rule].spec;
-        match spec.action {
-            Action::Green => green = green.max(spec.strength),
-            Action::Fail if spec.strength >= green => counted.push(hit.clone()),
-            Action::Fail | Action::Noise | Action::Locate => {}
+        let rule = &rules.all[hit.rule];
+        let strength = rule.spec.strength;
+        match rule.spec.action {
+            Action::Green => green = green.max(strength),
+            Action::Passed => passed = passed.max(strength),
+            Action::Fail => {
+                let stays = is_finding(rule.failure_type) || rule.spec.despite_passed;
+                let floor = if stays || passed == 0 { passed } else { STRENGTH_ALL_PASSED };
+                if strength >= green.max(floor) {
+                    counted.push(hit.clone());
+                }
+            }
+            _ => {}
         }
     }
     counted.reverse();
     counted
+}
+
+/// Types that a test runner or a checker reports of the code itself.
+fn is_finding(failure_type: FailureType) -> bool {
+    matches!(failure_type, FailureType::TestAssert | FailureType::Lint | FailureType::Typecheck)
+}
+
+/// The hits of the last section that is said to have failed and shows why, and every kill from
+/// outside below its start; without such a section, all hits but those of sections that clean up.
+fn in_deciding_section(rules: &Rules, scan: &Scan, hits: Vec<Hit>) -> Vec<Hit> {
+    let spec = |hit: &Hit| &rules.all[hit.rule].spec;
+    let telling = |hit: &Hit| spec(hit).strength >= STRENGTH_HINT;
+    let shows_why =
+        |section: &usize| hits.iter().any(|hit| hit.section == *section && telling(hit));
+    if let Some(section) = scan.sections.failed().find(shows_why) {
+        let counts =
+            |hit: &Hit| hit.section == section || (hit.section > section && spec(hit).outside);
+        return hits.into_iter().filter(counts).collect();
+    }
+    let (teardown, work): (Vec<Hit>, Vec<Hit>) =
+        hits.into_iter().partition(|hit| scan.sections.is_teardown(hit.section));
+    if work.is_empty() { teardown } else { work }
 }
 
 fn decide(rules: &Rules, hits: &[Hit]) -> Option<Verdict> {

@@ -23,7 +23,7 @@ pub(crate) fn retry_after_ms(rules: &Rules, scan: &Scan, failure_type: FailureTy
         let action = rules.all[hit.rule].spec.action;
         action == Action::Locate || action == Action::Fail
     });
-    let wait = |hit: &super::scan::Hit| {
+    let wait = |hit: &super::hits::Hit| {
         let captures = rules.all[hit.rule].line.captures(hit.text.as_bytes())?;
         duration_ms(&capture(&captures, "retry_after")?)
     };

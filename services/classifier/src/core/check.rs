@@ -17,7 +17,7 @@ pub struct RuleSummary {
     pub tool: String,
     /// How decisive it is, 1 to 99.
     pub strength: u8,
-    /// `fail`, `green`, `noise` or `locate`.
+    /// `fail`, `green`, `passed`, `noise`, `locate`, `section` or `failed`.
     pub action: &'static str,
     /// Whether a user's own rule file brought it.
     pub user: bool,
@@ -34,6 +34,33 @@ pub struct RuleCheck {
     pub problem: Option<String>,
 }
 
+/// What a rule looks for, as it is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleText {
+    /// The rule.
+    pub id: String,
+    /// The texts one of which a line must have.
+    pub literals: Vec<String>,
+    /// The expression over the line.
+    pub line: String,
+    /// The expression that must not match.
+    pub unless: Option<String>,
+    /// The examples on which it fires.
+    pub matches: Vec<String>,
+}
+
+/// What every rule looks for, in the order of [`list`].
+pub fn texts(rules: &Rules) -> Vec<RuleText> {
+    let text = |rule: &super::rule::Rule| RuleText {
+        id: rule.spec.id.clone(),
+        literals: rule.spec.literals.clone(),
+        line: rule.spec.line.clone(),
+        unless: rule.spec.unless.clone(),
+        matches: rule.spec.matches.clone(),
+    };
+    rules.all.iter().map(text).collect()
+}
+
 /// Every rule, in the order of the files.
 pub fn list(rules: &Rules) -> Vec<RuleSummary> {
     let summary = |rule: &super::rule::Rule| RuleSummary {
@@ -44,8 +71,11 @@ pub fn list(rules: &Rules) -> Vec<RuleSummary> {
         action: match rule.spec.action {
             Action::Fail => "fail",
             Action::Green => "green",
+            Action::Passed => "passed",
             Action::Noise => "noise",
             Action::Locate => "locate",
+            Action::Section => "section",
+            Action::Failed => "failed",
         },
         user: rule.priority > 0,
     };

@@ -5,8 +5,9 @@ use super::exit;
 use super::hint::Hint;
 use super::report;
 use super::rules::Rules;
-use super::scan::Scan;
+use super::scan::{Scan, Scanner};
 use meta_domain::signal::{ExitInfo, Signal, UnknownReason};
+use std::sync::Arc;
 
 /// What is known about a step attempt.
 #[derive(Debug, Clone, Copy, Default)]
@@ -27,21 +28,60 @@ pub fn classify(rules: &Rules, input: &ClassifyInput) -> Option<Signal> {
     if input.exit.is_some_and(|exit| exit.success()) {
         return None;
     }
-    let scan = Scan::run(rules, input.log);
+    decide(rules, &Scan::run(rules, input.log), input)
+}
+
+/// A log that comes in chunks. Memory stays bounded however long it gets.
+#[derive(Debug)]
+pub struct LogStream {
+    rules: Arc<Rules>,
+    scanner: Scanner,
+}
+
+impl LogStream {
+    /// Starts a log; the rules stay those of its start.
+    pub fn new(rules: Arc<Rules>) -> Self {
+        let scanner = Scanner::new(&rules);
+        Self { rules, scanner }
+    }
+
+    /// Reads the next bytes.
+    pub fn feed(&mut self, chunk: &[u8]) {
+        self.scanner.feed(&self.rules, chunk);
+    }
+
+    /// Reads the next bytes and hands itself back, for work on another thread.
+    #[must_use]
+    pub fn with(mut self, chunk: &[u8]) -> Self {
+        self.feed(chunk);
+        self
+    }
+
+    /// Ends the log and classifies as [`classify`] does; the input's own `log` is not read.
+    pub fn finish(self, input: &ClassifyInput) -> Option<Signal> {
+        if input.exit.is_some_and(|exit| exit.success()) {
+            return None;
+        }
+        let scan = self.scanner.finish(&self.rules);
+        decide(&self.rules, &scan, input)
+    }
+}
+
+fn decide(rules: &Rules, scan: &Scan, input: &ClassifyInput) -> Option<Signal> {
     let hint = Hint::from_command(input.command);
     let outside = input.exit.and_then(|exit| exit::outside(&exit));
     let verdict = match outside {
         Some(verdict) => Some(verdict),
-        None => arbitrate::choose(rules, &scan, input.exit.as_ref(), hint.as_ref()),
+        None => arbitrate::choose(rules, scan, input.exit.as_ref(), hint.as_ref()),
     };
     match verdict {
-        Some(verdict) => Some(report::signal(rules, &scan, &verdict, hint.as_ref(), input)),
+        Some(verdict) => Some(report::signal(rules, scan, &verdict, hint.as_ref(), input)),
         None if input.exit.is_none() => None,
         None => {
             let silent = scan.last_lines.is_empty();
             let reason = if silent { UnknownReason::NoLog } else { UnknownReason::NoRule };
             let verdict = Verdict::unknown(reason);
-            Some(report::signal(rules, &scan, &verdict, hint.as_ref(), input))
+            Some(report::signal(rules, scan, &verdict, hint.as_ref(), input))
         }
     }
 }

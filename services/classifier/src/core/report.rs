@@ -5,10 +5,11 @@ use super::backoff::retry_after_ms;
 use super::classify::ClassifyInput;
 use super::fingerprint::fingerprint;
 use super::hint::Hint;
+use super::hits::Hit;
 use super::mask::mask_secrets;
 use super::rule::Action;
 use super::rules::Rules;
-use super::scan::{Hit, Scan};
+use super::scan::Scan;
 use meta_domain::failure::{FailureType, Severity};
 use meta_domain::signal::{EvidenceLine, Location, Signal, UnknownReason};
 use regex::bytes::Captures;
@@ -25,6 +26,10 @@ const LOCATE_LINES: u64 = 6;
 const CODE_LINES: u64 = 15;
 /// Confidence when nothing matched.
 const CONFIDENCE_UNKNOWN: f64 = 0.1;
+/// Confidence when only the command says what failed.
+const CONFIDENCE_ROLE: f64 = 0.4;
+/// What is left of the confidence when evidence as strong speaks for another type.
+const CONFIDENCE_DISPUTED: f64 = 0.85;
 
 /// Builds the signal of a verdict.
 pub(crate) fn signal(
@@ -45,7 +50,7 @@ pub(crate) fn signal(
         severity: severity(rules, verdict, policy.severity),
         can_retry: policy.can_retry,
         requires_replan: false,
-        confidence: confidence(verdict),
+        confidence: confidence(rules, verdict),
         evidence: evidence(scan, verdict),
         fingerprint: fingerprint(verdict.failure_type, &tool, &message, &codes),
         message,
@@ -98,29 +103,29 @@ fn unknown_message(scan: &Scan, verdict: &Verdict, input: &ClassifyInput) -> Str
         (None, Some(code)) => format!("the step failed with exit code {code}"),
         (None, None) => "the step failed".to_owned(),
     };
-    match (verdict.unknown_reason, scan.last_lines.back()) {
+    match (verdict.unknown_reason, scan.last_lines.last()) {
         (Some(UnknownReason::Conflicting), _) => format!("{ended}; what it printed is ambiguous"),
         (_, Some((_, last))) => format!("{ended}; its last line was: {}", last.trim()),
         (_, None) => format!("{ended} and printed nothing"),
     }
 }
 
-/// From the strength of the deciding rule, up when others agree, down when others disagree.
-fn confidence(verdict: &Verdict) -> f64 {
+/// From the record of the deciding rule, down when other evidence disagrees. A verdict that no
+/// rule decided has no record: its strength stands in for one.
+fn confidence(rules: &Rules, verdict: &Verdict) -> f64 {
     if verdict.failure_type == FailureType::Unknown && verdict.rule.is_none() {
         return CONFIDENCE_UNKNOWN;
     }
-    let base = f64::from(verdict.strength) / 100.0;
-    let agreeing = verdict.hits.len().saturating_sub(1).min(4);
-    let agreement = f64::from(u8::try_from(agreeing).unwrap_or(4)) * 0.02;
-    let against = match verdict.runner_up {
-        Some((_, strength)) if strength / 10 >= verdict.strength / 10 => 0.2,
-        Some((_, strength)) if strength >= 60 => 0.08,
-        _ => 0.0,
+    let base = match verdict.rule {
+        Some(_) => rules.learned.confidence(&verdict.source, verdict.strength),
+        None if verdict.source == "command.role" => CONFIDENCE_ROLE,
+        None => f64::from(verdict.strength) / 100.0,
     };
-    let role_only = if verdict.source == "command.role" { 0.18 } else { 0.0 };
-    let confidence: f64 = base + agreement - against - role_only;
-    (confidence.clamp(0.05, 0.99) * 100.0).round() / 100.0
+    let against = match verdict.runner_up {
+        Some((_, strength)) if strength / 10 >= verdict.strength / 10 => CONFIDENCE_DISPUTED,
+        _ => 1.0,
+    };
+    ((base * against).clamp(0.05, 0.99) * 100.0).round() / 100.0
 }
 
 fn evidence(scan: &Scan, verdict: &Verdict) -> Vec<EvidenceLine> {

@@ -1,13 +1,17 @@
 //! One rule: its TOML form and its compiled form.
 
+use super::needles::NEEDLE_BYTES_MIN;
 use meta_domain::failure::{FailureType, Severity};
 use regex::bytes::{Regex, RegexBuilder};
+use regex_syntax::ParserBuilder;
+use regex_syntax::hir::Look;
+use regex_syntax::hir::literal::Extractor;
 use serde::Deserialize;
 
 /// Lines around a match within which `all_of` and `none_of` look, when the rule names none.
 const WITHIN_LINES_DEFAULT: u32 = 12;
 /// A literal shorter than this would let too many lines through the prefilter.
-const LITERAL_BYTES_MIN: usize = 3;
+const LITERAL_BYTES_MIN: usize = NEEDLE_BYTES_MIN;
 /// Bytes of one compiled regular expression.
 const REGEX_BYTES_MAX: usize = 4 * 1024 * 1024;
 
@@ -20,10 +24,17 @@ pub enum Action {
     Fail,
     /// Evidence that what stands above it went well: weaker hits before it do not count.
     Green,
+    /// Evidence that every test passed: what stands above it was printed by passing tests and does
+    /// not count, however strong, but for stronger findings of tests and checkers.
+    Passed,
     /// A wrapper or teardown line: weaker hits on the same line do not count.
     Noise,
     /// A place in the code for the hits around it; no evidence by itself.
     Locate,
+    /// The header of a section: a continuous-integration system starts the next step.
+    Section,
+    /// The system says that the step of this section failed; no evidence of why.
+    Failed,
 }
 
 /// Where a rule's match counts.
@@ -78,6 +89,10 @@ pub struct RuleSpec {
     /// The step was ended from outside: outranks every ordinary failure.
     #[serde(default)]
     pub outside: bool,
+    /// It is what a run of passing tests itself reports (a coverage threshold, say): a summary that
+    /// every test passed does not take it back.
+    #[serde(default)]
+    pub despite_passed: bool,
     /// Severity when it differs from the type's usual one.
     pub severity: Option<Severity>,
     /// Texts (one or more lines) on which the rule must fire.
@@ -85,6 +100,17 @@ pub struct RuleSpec {
     pub matches: Vec<String>,
     /// Texts on which it must not fire.
     pub no_match: Vec<String>,
+}
+
+impl RuleSpec {
+    /// Whether a literal need only be looked for as it is written: the line expression minds the
+    /// case and has the literal in it, everywhere in the same case.
+    pub(crate) fn is_exact(&self, literal: &str) -> bool {
+        let plain = self.line.replace('\\', "");
+        let anywhere = plain.to_ascii_lowercase().matches(&literal.to_ascii_lowercase()).count();
+        let as_written = plain.matches(literal).count();
+        !plain.contains("(?i") && as_written > 0 && as_written == anywhere
+    }
 }
 
 fn within_default() -> u32 {
@@ -102,6 +128,13 @@ pub(crate) struct Rule {
     pub(crate) priority: u8,
     pub(crate) line: Regex,
     pub(crate) unless: Option<Regex>,
+    /// The bytes with which a line may start that the expression matches; `None` when a match may
+    /// stand anywhere in the line.
+    first: Option<Box<[bool; 256]>>,
+    /// The numbers of the texts that must stand near.
+    pub(crate) all_of: Vec<usize>,
+    /// The numbers of the texts that must not stand near.
+    pub(crate) none_of: Vec<usize>,
 }
 
 impl Rule {
@@ -132,14 +165,43 @@ impl Rule {
             return Err("needs at least one match and one no_match example".to_owned());
         }
         let line = regex("line", &spec.line)?;
+        let first = first_bytes(&spec.line);
         let unless = spec.unless.as_deref().map(|text| regex("unless", text)).transpose()?;
-        Ok(Self { spec, failure_type, file: file.to_owned(), priority, line, unless })
+        let file = file.to_owned();
+        let (all_of, none_of) = (Vec::new(), Vec::new());
+        Ok(Self { spec, failure_type, file, priority, line, unless, first, all_of, none_of })
+    }
+
+    /// Whether a line that starts like this one can match at all.
+    pub(crate) fn may_start(&self, line: &[u8]) -> bool {
+        let is_start = |first: &[bool; 256]| line.first().is_some_and(|at| first[usize::from(*at)]);
+        self.first.as_deref().is_none_or(is_start)
     }
 
     /// Whether the rule's own line conditions hold for one clean line.
     pub(crate) fn matches_line(&self, line: &[u8]) -> bool {
-        self.line.is_match(line) && !self.unless.as_ref().is_some_and(|not| not.is_match(line))
+        self.may_start(line)
+            && self.line.is_match(line)
+            && !self.unless.as_ref().is_some_and(|not| not.is_match(line))
     }
+}
+
+/// The bytes with which every match starts, for an expression that is bound to the line's start.
+fn first_bytes(pattern: &str) -> Option<Box<[bool; 256]>> {
+    let mut parser = ParserBuilder::new().unicode(false).utf8(false).build();
+    let tree = parser.parse(pattern).ok()?;
+    if !tree.properties().look_set_prefix().contains(Look::Start) {
+        return None;
+    }
+    let mut starts = Extractor::new();
+    starts.limit_class(256).limit_literal_len(1).limit_total(512);
+    let starts = starts.extract(&tree);
+    let literals = starts.literals()?;
+    let mut first = Box::new([false; 256]);
+    for literal in literals {
+        first[usize::from(*literal.as_bytes().first()?)] = true;
+    }
+    Some(first)
 }
 
 fn regex(field: &str, text: &str) -> Result<Regex, String> {
@@ -148,4 +210,29 @@ fn regex(field: &str, text: &str) -> Result<Regex, String> {
         .size_limit(REGEX_BYTES_MAX)
         .build()
         .map_err(|error| format!("{field} is not a regular expression: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::first_bytes;
+
+    fn may_start(pattern: &str, line: &str) -> Option<bool> {
+        first_bytes(pattern).map(|first| first[usize::from(line.as_bytes()[0])])
+    }
+
+    #[test]
+    fn a_bound_expression_knows_how_its_lines_start() {
+        assert_eq!(may_start("^(FAILED|ERROR) x", "FAILED x"), Some(true));
+        assert_eq!(may_start("^(FAILED|ERROR) x", "x FAILED"), Some(false));
+        assert_eq!(may_start("(?i)^fatal: ", "Fatal: x"), Some(true));
+        assert_eq!(may_start(r"^\s*at ", "  at x"), Some(true));
+        assert_eq!(may_start(r"(^a|^b)", "c"), Some(false));
+    }
+
+    #[test]
+    fn an_expression_that_may_match_anywhere_knows_nothing() {
+        assert_eq!(first_bytes("FAILED"), None);
+        assert_eq!(first_bytes("(^a|b)"), None);
+        assert_eq!(first_bytes("^"), None);
+    }
 }

@@ -1,8 +1,9 @@
 //! The compiled set of rules and the prefilter over all their literals.
 
-use super::rule::{Rule, RuleSpec};
+use super::learned::Learned;
+use super::needles::Needles;
+use super::rule::{Action, Rule, RuleSpec};
 use super::scan::Scan;
-use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use meta_domain::failure::FailureType;
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashSet};
@@ -12,6 +13,8 @@ const PRIORITY_BUILT_IN: u8 = 0;
 /// Priority of a user's own rules.
 pub(crate) const PRIORITY_USER: u8 = 1;
 
+/// Hits weaker than this do not count on a line that only shows a commit.
+const STRENGTH_COMMIT_LINE: u8 = 96;
 /// The rule files that ship with the product.
 const EMBEDDED: &[(&str, &str)] = &[
     ("rate_limit.toml", include_str!("../../rules/rate_limit.toml")),
@@ -58,9 +61,27 @@ pub enum Error {
         /// What is wrong.
         problem: String,
     },
-    /// The rules are well-formed but cannot be compiled together.
-    #[error("the rules cannot be compiled together: {0}")]
-    Prefilter(String),
+}
+
+impl Error {
+    /// What lies behind the error, in brackets, to be put after it; empty when nothing does.
+    pub fn source_text(&self) -> String {
+        match self {
+            Self::Read { source, .. } => format!(" ({source})"),
+            Self::Parse { .. } | Self::Rule { .. } => String::new(),
+        }
+    }
+}
+
+/// Whether the line is the short form of a commit: what it says was true of an older state.
+fn is_commit_line(piece: &[u8]) -> bool {
+    let hash = piece.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+    let has = |test: fn(&u8) -> bool| piece[..hash].iter().any(test);
+    (7..=12).contains(&hash)
+        && piece.get(hash) == Some(&b' ')
+        && piece.get(hash + 1).is_some_and(u8::is_ascii_uppercase)
+        && has(u8::is_ascii_digit)
+        && has(u8::is_ascii_lowercase)
 }
 
 /// One rule file: its name for messages, its text, and whether a user wrote it.
@@ -92,13 +113,24 @@ pub(crate) struct Literal {
     pub(crate) companion: bool,
 }
 
+/// What became of a rule on a piece of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Match {
+    /// It matches.
+    Fired,
+    /// It may match; it was not tried yet.
+    Deferred,
+}
+
 /// A compiled, checked set of rules. Cheap to share, never changes.
 #[derive(Debug)]
 pub struct Rules {
     pub(crate) all: Vec<Rule>,
-    pub(crate) prefilter: AhoCorasick,
+    pub(crate) needles: Needles,
+    /// What each text of `needles` is for.
     pub(crate) literals: Vec<Literal>,
-    pub(crate) literal_ids: BTreeMap<String, usize>,
+    /// How far each rule can be trusted.
+    pub(crate) learned: Learned,
 }
 
 impl Rules {
@@ -159,37 +191,85 @@ impl Rules {
                 }
             }
         }
-        Self::with_prefilter(rules)
+        let learned = Learned::shipped().map_err(|error| Error::Parse {
+            file: "learned.toml".to_owned(),
+            problem: error.to_string(),
+        })?;
+        Ok(Self::with_prefilter(rules, learned))
     }
 
-    fn with_prefilter(rules: Vec<Rule>) -> Result<Self, Error> {
-        let mut literal_ids = BTreeMap::new();
+    fn with_prefilter(mut rules: Vec<Rule>, learned: Learned) -> Self {
+        let mut ids: BTreeMap<(String, bool), usize> = BTreeMap::new();
         let mut literals: Vec<Literal> = Vec::new();
-        let mut patterns: Vec<String> = Vec::new();
-        let mut intern = |text: &str, literals: &mut Vec<Literal>| -> usize {
-            let key = text.to_ascii_lowercase();
-            *literal_ids.entry(key.clone()).or_insert_with(|| {
-                literals.push(Literal::default());
-                patterns.push(key);
-                literals.len() - 1
-            })
+        let mut id_of = |text: &String, exact: bool| {
+            let next = ids.len();
+            let key = if exact { text.clone() } else { text.to_ascii_lowercase() };
+            *ids.entry((key, exact)).or_insert(next)
         };
-        for (index, rule) in rules.iter().enumerate() {
-            for text in &rule.spec.literals {
-                let id = intern(text, &mut literals);
+        for (index, rule) in rules.iter_mut().enumerate() {
+            let of_line = |text: &String| id_of(text, rule.spec.is_exact(text));
+            let tries: Vec<usize> = rule.spec.literals.iter().map(of_line).collect();
+            rule.all_of = rule.spec.all_of.iter().map(|text| id_of(text, false)).collect();
+            rule.none_of = rule.spec.none_of.iter().map(|text| id_of(text, false)).collect();
+            let highest = tries.iter().chain(&rule.all_of).chain(&rule.none_of).max();
+            let needed = highest.map_or(0, |id| id + 1).max(literals.len());
+            literals.resize_with(needed, Literal::default);
+            for id in tries {
                 literals[id].tries.push(index);
             }
-            for text in rule.spec.all_of.iter().chain(&rule.spec.none_of) {
-                let id = intern(text, &mut literals);
-                literals[id].companion = true;
+            for id in rule.all_of.iter().chain(&rule.none_of) {
+                literals[*id].companion = true;
             }
         }
-        let prefilter = AhoCorasick::builder()
-            .ascii_case_insensitive(true)
-            .kind(Some(AhoCorasickKind::DFA))
-            .build(&patterns)
-            .map_err(|error| Error::Prefilter(error.to_string()))?;
-        Ok(Self { all: rules, prefilter, literals, literal_ids })
+        let mut texts: Vec<(&(String, bool), &usize)> = ids.iter().collect();
+        texts.sort_by_key(|(_, id)| **id);
+        let needles = texts.into_iter().map(|((text, exact), _)| (text.as_str(), *exact));
+        let needles = Needles::new(needles);
+        Self { all: rules, needles, literals, learned }
+    }
+
+    /// Puts the rules on the list that have one of their literals in this piece of a long line.
+    pub(crate) fn tried_on(&self, piece: &[u8], tried: &mut Vec<usize>) {
+        tried.clear();
+        self.needles.find(piece, |_, literal| tried.extend(&self.literals[literal].tries));
+        tried.sort_unstable();
+        tried.dedup();
+    }
+
+    /// Hands over the rules of those to try that match a piece of a line and that no wrapper line
+    /// takes back. Rules that `may_wait` are handed over untried, as [`Match::Deferred`].
+    pub(crate) fn matching(
+        &self,
+        piece: &[u8],
+        tried: &[usize],
+        may_wait: impl Fn(usize) -> bool,
+        found: &mut Vec<(usize, Match)>,
+    ) {
+        found.clear();
+        let (mut floor, mut weakest) = (0, u8::MAX);
+        for rule in tried {
+            let rule_is = &self.all[*rule];
+            weakest = weakest.min(rule_is.spec.strength);
+            if rule_is.spec.action == Action::Noise && rule_is.matches_line(piece) {
+                found.push((*rule, Match::Fired));
+                floor = floor.max(rule_is.spec.strength);
+            }
+        }
+        if weakest < STRENGTH_COMMIT_LINE && is_commit_line(piece) {
+            floor = floor.max(STRENGTH_COMMIT_LINE);
+        }
+        for rule in tried {
+            let rule_is = &self.all[*rule];
+            let (action, strength) = (rule_is.spec.action, rule_is.spec.strength);
+            if action == Action::Noise || strength < floor || !rule_is.may_start(piece) {
+                continue;
+            }
+            if matches!(action, Action::Fail | Action::Locate) && may_wait(*rule) {
+                found.push((*rule, Match::Deferred));
+            } else if rule_is.matches_line(piece) {
+                found.push((*rule, Match::Fired));
+            }
+        }
     }
 
     /// Runs one rule's examples through the same scan that logs go through.

@@ -1,44 +1,168 @@
-//! One linear pass over a log: which rules fired, where, and what stood near.
+//! One linear pass over a log that may come in chunks: which rules fired, where, in which
+//! section, and what stood near. Time and memory are bounded whatever the log.
 
-use super::rule::{Action, Scope};
-use super::rules::Rules;
-use super::text::{for_each_line, printable};
-use std::collections::VecDeque;
+use super::feed::Feed;
+use super::hits::{Hit, LINE_CHARS_MAX, RuleHits, Seen};
+use super::rule::Scope;
+use super::rules::{Match, Rules};
+use super::sections::Sections;
+use super::text::{PIECE_BYTES_MAX, clean, for_each_piece, printable};
+use memchr::{memchr, memchr_iter, memrchr};
+use std::ops::Range;
 
-/// Hits kept of one rule from the start of the log.
-const HITS_FIRST_MAX: usize = 64;
-/// Hits kept of one rule from the end of the log.
-const HITS_LAST_MAX: usize = 8;
-/// Line numbers kept of one companion text from the start, and again from the end.
-const COMPANION_LINES_MAX: usize = 512;
 /// Lines from the end in which a rule of scope `tail` counts.
 const TAIL_LINES: u64 = 200;
-/// Characters kept of a line.
-pub(crate) const LINE_CHARS_MAX: usize = 500;
 /// Last lines kept for a log on which no rule fired.
 const LAST_LINES_MAX: usize = 5;
+/// Bytes kept from the end of the log, to show its last lines.
+const LAST_BYTES_MAX: usize = 8 * 1024;
+/// Bytes that regular expressions may look at in one log. A log that asks for more is made to
+/// be slow; from then on only rules that tell of a kill from outside are tried.
+const WORK_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 
-/// One match of one rule.
-#[derive(Debug, Clone)]
-pub(crate) struct Hit {
-    pub(crate) rule: usize,
-    pub(crate) line: u64,
-    /// The clean line, not yet masked.
-    pub(crate) text: String,
+/// A pass that is under way.
+#[derive(Debug)]
+pub(crate) struct Scanner {
+    feed: Feed,
+    pass: Pass,
 }
 
-/// The hits of one rule: the first ones and the last ones.
-#[derive(Debug, Default, Clone)]
-struct RuleHits {
-    first: Vec<Hit>,
-    last: VecDeque<Hit>,
-    seen_on_line: u64,
+impl Scanner {
+    /// Starts a pass with these rules; every later call must name the same ones.
+    pub(crate) fn new(rules: &Rules) -> Self {
+        let scan = Scan {
+            hits: vec![RuleHits::default(); rules.all.len()],
+            companions: vec![Seen::default(); rules.literals.len()],
+            sections: Sections::default(),
+            last_lines: Vec::new(),
+            lines: 0,
+        };
+        let tries = Tries { tried_on: vec![0; rules.all.len()], ..Tries::default() };
+        let pass = Pass { scan, tries, end: Vec::new(), clean: Vec::new(), work: 0 };
+        Self { feed: Feed::default(), pass }
+    }
+
+    /// Reads the next bytes of the log.
+    pub(crate) fn feed(&mut self, rules: &Rules, chunk: &[u8]) {
+        self.feed.push(chunk, |block| self.pass.block(rules, block));
+    }
+
+    /// Ends the pass.
+    pub(crate) fn finish(mut self, rules: &Rules) -> Scan {
+        self.feed.end(|block| self.pass.block(rules, block));
+        self.pass.keep_last_lines();
+        for (hits, rule) in self.pass.scan.hits.iter_mut().zip(&rules.all) {
+            hits.settle(|line| rule.matches_line(line));
+        }
+        self.pass.scan
+    }
 }
 
-#[derive(Debug, Default, Clone)]
-struct Seen {
-    first: Vec<u64>,
-    last: VecDeque<u64>,
+/// The rules to try on the line at hand.
+#[derive(Debug, Default)]
+struct Tries {
+    rules: Vec<usize>,
+    /// The last line on which each rule was put on the list.
+    tried_on: Vec<u64>,
+    /// Those that matched a piece of the line, or may.
+    found: Vec<(usize, Match)>,
+    scratch: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Pass {
+    scan: Scan,
+    tries: Tries,
+    /// The newest clean bytes of the log.
+    end: Vec<u8>,
+    clean: Vec<u8>,
+    /// Bytes that regular expressions have looked at.
+    work: u64,
+}
+
+impl Pass {
+    fn block(&mut self, rules: &Rules, raw: &[u8]) {
+        let mut buffer = std::mem::take(&mut self.clean);
+        if clean(raw, &mut buffer) {
+            self.clean_block(rules, &buffer);
+        } else {
+            self.clean_block(rules, raw);
+        }
+        self.clean = buffer;
+    }
+
+    fn clean_block(&mut self, rules: &Rules, block: &[u8]) {
+        let mut line = Range { start: 0, end: 0 };
+        let mut number = self.scan.lines + 1;
+        rules.needles.find(block, |at, literal| {
+            if at >= line.end {
+                self.try_line(rules, number, &block[line.clone()]);
+                let before = line.end;
+                let start = memrchr(b'\n', &block[before..at]).map_or(before, |n| before + n + 1);
+                number += newlines(&block[line.start..start]);
+                line = start..memchr(b'\n', &block[at..]).map_or(block.len(), |n| at + n + 1);
+            }
+            let literal_is = &rules.literals[literal];
+            if literal_is.companion {
+                self.scan.companions[literal].push(number);
+            }
+            for rule in &literal_is.tries {
+                if self.tries.tried_on[*rule] != number {
+                    self.tries.tried_on[*rule] = number;
+                    self.tries.rules.push(*rule);
+                }
+            }
+        });
+        self.try_line(rules, number, &block[line.clone()]);
+        self.scan.lines = number - 1 + newlines(&block[line.start..]);
+        self.keep_end(block);
+    }
+
+    fn try_line(&mut self, rules: &Rules, number: u64, line: &[u8]) {
+        if self.tries.rules.is_empty() {
+            return;
+        }
+        let Tries { rules: tried, found, scratch, .. } = &mut self.tries;
+        self.work += (line.len() * tried.len()) as u64;
+        if self.work > WORK_BYTES_MAX {
+            tried.retain(|rule| rules.all[*rule].spec.outside);
+        }
+        let is_long = line.len() > PIECE_BYTES_MAX;
+        for_each_piece(line, scratch, |piece| {
+            if is_long {
+                rules.tried_on(piece, tried);
+            }
+            let may_wait = |rule: usize| self.scan.hits[rule].has_first();
+            rules.matching(piece, tried, may_wait, found);
+            self.scan.keep(rules, number, piece, found);
+        });
+        tried.clear();
+    }
+
+    fn keep_end(&mut self, block: &[u8]) {
+        let newest = &block[block.len().saturating_sub(LAST_BYTES_MAX)..];
+        let keep = LAST_BYTES_MAX - newest.len();
+        self.end.drain(..self.end.len().saturating_sub(keep));
+        self.end.extend_from_slice(newest);
+    }
+
+    fn keep_last_lines(&mut self) {
+        let lines: Vec<&[u8]> = self.end.split(|byte| *byte == b'\n').collect();
+        // What follows the last line break is empty.
+        let whole = &lines[..lines.len().saturating_sub(1)];
+        let first = self.scan.lines.saturating_sub(whole.len() as u64) + 1;
+        let mut kept = Vec::new();
+        for (number, line) in (first..).zip(whole) {
+            for_each_piece(line, &mut self.tries.scratch, |piece| {
+                kept.push((number, printable(piece, LINE_CHARS_MAX)));
+            });
+        }
+        self.scan.last_lines = kept.split_off(kept.len().saturating_sub(LAST_LINES_MAX));
+    }
+}
+
+fn newlines(bytes: &[u8]) -> u64 {
+    memchr_iter(b'\n', bytes).count() as u64
 }
 
 /// What a pass over the log found.
@@ -46,133 +170,55 @@ struct Seen {
 pub(crate) struct Scan {
     hits: Vec<RuleHits>,
     companions: Vec<Seen>,
+    /// The sections of the log, in its order.
+    pub(crate) sections: Sections,
     /// The last non-empty lines with their numbers.
-    pub(crate) last_lines: VecDeque<(u64, String)>,
+    pub(crate) last_lines: Vec<(u64, String)>,
     /// The number of the last line.
     pub(crate) lines: u64,
 }
 
 impl Scan {
-    /// Reads the whole log once.
+    /// Reads a whole log.
     pub(crate) fn run(rules: &Rules, log: &[u8]) -> Self {
-        let mut scan = Self {
-            hits: vec![RuleHits::default(); rules.all.len()],
-            companions: vec![Seen::default(); rules.literals.len()],
-            last_lines: VecDeque::new(),
-            lines: 0,
-        };
-        let mut tries: Vec<usize> = Vec::new();
-        for_each_line(log, |number, line| {
-            scan.lines = number;
-            tries.clear();
-            for found in rules.prefilter.find_overlapping_iter(line) {
-                let id = found.pattern().as_usize();
-                let literal = &rules.literals[id];
-                tries.extend_from_slice(&literal.tries);
-                if literal.companion {
-                    scan.companions[id].push(number);
-                }
-            }
-            if !tries.is_empty() {
-                scan.try_rules(rules, &mut tries, number, line);
-            }
-        });
-        scan.keep_last_lines(log);
-        scan
+        let mut scanner = Scanner::new(rules);
+        scanner.feed(rules, log);
+        scanner.finish(rules)
     }
 
-    fn try_rules(&mut self, rules: &Rules, tries: &mut Vec<usize>, number: u64, line: &[u8]) {
-        tries.sort_unstable();
-        tries.dedup();
-        tries.retain(|rule| rules.all[*rule].matches_line(line));
-        let noise = tries.iter().filter(|rule| rules.all[**rule].spec.action == Action::Noise);
-        let floor = noise.map(|rule| rules.all[*rule].spec.strength).max().unwrap_or(0);
-        for rule in tries.iter().copied() {
-            let spec = &rules.all[rule].spec;
-            if spec.action == Action::Noise || spec.strength >= floor {
-                self.hits[rule].push(rule, number, line);
+    /// Keeps what was found on one piece of a line.
+    fn keep(&mut self, rules: &Rules, number: u64, piece: &[u8], found: &[(usize, Match)]) {
+        for (rule, how) in found.iter().copied() {
+            self.sections.see(rules.all[rule].spec.action, number, piece);
+            let section = self.sections.current();
+            match how {
+                Match::Fired => self.hits[rule].push(number, section, piece),
+                Match::Deferred => self.hits[rule].defer(number, section, piece),
             }
         }
-    }
-
-    fn keep_last_lines(&mut self, log: &[u8]) {
-        let mut start = log.len();
-        let mut newlines = 0;
-        while start > 0 && newlines < 40 && log.len() - start < 64 * 1024 {
-            start -= 1;
-            newlines += usize::from(log[start] == b'\n');
-        }
-        let before = log[..start].iter().map(|byte| u64::from(*byte == b'\n')).sum::<u64>();
-        for_each_line(&log[start..], |number, line| {
-            if self.last_lines.len() == LAST_LINES_MAX {
-                self.last_lines.pop_front();
-            }
-            self.last_lines.push_back((before + number, printable(line, LINE_CHARS_MAX)));
-        });
     }
 
     /// Whether one rule fired, its companions included.
     pub(crate) fn fired(&self, rules: &Rules, rule: usize) -> bool {
-        self.hits[rule].all().any(|hit| self.counts(rules, hit))
+        self.hits[rule].lines().any(|line| self.counts(rules, rule, line))
     }
 
     /// Every hit that counts, in the order of the log.
     pub(crate) fn hits(&self, rules: &Rules) -> Vec<Hit> {
-        let all = self.hits.iter().flat_map(RuleHits::all);
-        let mut hits: Vec<Hit> = all.filter(|hit| self.counts(rules, hit)).cloned().collect();
+        let all = self.hits.iter().enumerate().flat_map(|(rule, hits)| hits.all(rule));
+        let mut hits: Vec<Hit> = all.filter(|hit| self.counts(rules, hit.rule, hit.line)).collect();
         hits.sort_by_key(|hit| (hit.line, hit.rule));
         hits
     }
 
-    fn counts(&self, rules: &Rules, hit: &Hit) -> bool {
-        let spec = &rules.all[hit.rule].spec;
-        if spec.scope == Scope::Tail && hit.line + TAIL_LINES < self.lines {
+    fn counts(&self, rules: &Rules, rule: usize, line: u64) -> bool {
+        let rule = &rules.all[rule];
+        if rule.spec.scope == Scope::Tail && line + TAIL_LINES < self.lines {
             return false;
         }
-        let within = if spec.scope == Scope::Any { u64::MAX } else { u64::from(spec.within) };
-        let near = |text: &String| {
-            let id = rules.literal_ids.get(&text.to_ascii_lowercase());
-            id.is_some_and(|id| self.companions[*id].near(hit.line, within))
-        };
-        spec.all_of.iter().all(near) && !spec.none_of.iter().any(near)
-    }
-}
-
-impl RuleHits {
-    fn push(&mut self, rule: usize, line: u64, text: &[u8]) {
-        if self.seen_on_line == line {
-            return;
-        }
-        self.seen_on_line = line;
-        let hit = || Hit { rule, line, text: printable(text, LINE_CHARS_MAX) };
-        if self.first.len() < HITS_FIRST_MAX {
-            self.first.push(hit());
-            return;
-        }
-        if self.last.len() == HITS_LAST_MAX {
-            self.last.pop_front();
-        }
-        self.last.push_back(hit());
-    }
-
-    fn all(&self) -> impl Iterator<Item = &Hit> {
-        self.first.iter().chain(&self.last)
-    }
-}
-
-impl Seen {
-    fn push(&mut self, line: u64) {
-        if self.first.len() < COMPANION_LINES_MAX {
-            self.first.push(line);
-            return;
-        }
-        if self.last.len() == COMPANION_LINES_MAX {
-            self.last.pop_front();
-        }
-        self.last.push_back(line);
-    }
-
-    fn near(&self, line: u64, within: u64) -> bool {
-        self.first.iter().chain(&self.last).any(|at| at.abs_diff(line) <= within)
+        let any = rule.spec.scope == Scope::Any;
+        let within = if any { u64::MAX } else { u64::from(rule.spec.within) };
+        let near = |literal: &usize| self.companions[*literal].near(line, within);
+        rule.all_of.iter().all(near) && !rule.none_of.iter().any(near)
     }
 }

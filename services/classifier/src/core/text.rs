@@ -1,15 +1,10 @@
-//! From raw log bytes to clean lines: escape codes, control bytes, progress redraws and the
-//! prefixes that continuous-integration systems put before each line are removed.
-//!
-//! Work and memory are bounded whatever the log: a line is read up to [`LINE_HEAD_BYTES_MAX`]
-//! from its start and [`LINE_TAIL_BYTES_MAX`] from its end, in pieces of [`PIECE_BYTES_MAX`].
+//! Makes lines clean: escape codes, control bytes, progress redraws and the prefixes that
+//! continuous-integration systems put before each line are removed.
+
+use memchr::{memchr, memchr3};
 
 /// Bytes of one piece of a line that rules see at a time.
 pub(crate) const PIECE_BYTES_MAX: usize = 2048;
-/// Bytes read from the start of one line.
-pub(crate) const LINE_HEAD_BYTES_MAX: usize = 32 * 1024;
-/// Bytes read from the end of a line that is longer than [`LINE_HEAD_BYTES_MAX`].
-pub(crate) const LINE_TAIL_BYTES_MAX: usize = 8 * 1024;
 /// Bytes of one terminal control sequence; a longer one is taken for text.
 const ESCAPE_BYTES_MAX: usize = 512;
 /// Prefixes removed from one line at most (a time stamp inside a container name, and so on).
@@ -17,29 +12,51 @@ const PREFIXES_MAX: usize = 4;
 
 const ESC: u8 = 0x1b;
 const BEL: u8 = 0x07;
+const NUL: u8 = 0;
+const BACKSPACE: u8 = 8;
 
-/// Calls `each` with the line number (from 1) and every clean, non-empty piece of the log.
-pub(crate) fn for_each_line(log: &[u8], mut each: impl FnMut(u64, &[u8])) {
-    let mut clean = Vec::new();
-    for (number, raw) in (1..).zip(log.split(|byte| *byte == b'\n')) {
-        let head = &raw[..raw.len().min(LINE_HEAD_BYTES_MAX)];
-        pieces(head, &mut clean, |piece| each(number, piece));
-        if raw.len() > LINE_HEAD_BYTES_MAX {
-            let start = (raw.len() - LINE_TAIL_BYTES_MAX).max(LINE_HEAD_BYTES_MAX);
-            pieces(&raw[start..], &mut clean, |piece| each(number, piece));
+/// Removes from a block of lines what no rule should see: escape sequences, NUL bytes (text in
+/// UTF-16) and backspaces. Line breaks stay where they are. Returns whether there was any; `clean`
+/// holds the result only then.
+pub(crate) fn clean(block: &[u8], clean: &mut Vec<u8>) -> bool {
+    let Some(first) = memchr3(ESC, NUL, BACKSPACE, block) else { return false };
+    clean.clear();
+    clean.extend_from_slice(&block[..first]);
+    let mut rest = &block[first..];
+    while let Some((&byte, after)) = rest.split_first() {
+        let skipped = if byte == ESC { escape_len(after) } else { 0 };
+        rest = &after[skipped..];
+        let end = memchr3(ESC, NUL, BACKSPACE, rest).unwrap_or(rest.len());
+        clean.extend_from_slice(&rest[..end]);
+        rest = &rest[end..];
+    }
+    true
+}
+
+/// Calls `each` with every non-empty piece of one line: redraws of a progress line apart, the
+/// prefixes of continuous-integration systems removed, other control bytes removed.
+pub(crate) fn for_each_piece(line: &[u8], scratch: &mut Vec<u8>, mut each: impl FnMut(&[u8])) {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let mut rest = Some(line);
+    while let Some(redraws) = rest {
+        let end = memchr(b'\r', redraws);
+        let redraw = &redraws[..end.unwrap_or(redraws.len())];
+        rest = end.map(|end| &redraws[end + 1..]);
+        if has_controls(redraw) {
+            scratch.clear();
+            scratch.extend(redraw.iter().filter(|byte| **byte >= b' ' || **byte == b'\t'));
+            cut(scratch, &mut each);
+        } else {
+            cut(redraw, &mut each);
         }
     }
 }
 
-fn pieces(raw: &[u8], clean: &mut Vec<u8>, mut each: impl FnMut(&[u8])) {
-    if raw.iter().all(|byte| *byte >= 0x20 || *byte == b'\t') {
-        return cut(raw, &mut each);
-    }
-    clean.clear();
-    remove_controls(raw, clean);
-    for segment in clean.split(|byte| *byte == b'\n') {
-        cut(segment, &mut each);
-    }
+/// Looks at every byte without a branch, which compiles to many bytes at a time.
+fn has_controls(text: &[u8]) -> bool {
+    let is_control = |byte: u8| u8::from(byte < b' ') & u8::from(byte != b'\t');
+    text.iter().fold(0, |found, byte| found | is_control(*byte)) != 0
 }
 
 fn cut(segment: &[u8], each: &mut impl FnMut(&[u8])) {
@@ -50,38 +67,23 @@ fn cut(segment: &[u8], each: &mut impl FnMut(&[u8])) {
     }
 }
 
-/// Copies `raw` without control bytes; a carriage return (a redrawn progress line) becomes `\n`.
-fn remove_controls(raw: &[u8], clean: &mut Vec<u8>) {
-    let mut rest = raw;
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = match byte {
-            ESC => &after[escape_len(after)..],
-            b'\r' => {
-                clean.push(b'\n');
-                after
-            }
-            b'\t' | 0x20..=0x7e | 0x80.. => {
-                clean.push(byte);
-                after
-            }
-            _ => after,
-        };
-    }
-}
-
-/// How many bytes after an ESC belong to its control sequence.
+/// How many bytes after an ESC belong to its control sequence; a line break never does.
 fn escape_len(after: &[u8]) -> usize {
     let within = &after[..after.len().min(ESCAPE_BYTES_MAX)];
     match within.first() {
         Some(b'[') => {
             let end = within.iter().skip(1).position(|byte| !(0x20..=0x3f).contains(byte));
-            end.map_or(1, |at| at + 2)
+            end.map_or(1, |at| at + 1 + usize::from((0x40..=0x7e).contains(&within[at + 1])))
         }
         Some(b']' | b'P' | b'_' | b'^') => {
-            let end = within.iter().position(|byte| *byte == BEL || *byte == ESC);
-            end.map_or(1, |at| at + usize::from(within[at] == BEL))
+            let end = memchr3(BEL, ESC, b'\n', within);
+            end.map_or(1, |at| match within[at] {
+                BEL => at + 1,
+                ESC => at,
+                _ => 1,
+            })
         }
-        Some(b'(' | b')') => within.len().min(2),
+        Some(b'(' | b')') => 1 + usize::from(within.get(1).is_some_and(u8::is_ascii_graphic)),
         Some(0x40..=0x7e) => 1,
         _ => 0,
     }
@@ -160,16 +162,18 @@ fn spaces(line: &[u8]) -> usize {
     usize::from(matches!(line.first(), Some(b' ' | b'\t')))
 }
 
-/// Makes a piece of a line printable: valid UTF-8, trimmed, at most `chars_max` characters.
+/// Makes a piece of a line printable: valid UTF-8 without control characters (but tabs), no space
+/// at its end, at most `chars_max` characters.
 pub(crate) fn printable(piece: &[u8], chars_max: usize) -> String {
-    let text = String::from_utf8_lossy(piece);
-    let trimmed = text.trim_end();
-    if trimmed.chars().count() <= chars_max {
-        return trimmed.to_owned();
+    let mut text = String::from_utf8_lossy(piece).into_owned();
+    text.retain(|c| c == '\t' || !c.is_control());
+    text.truncate(text.trim_end().len());
+    if let Some((cut, _)) = text.char_indices().nth(chars_max) {
+        let last = text[..cut].char_indices().next_back().map_or(0, |(at, _)| at);
+        text.truncate(last);
+        text.push('…');
     }
-    let mut cut: String = trimmed.chars().take(chars_max.saturating_sub(1)).collect();
-    cut.push('…');
-    cut
+    text
 }
 
 #[cfg(test)]
@@ -178,9 +182,13 @@ mod tests {
 
     fn lines(log: &[u8]) -> Vec<(u64, String)> {
         let mut out = Vec::new();
-        for_each_line(log, |number, piece| {
-            out.push((number, String::from_utf8_lossy(piece).into_owned()));
-        });
+        let (mut block, mut scratch) = (Vec::new(), Vec::new());
+        let text = if clean(log, &mut block) { block.as_slice() } else { log };
+        for (number, line) in (1..).zip(text.split(|byte| *byte == b'\n')) {
+            for_each_piece(line, &mut scratch, |piece| {
+                out.push((number, String::from_utf8_lossy(piece).into_owned()));
+            });
+        }
         out
     }
 
@@ -220,27 +228,19 @@ mod tests {
     }
 
     #[test]
-    fn a_huge_line_is_read_from_both_ends_only() {
-        let mut log = vec![b'#'; 10_000_000];
-        log.extend_from_slice(b"the end");
-        let pieces = lines(&log);
-        let total: usize = pieces.iter().map(|(_, text)| text.len()).sum();
-        assert!(total <= LINE_HEAD_BYTES_MAX + LINE_TAIL_BYTES_MAX);
-        assert!(pieces.last().is_some_and(|(_, text)| text.ends_with("the end")));
-    }
-
-    #[test]
     fn half_an_escape_sequence_loses_no_text_after_it() {
         let mut log = b"\x1b]0;never closed ".to_vec();
         log.extend(vec![b'a'; 2000]);
         assert!(lines(&log).iter().any(|(_, text)| text.ends_with("aaa")));
         assert_eq!(lines(b"\x1b"), []);
         assert_eq!(lines(b"\x1b[31"), [(1, "31".to_owned())]);
+        assert_eq!(lines(b"\x1b]0;t\nnext"), [(1, "0;t".to_owned()), (2, "next".to_owned())]);
     }
 
     #[test]
     fn printable_cuts_on_characters() {
         assert_eq!(printable("äöüß  ".as_bytes(), 4), "äöüß");
         assert_eq!(printable("äöüßx".as_bytes(), 4), "äöü…");
+        assert_eq!(printable(b"a\x7fb\xc2\x9bc\td ", 9), "abc\td");
     }
 }

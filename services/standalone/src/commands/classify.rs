@@ -3,15 +3,15 @@
 use crate::args::{ClassifyArgs, ClassifyOutput};
 use crate::display::lines::{Paint, evidence};
 use crate::error::{Error, Exit, Result};
-use classifier::core::{ClassifyInput, Rules, classify};
+use classifier::core::{ClassifyInput, LogStream, Rules};
 use meta_domain::signal::{ExitInfo, Signal};
 use serde::Serialize;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::path::Path;
+use std::sync::Arc;
 
-/// Bytes read of one log; what follows is not looked at.
-const LOG_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// Bytes read of a log at a time; a log is never held as a whole.
+const CHUNK_BYTES: usize = 256 * 1024;
 
 /// The verdict on one log.
 #[derive(Debug, Serialize)]
@@ -26,19 +26,18 @@ struct Verdict {
 /// Classifies the logs.
 pub fn run(args: &ClassifyArgs) -> Result<Exit> {
     let rules = classifier::rules::load(args.rules.as_deref())
-        .map_err(|e| Error::usage("the rules cannot be used", e))?;
+        .map_err(|e| Error::usage("the rules cannot be used", format!("{e}{}", e.source_text())))?;
+    let rules = Arc::new(rules);
     if args.files.is_empty() {
-        let mut log = Vec::new();
-        let read = std::io::stdin().lock().take(LOG_BYTES_MAX).read_to_end(&mut log);
-        read.map_err(|e| Error::usage("standard input cannot be read", e))?;
-        let signal = signal(&rules, args, &log);
+        let signal = signal(&rules, args, std::io::stdin().lock());
+        let signal = signal.map_err(|e| Error::usage("standard input cannot be read", e))?;
         return print(args, &[("-".to_owned(), signal)]);
     }
     let mut unread = Vec::new();
     let mut verdicts = Vec::new();
     for path in &args.files {
-        match read(path) {
-            Ok(log) => verdicts.push((path.display().to_string(), signal(&rules, args, &log))),
+        match File::open(path).and_then(|file| signal(&rules, args, file)) {
+            Ok(signal) => verdicts.push((path.display().to_string(), signal)),
             Err(error) => unread.push(format!("{}: {error}", path.display())),
         }
     }
@@ -49,15 +48,24 @@ pub fn run(args: &ClassifyArgs) -> Result<Exit> {
     Err(Error::several("some logs cannot be read", unread))
 }
 
-fn read(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut log = Vec::new();
-    File::open(path)?.take(LOG_BYTES_MAX).read_to_end(&mut log)?;
-    Ok(log)
-}
-
-fn signal(rules: &Rules, args: &ClassifyArgs, log: &[u8]) -> Option<Signal> {
+fn signal(
+    rules: &Arc<Rules>,
+    args: &ClassifyArgs,
+    mut log: impl Read,
+) -> std::io::Result<Option<Signal>> {
+    let mut stream = LogStream::new(Arc::clone(rules));
+    let mut chunk = vec![0; CHUNK_BYTES];
+    loop {
+        match log.read(&mut chunk) {
+            Ok(0) => break,
+            Ok(read) => stream.feed(&chunk[..read]),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
     let exit = args.exit_code.map(ExitInfo::code);
-    classify(rules, &ClassifyInput { step_name: &args.step, command: &args.command, log, exit })
+    let (step_name, command) = (args.step.as_str(), args.command.as_str());
+    Ok(stream.finish(&ClassifyInput { step_name, command, log: &[], exit }))
 }
 
 fn verdict(path: &str, signal: Option<&Signal>) -> Result<Verdict> {
@@ -106,10 +114,14 @@ fn text(path: &str, signal: Option<&Signal>) -> String {
     let retry = if signal.can_retry { "may pass on a retry" } else { "a retry does not help" };
     let tool =
         if signal.tool.is_empty() { String::new() } else { format!(", tool {}", signal.tool) };
+    let runner_up = signal.runner_up.map_or(String::new(), |other| format!(", else {other}"));
     let mut lines = vec![
         format!("{path}: {} ({} severity, {retry})", signal.failure_type, signal.severity),
         format!("     {}", crate::patch::printable(&signal.message)),
-        format!("     rule {}, confidence {:.2}{tool}", signal.source, signal.confidence),
+        format!(
+            "     rule {}, confidence {:.2}{tool}{runner_up}",
+            signal.source, signal.confidence
+        ),
     ];
     lines.extend(evidence(Paint::plain(), &signal.evidence, usize::MAX));
     lines.join("\n")
