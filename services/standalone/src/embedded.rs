@@ -61,7 +61,8 @@ impl Advisers {
     /// Wires them on a data folder; flagd's clients are served where that is asked for.
     pub async fn wire(data: &Path, vars: &Vars, flagd: Option<Flagd>) -> Result<Self> {
         let host = Host::new(vars.clone());
-        let classifier = classifier::Classifier::wire(classifier::Config::default(), &host).await?;
+        let config = classifier::Config { rules_dir: own_rules(vars) };
+        let classifier = classifier::Classifier::wire(config, &host).await?;
         let config =
             flag_resolver::Config { data_dir: data.to_owned(), flagd, ..Default::default() };
         let flags = flag_resolver::FlagResolver::wire(config, &host).await?;
@@ -153,6 +154,11 @@ impl Advisers {
     pub(crate) fn token(&self) -> &str {
         &self.token
     }
+}
+
+/// The folder of the installation's own rules.
+fn own_rules(vars: &Vars) -> Option<PathBuf> {
+    vars.get("METABUILDER_RULES").filter(|folder| !folder.is_empty()).map(PathBuf::from)
 }
 
 /// Which folders of this machine are built. Who sits at it may build all that they can read; who

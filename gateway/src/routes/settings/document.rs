@@ -4,10 +4,7 @@
 use crate::body::Payload;
 use crate::problem::{At, Entry, Problem, pointer, shown};
 use meta_domain::fault::InvalidField;
-use meta_domain::settings::{
-    BACKOFF_CAP_SECONDS, Overrides, PER_STEP_ATTEMPTS, Rollout, Rollouts, Setting, TOTAL_ATTEMPTS,
-    Value,
-};
+use meta_domain::settings::{Overrides, Rollout, Rollouts, Setting, Value};
 use serde_json::{Map, Value as Json};
 
 /// Bytes of a document with settings, which is four values long.
@@ -84,7 +81,7 @@ fn value(setting: Setting, path: &str, json: &Json) -> Result<Value, InvalidFiel
         }
         _ => None,
     };
-    fitting.ok_or_else(|| unfit(path, json, &expected(setting)))
+    fitting.ok_or_else(|| unfit(path, json, &setting.expected()))
 }
 
 fn unfit(path: &str, json: &Json, expected: &str) -> InvalidField {
@@ -97,16 +94,6 @@ fn unfit(path: &str, json: &Json, expected: &str) -> InvalidField {
         Json::Object(_) => "an object".to_owned(),
     };
     InvalidField::new(path, format!("{what} is not valid (expected {expected})"))
-}
-
-fn expected(setting: Setting) -> String {
-    let range = match setting {
-        Setting::AutofixEnabled => return "true or false".to_owned(),
-        Setting::MaxTotalAttempts => TOTAL_ATTEMPTS,
-        Setting::MaxPerStepAttempts => PER_STEP_ATTEMPTS,
-        Setting::BackoffCapSeconds => BACKOFF_CAP_SECONDS,
-    };
-    format!("a whole number from {} to {}", range.start(), range.end())
 }
 
 /// A rollout as far as it could be read; what could not is among the faults.

@@ -5,6 +5,7 @@ use crate::fault::InvalidField;
 use crate::status::words;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 words! {
@@ -53,33 +54,44 @@ impl fmt::Display for Value {
 }
 
 impl Setting {
+    /// The range of a whole number; `None` where the value is a boolean. A backoff cap of 0 is for
+    /// tests and stands outside.
+    fn range(self) -> Option<RangeInclusive<u32>> {
+        match self {
+            Self::AutofixEnabled => None,
+            Self::MaxTotalAttempts => Some(TOTAL_ATTEMPTS),
+            Self::MaxPerStepAttempts => Some(PER_STEP_ATTEMPTS),
+            Self::BackoffCapSeconds => Some(BACKOFF_CAP_SECONDS),
+        }
+    }
+
+    /// What its value has to be, for an error's text.
+    pub fn expected(self) -> String {
+        match self.range() {
+            None => "true or false".to_owned(),
+            Some(range) => format!("a whole number from {} to {}", range.start(), range.end()),
+        }
+    }
+
     /// Whether a value is of this setting's type and in its range.
     ///
     /// # Errors
     /// Names the setting, the value and what was expected.
     pub fn check(self, value: Value) -> Result<(), InvalidField> {
-        let range = match self {
-            Self::AutofixEnabled => {
-                return match value {
-                    Value::Bool(_) => Ok(()),
-                    Value::Int(v) => {
-                        Err(self.fault(format!("{v} is a number (expected a boolean)")))
-                    }
-                };
+        match (self.range(), value) {
+            (None, Value::Bool(_)) => Ok(()),
+            (None, Value::Int(v)) => {
+                Err(self.fault(format!("{v} is a number (expected a boolean)")))
             }
-            Self::MaxTotalAttempts => TOTAL_ATTEMPTS,
-            Self::MaxPerStepAttempts => PER_STEP_ATTEMPTS,
-            Self::BackoffCapSeconds => BACKOFF_CAP_SECONDS,
-        };
-        let (low, high) = (range.start(), range.end());
-        match value {
-            Value::Int(0) if self == Self::BackoffCapSeconds => Ok(()),
-            Value::Int(v) if range.contains(&v) => Ok(()),
-            Value::Int(v) => {
+            (Some(_), Value::Int(0)) if self == Self::BackoffCapSeconds => Ok(()),
+            (Some(range), Value::Int(v)) if range.contains(&v) => Ok(()),
+            (Some(range), Value::Int(v)) => {
+                let (low, high) = (range.start(), range.end());
                 Err(self.fault(format!("{v} is out of range (expected {low} to {high})")))
             }
-            Value::Bool(v) => Err(self
-                .fault(format!("{v} is a boolean (expected a whole number from {low} to {high})"))),
+            (Some(_), Value::Bool(v)) => {
+                Err(self.fault(format!("{v} is a boolean (expected {})", self.expected())))
+            }
         }
     }
 

@@ -2,10 +2,7 @@
 
 use crate::args::{GetArgs, ResetArgs, SetArgs, WriteArgs};
 use crate::error::{Error, Result};
-use meta_domain::settings::{
-    BACKOFF_CAP_SECONDS, Layer, Overrides, PER_STEP_ATTEMPTS, Rollout, Rollouts, Setting,
-    TOTAL_ATTEMPTS, Value,
-};
+use meta_domain::settings::{Layer, Overrides, Rollout, Rollouts, Setting, Value};
 use meta_domain::time::Timestamp;
 
 /// Characters of a reason.
@@ -139,19 +136,9 @@ fn value(pair: &str) -> std::result::Result<(Setting, Value), String> {
         _ => text.parse().map(Value::Int).ok(),
     };
     let value =
-        read.ok_or_else(|| format!("{setting}: {} is not {}", quoted(text), expected(setting)))?;
+        read.ok_or_else(|| format!("{setting}: {} is not {}", quoted(text), setting.expected()))?;
     setting.check(value).map_err(|fault| fault.to_string())?;
     Ok((setting, value))
-}
-
-fn expected(setting: Setting) -> String {
-    let range = match setting {
-        Setting::AutofixEnabled => return "true or false".to_owned(),
-        Setting::MaxTotalAttempts => TOTAL_ATTEMPTS,
-        Setting::MaxPerStepAttempts => PER_STEP_ATTEMPTS,
-        Setting::BackoffCapSeconds => BACKOFF_CAP_SECONDS,
-    };
-    format!("a whole number from {} to {}", range.start(), range.end())
 }
 
 /// A word of the user's, cut where it is long.
