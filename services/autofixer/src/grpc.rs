@@ -79,6 +79,34 @@ impl AutofixerService for Grpc {
             .collect();
         Ok(Response::new(pb::ListFixersResponse { fixers }))
     }
+
+    async fn draft_edit(
+        &self,
+        _request: Request<pb::DraftEditRequest>,
+    ) -> Result<Response<pb::DraftEditResponse>, Status> {
+        Err(Status::failed_precondition("no model is configured"))
+    }
+
+    async fn draft_replan(
+        &self,
+        _request: Request<pb::DraftReplanRequest>,
+    ) -> Result<Response<pb::DraftReplanResponse>, Status> {
+        Err(Status::failed_precondition("no model is configured"))
+    }
+
+    async fn record_outcome(
+        &self,
+        _request: Request<pb::RecordOutcomeRequest>,
+    ) -> Result<Response<pb::RecordOutcomeResponse>, Status> {
+        Err(Status::failed_precondition("nothing is remembered"))
+    }
+
+    async fn explain(
+        &self,
+        _request: Request<pb::ExplainRequest>,
+    ) -> Result<Response<pb::ExplainResponse>, Status> {
+        Err(Status::failed_precondition("nothing is remembered"))
+    }
 }
 
 fn reviewed(body: pb::ReviewPatchRequest) -> Result<pb::ReviewPatchResponse, InvalidField> {
@@ -103,5 +131,7 @@ fn reviewed(body: pb::ReviewPatchRequest) -> Result<pb::ReviewPatchResponse, Inv
         files: answer.stats.files,
         added: answer.stats.added,
         removed: answer.stats.removed,
+        reasons: Vec::new(),
+        risk: 0,
     })
 }

@@ -235,6 +235,8 @@ impl Judge {
             replans_of_run: count(run.deltas.len()),
             files: serde_json::from_slice(&files).unwrap_or_default(),
             patched: run.is_patched(name),
+            bot_commits_in_a_row: 0,
+            plan: run.graph.steps.clone(),
         })
     }
 
@@ -252,6 +254,8 @@ impl Judge {
             fixer: Some(fixer.clone().into()),
             step: Some(step.planned.clone().into()),
             signal: step.signal.clone().map(Into::into),
+            case: None,
+            before: Vec::new(),
         };
         let request = call(&machine(run), PEER_TIMEOUT, request);
         let answer =

@@ -21,6 +21,8 @@ fn fixer(script: &str) -> FixerCommand {
         timeout_ms: 20_000,
         safety: FixerSafety::Safe,
         grant: PathGrant::default(),
+        kind: meta_domain::autofix::FixerKind::Script,
+        context: meta_domain::autofix::ContextPlan::default(),
     }
 }
 

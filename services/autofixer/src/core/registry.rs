@@ -3,7 +3,9 @@
 use super::command::{Invocation, invocations};
 use super::fixer::{Claim, Claimed, Fixer, FixerFileToml};
 use super::{evidence, render};
-use meta_domain::autofix::{Case, FixerCommand, FixerFile, FixerSafety, PathGrant};
+use meta_domain::autofix::{
+    Case, ContextPlan, FixerCommand, FixerFile, FixerKind, FixerSafety, PathGrant,
+};
 use meta_domain::failure::FailureType;
 use meta_domain::fault::InvalidField;
 
@@ -189,6 +191,8 @@ fn step_fix(case: &Case) -> Option<Candidate> {
             timeout_ms: LONG_TIMEOUT_MS,
             safety,
             grant: PathGrant { add, modes: false, files_max: 60, lines_max: 6000 },
+            kind: FixerKind::Script,
+            context: ContextPlan::default(),
         },
     })
 }
@@ -203,6 +207,8 @@ fn single(fixer: &Fixer, scene: &render::Scene<'_>) -> FixerCommand {
         timeout_ms: fixer.timeout_ms,
         safety: fixer.safety,
         grant: fixer.grant.clone(),
+        kind: FixerKind::Script,
+        context: ContextPlan::default(),
     }
 }
 
@@ -245,6 +251,8 @@ fn combined(mut fixers: Vec<&Fixer>, scene: &render::Scene<'_>) -> Option<Candid
                 (false, false) => FixerSafety::Safe,
             },
             grant,
+            kind: FixerKind::Script,
+            context: ContextPlan::default(),
         },
     })
 }

@@ -77,7 +77,6 @@ fn decision(
     rule: &str,
     why: String,
 ) -> Decision {
-    let op =
-        PlanOp { kind, step: case.step.name.clone(), timeout_ms, insert: None, why: why.clone() };
+    let op = PlanOp { timeout_ms, ..PlanOp::new(kind, &case.step.name, &why) };
     Decision::RePlan { ops: vec![op], triggered_by: rule.to_owned(), reason: why }
 }

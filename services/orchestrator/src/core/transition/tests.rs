@@ -174,6 +174,8 @@ fn fixer(id: &str) -> FixerCommand {
         timeout_ms: 1000,
         safety: FixerSafety::Safe,
         grant: PathGrant::default(),
+        kind: meta_domain::autofix::FixerKind::Script,
+        context: meta_domain::autofix::ContextPlan::default(),
     }
 }
 
@@ -438,13 +440,7 @@ fn a_replan_keeps_what_is_finished() {
     play.pass("a");
     play.pass("b");
     play.queued();
-    let op = PlanOp {
-        kind: PlanOpKind::CleanCache,
-        step: "c".into(),
-        timeout_ms: None,
-        insert: None,
-        why: "unknown twice".into(),
-    };
+    let op = PlanOp::new(PlanOpKind::CleanCache, "c", "unknown twice");
     let replan = Decision::RePlan {
         ops: vec![op],
         triggered_by: "consecutive_unknown_failures".into(),

@@ -62,7 +62,9 @@ impl Setting {
             Self::AutofixEnabled => {
                 return match value {
                     Value::Bool(_) => Ok(()),
-                    Value::Int(v) => Err(self.fault(format!("{v} is a number (expected a boolean)"))),
+                    Value::Int(v) => {
+                        Err(self.fault(format!("{v} is a number (expected a boolean)")))
+                    }
                 };
             }
             Self::MaxTotalAttempts => TOTAL_ATTEMPTS,
