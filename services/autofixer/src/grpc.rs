@@ -117,7 +117,12 @@ fn reviewed(body: pb::ReviewPatchRequest) -> Result<pb::ReviewPatchResponse, Inv
     let fixer = FixerCommand::try_from(body.fixer.required("fixer")?).field("fixer")?;
     let step = PlannedStep::try_from(body.step.required("step")?).field("step")?;
     let signal = Signal::try_from(body.signal.required("signal")?).field("signal")?;
-    let policy = PatchPolicy::new(&fixer, &step, signal.failure_type);
+    let mut policy = PatchPolicy::new(&fixer, &step, &signal);
+    if let Some(case) = body.case {
+        let case = Case::try_from(case).field("case")?;
+        policy = policy.for_case(&case, &patch);
+    }
+    policy.before = body.before.into_iter().map(Into::into).collect();
     let answer = review(&patch, &policy);
     let (verdict, reason) = match answer.verdict {
         GuardVerdict::Accept => (pb::GuardVerdict::Accept, String::new()),
@@ -131,7 +136,7 @@ fn reviewed(body: pb::ReviewPatchRequest) -> Result<pb::ReviewPatchResponse, Inv
         files: answer.stats.files,
         added: answer.stats.added,
         removed: answer.stats.removed,
-        reasons: Vec::new(),
-        risk: 0,
+        reasons: answer.reasons,
+        risk: answer.risk,
     })
 }

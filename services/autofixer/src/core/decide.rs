@@ -14,7 +14,7 @@ use history::History;
 use meta_domain::autofix::{Case, Decision};
 use meta_domain::failure::FailureType;
 
-pub use history::{patches_refused, repeats};
+pub use history::{given_up, patches_refused, repeats};
 
 /// Decides about a failed step. `jitter` is in `[0, 1)`.
 pub fn decide(case: &Case, registry: &Registry, jitter: f64) -> Decision {

@@ -10,3 +10,4 @@ pub mod patch;
 pub mod registry;
 mod render;
 pub mod replan;
+pub mod secrets;
