@@ -79,6 +79,7 @@ pub const MATRIX: &[(&str, Access)] = &[
     ("metabuilder.orchestrator.v1.RunService/StreamEvents", Access::Role(Role::Viewer)),
     ("metabuilder.orchestrator.v1.RunService/StreamLogs", Access::Role(Role::Viewer)),
     ("metabuilder.orchestrator.v1.RunService/GetPatch", Access::Role(Role::Viewer)),
+    ("metabuilder.orchestrator.v1.RunService/ListFlaky", Access::Role(Role::Viewer)),
     ("metabuilder.orchestrator.v1.ApprovalService/ListGates", Access::Role(Role::Viewer)),
     ("metabuilder.orchestrator.v1.ApprovalService/DecideGate", Access::Role(Role::Admin)),
     ("metabuilder.orchestrator.v1.TenantService/CreateTenant", Access::Role(Role::PlatformAdmin)),
