@@ -11,10 +11,10 @@ BIN := target/release/metabuilder
 # The version that the registry is asked for when buf is not installed.
 BUF_PACKAGE := @bufbuild/buf@1.75.0
 
-.PHONY: help demo test check lint fmt buf deny docs proto bench accuracy build deps
+.PHONY: help demo test check lint fmt buf deny docs proto bench bench-flags accuracy build deps
 
 help: ## Show what can be done.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## Install what is missing, build, heal the demo project and show how (ends with exit code 3).
 	@scripts/install-deps.sh
@@ -36,7 +36,7 @@ fmt: ## Format the code.
 
 lint: ## Clippy, warnings are errors; shellcheck where it is installed.
 	cargo clippy --workspace --all-targets -- -D warnings
-	@if command -v shellcheck >/dev/null; then shellcheck scripts/*.sh .ci/run; \
+	@if command -v shellcheck >/dev/null; then shellcheck scripts/*.sh tests/clients/*.sh .ci/run; \
 	else echo "shellcheck is not installed: skipped"; fi
 
 buf: ## Lint the contracts, with buf or through npx.
@@ -64,6 +64,9 @@ bench: build ## Time the classifier on a corpus: make bench CORPUS=dir (samples/
 	@test -n "$(CORPUS)" || { echo "usage: make bench CORPUS=dir" >&2; exit 2; }
 	@files=("$(CORPUS)"/samples/*.log); echo "$${#files[@]} logs"; \
 	time $(BIN) classify --output jsonl "$${files[@]}" >/dev/null
+
+bench-flags: ## Time decisions about settings, remote and in process; prints JSON.
+	@cargo bench --quiet -p meta-tests --bench flags
 
 accuracy: build ## Score the classifier on a labelled corpus: make accuracy CORPUS=dir (score.py in it).
 	@test -n "$(CORPUS)" || { echo "usage: make accuracy CORPUS=dir" >&2; exit 2; }

@@ -6,7 +6,7 @@ use crate::problem::Problem;
 use crate::routes::App;
 use axum::extract::FromRequestParts;
 use http::request::Parts;
-use http::{HeaderMap, header};
+use http::{HeaderMap, StatusCode, header};
 use meta_domain::id::TenantId;
 use meta_domain::role::{Principal, Role};
 use meta_proto::convert::{parse, word};
@@ -98,6 +98,25 @@ impl FromRequestParts<Arc<App>> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
         let key = bearer(&parts.headers)?;
+        Self::of_key(app, parts, key).await
+    }
+}
+
+impl Caller {
+    /// The caller with this role at least.
+    ///
+    /// # Errors
+    /// 403 for a lower one.
+    pub(crate) fn with_role(self, needed: Role) -> Result<Self, Problem> {
+        let role = self.principal.role;
+        if role >= needed {
+            return Ok(self);
+        }
+        let detail = format!("this needs role {needed}, the credential has {role}");
+        Err(Problem::new(StatusCode::FORBIDDEN, "role_too_low", detail))
+    }
+
+    async fn of_key(app: &App, parts: &Parts, key: &str) -> Result<Self, Problem> {
         let trace = parts.extensions.get::<Trace>().cloned();
         let timeout = app.config.request_timeout();
         let hash: KeyHash = Sha256::digest(key.as_bytes()).into();
@@ -109,6 +128,22 @@ impl FromRequestParts<Arc<App>> for Caller {
             principal
         };
         Ok(Self { principal, trace, timeout })
+    }
+}
+
+/// A caller who may also name the key in `X-API-Key`, as the clients of the OpenFeature Remote
+/// Evaluation Protocol do.
+pub(crate) struct RemoteCaller(pub(crate) Caller);
+
+impl FromRequestParts<Arc<App>> for RemoteCaller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        let key = match api_key(&parts.headers)? {
+            Some(key) => key,
+            None => bearer(&parts.headers)?,
+        };
+        Caller::of_key(app, parts, key).await.map(Self)
     }
 }
 
@@ -149,14 +184,33 @@ fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
     let text = first.to_str().map_err(|_| refuse("the credential is not readable"))?;
     let (scheme, key) =
         text.split_once(' ').ok_or_else(|| refuse("the credential has no scheme"))?;
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-._~+/=".contains(c);
     if !scheme.eq_ignore_ascii_case("bearer") {
         return Err(refuse("the credential is not a bearer key"));
     }
-    if !(1..=KEY_CHARS_MAX).contains(&key.len()) || !key.chars().all(plain) {
-        return Err(refuse("the credential does not have the form of a key"));
+    if is_key(key) {
+        Ok(key)
+    } else {
+        Err(refuse("the credential does not have the form of a key"))
     }
-    Ok(key)
+}
+
+/// The key of `X-API-Key`; `None` without that header.
+fn api_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    let mut values = headers.get_all("x-api-key").iter();
+    let Some(first) = values.next() else { return Ok(None) };
+    let refuse = |what: &str| Problem::unauthenticated(&format!("{what} (expected one API key)"));
+    if values.next().is_some() || headers.contains_key(header::AUTHORIZATION) {
+        return Err(refuse("there are two credentials"));
+    }
+    match first.to_str() {
+        Ok(key) if is_key(key) => Ok(Some(key)),
+        Ok(_) | Err(_) => Err(refuse("X-API-Key does not have the form of a key")),
+    }
+}
+
+fn is_key(text: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/=".contains(&b);
+    (1..=KEY_CHARS_MAX).contains(&text.len()) && text.bytes().all(plain)
 }
 
 type KeyHash = [u8; 32];

@@ -34,6 +34,14 @@ impl Payload {
         &self.0
     }
 
+    /// The same payload, where no more than `most` bytes make sense.
+    ///
+    /// # Errors
+    /// 413 when it is larger.
+    pub(crate) fn at_most(self, most: usize) -> Result<Self, Problem> {
+        if self.0.len() > most { Err(too_large(most)) } else { Ok(self) }
+    }
+
     /// Reads the attributes.
     ///
     /// # Errors
@@ -127,11 +135,7 @@ impl<S: Sync> FromRequest<S> for Payload {
     async fn from_request(request: Request, _state: &S) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
         let encoding = check_headers(&parts.headers)?;
-        let read = tokio::time::timeout(BODY_TIMEOUT, within_limit(body)).await;
-        let bytes = read.map_err(|_| {
-            let detail = format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs());
-            Problem::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", detail)
-        })??;
+        let bytes = within_limit(body, BODY_BYTES_MAX).await?;
         if !bytes.iter().all(u8::is_ascii_whitespace) {
             check_media_type(&parts.headers)?;
         }
@@ -182,12 +186,23 @@ fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
         .at(At::Header("Content-Type")))
 }
 
-fn too_large() -> Problem {
-    let detail = format!("the body is larger than {BODY_BYTES_MAX} bytes");
+fn too_large(most: usize) -> Problem {
+    let detail = format!("the body is larger than {most} bytes");
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
 }
 
-async fn within_limit(mut body: Body) -> Result<Bytes, Problem> {
+/// Reads a body to its end.
+///
+/// # Errors
+/// 413 when it is larger than `most` bytes, 408 when it does not arrive in time, 400 when it breaks.
+pub(crate) async fn within_limit(body: Body, most: usize) -> Result<Bytes, Problem> {
+    tokio::time::timeout(BODY_TIMEOUT, read_within(body, most)).await.map_err(|_| {
+        let detail = format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs());
+        Problem::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", detail)
+    })?
+}
+
+async fn read_within(mut body: Body, most: usize) -> Result<Bytes, Problem> {
     let mut kept = Vec::new();
     let mut seen = 0_usize;
     while let Some(frame) = body.frame().await {
@@ -196,7 +211,7 @@ async fn within_limit(mut body: Body) -> Result<Bytes, Problem> {
         })?;
         let Ok(data) = frame.into_data() else { continue };
         seen = seen.saturating_add(data.len());
-        if seen <= BODY_BYTES_MAX {
+        if seen <= most {
             kept.extend_from_slice(&data);
         } else {
             kept = Vec::new();
@@ -205,7 +220,7 @@ async fn within_limit(mut body: Body) -> Result<Bytes, Problem> {
             }
         }
     }
-    if seen > BODY_BYTES_MAX { Err(too_large()) } else { Ok(kept.into()) }
+    if seen > most { Err(too_large(most)) } else { Ok(kept.into()) }
 }
 
 fn unpacked(packed: &[u8]) -> Result<Bytes, Problem> {
@@ -215,7 +230,7 @@ fn unpacked(packed: &[u8]) -> Result<Bytes, Problem> {
         Problem::bad("malformed_gzip", format!("the body is not valid gzip: {e}"))
             .at(At::Header("Content-Encoding"))
     })?;
-    if plain.len() > BODY_BYTES_MAX { Err(too_large()) } else { Ok(plain.into()) }
+    if plain.len() > BODY_BYTES_MAX { Err(too_large(BODY_BYTES_MAX)) } else { Ok(plain.into()) }
 }
 
 /// A JSON value in which no object has the same key twice.

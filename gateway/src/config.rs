@@ -2,6 +2,7 @@
 
 use meta_domain::fault::InvalidField;
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The gateway's own configuration.
@@ -20,6 +21,9 @@ pub struct Config {
     pub heartbeat_ms: u64,
     /// The longest a followed stream stays open before the client has to resume, in milliseconds.
     pub stream_ms: u64,
+    /// A file for the settings that were last heard, which serve when the gateway starts while the
+    /// flag-resolver is away; none unless it is named.
+    pub flags_snapshot: Option<PathBuf>,
 }
 
 impl Default for Config {
@@ -31,6 +35,7 @@ impl Default for Config {
             key_cache_ms: 5_000,
             heartbeat_ms: 15_000,
             stream_ms: 3_600_000,
+            flags_snapshot: None,
         }
     }
 }

@@ -6,14 +6,17 @@ use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// The header that names a request.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The header of W3C trace context.
 pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// Where evaluations are asked for.
+const REMOTE_EVALUATION: &str = "/ofrep/v1/evaluate/";
 /// Characters of a request id that a caller may choose.
 const REQUEST_ID_CHARS_MAX: usize = 128;
 
@@ -73,7 +76,7 @@ pub(crate) async fn edge(mut request: Request, next: Next) -> Response {
     let trace = Trace::of(request.headers());
     let as_problem = accepts(request.headers(), PROBLEM_MEDIA_TYPE);
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let started = tokio::time::Instant::now();
+    let started = Instant::now();
     request.extensions_mut().insert(trace.clone());
     let answer = AssertUnwindSafe(next.run(request)).catch_unwind().await;
     let response = answer.unwrap_or_else(|_| {
@@ -89,16 +92,43 @@ pub(crate) async fn edge(mut request: Request, next: Next) -> Response {
     }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    tracing::info!(
-        %method,
-        path = path.as_str(),
-        status = response.status().as_u16(),
-        ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
-        request_id = %trace.request_id,
-        trace_id = trace.trace_id(),
-        "answered"
-    );
+    let asked = Asked { method, path, started };
+    asked.log(&response, &trace);
     response
+}
+
+/// What the access line says of a request.
+struct Asked {
+    method: Method,
+    path: String,
+    started: Instant,
+}
+
+impl Asked {
+    /// One line a request; evaluations that succeed, which are many and cheap, only for who asks
+    /// for debug.
+    fn log(&self, response: &Response, trace: &Trace) {
+        macro_rules! line {
+            ($level:ident) => {
+                tracing::$level!(
+                    method = %self.method,
+                    path = self.path.as_str(),
+                    status = response.status().as_u16(),
+                    ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+                    request_id = %trace.request_id,
+                    trace_id = trace.trace_id(),
+                    "answered"
+                )
+            };
+        }
+        let status = response.status();
+        let plain = status.is_success() || status == StatusCode::NOT_MODIFIED;
+        if plain && self.path.starts_with(REMOTE_EVALUATION) {
+            line!(debug);
+        } else {
+            line!(info);
+        }
+    }
 }
 
 /// Gives a body to a response that carries a problem, or that the router made by itself.

@@ -19,6 +19,7 @@ mod view;
 pub use config::Config;
 pub use peers::Peers;
 
+use meta_runtime::flags::Flags;
 use meta_runtime::{Host, Service, StartError, Wiring};
 use tokio_util::sync::CancellationToken;
 
@@ -37,22 +38,41 @@ impl Service for Gateway {
             classifier: host.peer("classifier")?,
             flags: host.peer("flag-resolver")?,
         };
+        let settings = Flags::default();
         let stopping = CancellationToken::new();
-        let routes = routed(config, peers, stopping.clone());
-        Ok(Wiring::default().http(routes).background("streams", |stop| async move {
-            stop.cancelled().await;
-            stopping.cancel();
-        }))
+        let (follower, peer) = (settings.clone(), peers.flags.clone());
+        let file = config.flags_snapshot.clone();
+        let ready = settings.ready();
+        let routes = routed(config, peers, settings, stopping.clone());
+        Ok(Wiring::default()
+            .http(routes)
+            .ready_when(ready)
+            .background("settings", move |stop| follower.follow(peer, file, stop))
+            .background("streams", |stop| async move {
+                stop.cancelled().await;
+                stopping.cancel();
+            }))
     }
 }
 
-/// Every route behind the edge's layers.
+/// Every route behind the edge's layers. The settings follow the flag-resolver in a task of the
+/// current tokio runtime, as long as the router lives.
 pub fn router(config: Config, peers: Peers) -> axum::Router {
-    routed(config, peers, CancellationToken::new())
+    let settings = Flags::default();
+    let stopping = CancellationToken::new();
+    let (follower, peer) = (settings.clone(), peers.flags.clone());
+    tokio::spawn(follower.follow(peer, config.flags_snapshot.clone(), stopping.clone()));
+    routed(config, peers, settings, stopping)
 }
 
-/// The same; what waits or follows ends with `stopping`.
-fn routed(config: Config, peers: Peers, stopping: CancellationToken) -> axum::Router {
-    let app = routes::App::new(config, peers, stopping);
+/// The same over settings that somebody keeps up to date; what waits or follows ends with
+/// `stopping`.
+fn routed(
+    config: Config,
+    peers: Peers,
+    settings: Flags,
+    stopping: CancellationToken,
+) -> axum::Router {
+    let app = routes::App::new(config, peers, settings, stopping);
     routes::router(app).layer(axum::middleware::from_fn(edge::edge))
 }

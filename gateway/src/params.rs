@@ -1,6 +1,6 @@
 //! Path and query parameters: every one is known, given once, and named when it is wrong.
 
-use crate::problem::{At, Problem};
+use crate::problem::{At, Problem, shown};
 use axum::extract::Query;
 use http::Uri;
 use std::collections::BTreeMap;
@@ -74,6 +74,31 @@ impl Params {
             .transpose()
     }
 
+    /// A yes or no; no when it is not given.
+    ///
+    /// # Errors
+    /// 400 naming the parameter and its value.
+    pub(crate) fn flag(&self, name: &str) -> Result<bool, Problem> {
+        match self.text(name) {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(text) => Err(unfit(name, text, "true or false")),
+        }
+    }
+
+    /// A parameter that is parsed, with words for what was expected.
+    ///
+    /// # Errors
+    /// 400 naming the parameter, its value and what was expected.
+    pub(crate) fn parsed<T: FromStr>(
+        &self,
+        name: &str,
+        expected: &str,
+    ) -> Result<Option<T>, Problem> {
+        let parsed = |text: &str| text.parse().map_err(|_| unfit(name, text, expected));
+        self.text(name).map(parsed).transpose()
+    }
+
     /// A whole number within a range, or the default.
     ///
     /// # Errors
@@ -100,6 +125,10 @@ impl Params {
             all.iter().map(|(k, v)| format!("{k}={}", percent_encoded(v))).collect();
         format!("{}{path}?{}", crate::document::BASE, query.join("&"))
     }
+}
+
+fn unfit(name: &str, text: &str, expected: &str) -> Problem {
+    Problem::parameter(name, format!("{} is not valid (expected {expected})", shown(text)))
 }
 
 fn plain(name: &str) -> &str {

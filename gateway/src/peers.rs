@@ -11,6 +11,9 @@ use meta_proto::orchestrator::tenant_service_client::TenantServiceClient;
 use meta_runtime::Transport;
 use tonic_health::pb::health_client::HealthClient;
 
+/// The flag-resolver's name in health.
+pub(crate) const FLAG_RESOLVER: &str = "flag-resolver";
+
 /// Channels to the services the gateway speaks for.
 #[derive(Clone)]
 pub struct Peers {
@@ -44,7 +47,7 @@ impl Peers {
         [
             ("orchestrator", client(&self.orchestrator)),
             ("classifier", client(&self.classifier)),
-            ("flag-resolver", client(&self.flags)),
+            (FLAG_RESOLVER, client(&self.flags)),
         ]
     }
 }

@@ -37,8 +37,27 @@ pub(crate) struct Entry {
     pub(crate) at: Option<At>,
 }
 
+impl Entry {
+    /// A field of the request document that does not hold what it should.
+    pub(crate) fn of_field(code: &str, field: &InvalidField) -> Self {
+        let at = Some(At::Pointer(pointer(&field.path)));
+        Self { code: code.to_owned(), detail: field.to_string(), at }
+    }
+}
+
+/// Characters of a caller's text that an error repeats at most.
+const SHOWN_CHARS_MAX: usize = 80;
+
+/// A caller's text as an error repeats it: quoted, and cut when it is long.
+pub(crate) fn shown(text: &str) -> String {
+    match text.char_indices().nth(SHOWN_CHARS_MAX) {
+        None => format!("{text:?}"),
+        Some((end, _)) => format!("{:?}…", &text[..end]),
+    }
+}
+
 /// An error response that is not rendered yet.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Problem {
     pub(crate) status: StatusCode,
     pub(crate) errors: Vec<Entry>,
@@ -65,17 +84,12 @@ impl Problem {
 
     /// Fields of the request document that do not hold what they should.
     pub(crate) fn fields(code: &str, fields: &[InvalidField]) -> Self {
-        let entry = |f: &InvalidField| Entry {
-            code: code.to_owned(),
-            detail: f.to_string(),
-            at: Some(At::Pointer(pointer(&f.path))),
-        };
-        Self {
-            status: StatusCode::BAD_REQUEST,
-            errors: fields.iter().map(entry).collect(),
-            retry_after: None,
-            header: None,
-        }
+        Self::entries(fields.iter().map(|field| Entry::of_field(code, field)).collect())
+    }
+
+    /// Several parts of a bad request, each with its own code.
+    pub(crate) fn entries(errors: Vec<Entry>) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, errors, retry_after: None, header: None }
     }
 
     /// No credential, or one that is not known.
@@ -115,6 +129,19 @@ impl Problem {
     pub(crate) fn at(mut self, at: At) -> Self {
         if let Some(first) = self.errors.first_mut() {
             first.at = Some(at);
+        }
+        self
+    }
+
+    /// The same errors, where a peer's field is what a query parameter of that name says.
+    #[must_use]
+    pub(crate) fn in_query(mut self, names: &[&str]) -> Self {
+        for entry in &mut self.errors {
+            let Some(At::Pointer(at)) = &entry.at else { continue };
+            let last = at.rsplit('/').next().unwrap_or_default();
+            if let Some(name) = names.iter().find(|name| **name == last) {
+                entry.at = Some(At::Parameter((*name).to_owned()));
+            }
         }
         self
     }
@@ -270,6 +297,12 @@ mod tests {
         ] {
             assert_eq!(pointer(path), expected);
         }
+    }
+
+    #[test]
+    fn a_long_text_is_not_repeated_whole() {
+        assert_eq!(shown("a\"b"), r#""a\"b""#);
+        assert!(shown(&"é".repeat(10_000)).chars().count() < 100);
     }
 
     #[test]

@@ -5,15 +5,17 @@ mod binaries;
 mod calls;
 mod deployment;
 mod events;
+mod flags;
 mod folder;
 mod process;
 mod rest;
 mod standalone;
 
-pub use binaries::program;
+pub use binaries::{only, program};
 pub use calls::{any_call, reflected, reflected_alpha};
 pub use deployment::{Deployment, SERVICES, ServiceProcess, TOKEN, alone};
 pub use events::{broken_promises, follow_up};
+pub use flags::{FlagResolver, Writer, run_id};
 pub use folder::{Snapshot, git, snapshot, write_files};
 pub use process::{Ended, Process};
 pub use rest::{Answer, EventStream, Rest};

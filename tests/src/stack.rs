@@ -336,6 +336,7 @@ impl Stack {
             run_id: String::new(),
             overrides: Some(overrides),
             patch: true,
+            options: None,
         };
         let mut client =
             meta_proto::flags::flags_service_client::FlagsServiceClient::new(self.flags.clone());

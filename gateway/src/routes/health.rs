@@ -1,10 +1,12 @@
 //! Whether the process lives, and whether the services behind it answer.
 
 use super::App;
+use crate::peers::FLAG_RESOLVER;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
+use meta_domain::settings::Freshness;
 use meta_runtime::Transport;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -22,12 +24,22 @@ pub(super) async fn alive() -> Response {
     Json(json!({ "status": "ok" })).into_response()
 }
 
-/// `GET /readyz`: every service behind the gateway serves; else 503 that names which does not.
+/// `GET /readyz`: the services behind the gateway serve and the settings are known; else 503 that
+/// names what is missing. Once they are known they serve without the flag-resolver, so that its
+/// absence is only said.
 pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
     let checks =
         app.peers.health().map(|(name, client)| async move { (name, serves(client).await) });
     let peers = futures::future::join_all(checks).await;
-    let ready = peers.iter().all(|(_, state)| *state == "serving");
+    let known = *app.settings.ready().borrow();
+    let settings = match app.settings.freshness() {
+        _ if !known => "unknown",
+        Freshness::Fresh => "fresh",
+        Freshness::Stale { .. } => "stale",
+        Freshness::Expired { .. } => "expired",
+    };
+    let needed = |name: &str| name != FLAG_RESOLVER;
+    let ready = known && peers.iter().all(|(name, state)| !needed(name) || *state == "serving");
     let peers: Map<String, Value> =
         peers.into_iter().map(|(name, state)| (name.to_owned(), state.into())).collect();
     let (code, status) = if ready {
@@ -35,7 +47,8 @@ pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "not_ready")
     };
-    (code, Json(json!({ "status": status, "peers": peers }))).into_response()
+    let body = json!({ "status": status, "peers": peers, "settings": settings });
+    (code, Json(body)).into_response()
 }
 
 /// A peer in this process has no health service of its own: that it answers is enough.

@@ -6,6 +6,7 @@ mod create_run;
 mod events;
 mod health;
 mod logs;
+mod ofrep;
 mod plans;
 mod runs;
 mod settings;
@@ -17,11 +18,16 @@ use crate::document::BASE;
 use crate::idempotency::Answers;
 use crate::{Config, Peers};
 use axum::Router;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post, put};
+use meta_runtime::flags::Flags;
 use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+
+/// Event streams of flags that are open at once, at most.
+const FLAG_STREAMS_MAX: usize = 10_000;
 
 /// What the handlers share.
 pub(crate) struct App {
@@ -29,15 +35,33 @@ pub(crate) struct App {
     pub(crate) peers: Peers,
     pub(crate) keys: KeyCache,
     pub(crate) answers: Arc<Answers>,
+    /// The settings of the installation, without asking the flag-resolver.
+    pub(crate) settings: Flags,
+    /// Event streams of flags that may still be opened.
+    pub(crate) flag_streams: Arc<Semaphore>,
     /// Canceled when the process stops: streams and waits end.
     pub(crate) stopping: CancellationToken,
 }
 
+impl Drop for App {
+    /// Nobody can ask any more, so whatever still follows may stop.
+    fn drop(&mut self) {
+        self.stopping.cancel();
+    }
+}
+
 impl App {
     /// A gateway in front of these services.
-    pub(crate) fn new(config: Config, peers: Peers, stopping: CancellationToken) -> Arc<Self> {
+    pub(crate) fn new(
+        config: Config,
+        peers: Peers,
+        settings: Flags,
+        stopping: CancellationToken,
+    ) -> Arc<Self> {
         let keys = KeyCache::new(Duration::from_millis(config.key_cache_ms));
-        Arc::new(Self { config, peers, keys, answers: Arc::default(), stopping })
+        let flag_streams = Arc::new(Semaphore::new(FLAG_STREAMS_MAX));
+        let answers = Arc::default();
+        Arc::new(Self { config, peers, keys, answers, settings, flag_streams, stopping })
     }
 }
 
@@ -56,6 +80,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/classify-failure", post(classify::classify));
     Router::new()
         .nest(BASE, api)
+        .merge(ofrep::routes())
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .with_state(app)
@@ -63,14 +88,34 @@ pub(crate) fn router(app: Arc<App>) -> Router {
 
 fn tenants_and_settings() -> Router<Arc<App>> {
     let tenant = get(settings::tenant)
-        .put(settings::put_tenant)
-        .patch(settings::patch_tenant)
+        .put(settings::set_tenant)
+        .patch(settings::set_tenant)
         .delete(settings::clear_tenant);
     Router::new()
-        .route("/tenants", post(tenants::create))
+        .route("/tenants", get(tenants::list).post(tenants::create))
         .route("/tenants/{tenant_id}/users", post(tenants::create_user))
         .route("/tenants/{tenant_id}/settings", tenant)
+        .route("/tenants/{tenant_id}/settings/history", get(settings::history::tenant))
+        .route(
+            "/tenants/{tenant_id}/settings/scheduled/{scheduled_id}",
+            delete(settings::cancel_scheduled),
+        )
         .route("/settings/validate", post(settings::validate))
+        .merge(platform_settings())
+}
+
+fn platform_settings() -> Router<Arc<App>> {
+    let layer = put(settings::platform::set)
+        .patch(settings::platform::set)
+        .delete(settings::platform::clear);
+    Router::new()
+        .route("/settings/platform", get(settings::platform::show))
+        .route("/settings/platform/{layer}", layer)
+        .route("/settings/platform/history", get(settings::history::platform))
+        .route(
+            "/settings/platform/scheduled/{scheduled_id}",
+            delete(settings::platform::cancel_scheduled),
+        )
 }
 
 fn specs_and_plans() -> Router<Arc<App>> {
@@ -82,7 +127,10 @@ fn specs_and_plans() -> Router<Arc<App>> {
 }
 
 fn runs() -> Router<Arc<App>> {
-    let settings = get(settings::run).put(settings::put_run).patch(settings::patch_run);
+    let settings = get(settings::run)
+        .put(settings::set_run)
+        .patch(settings::set_run)
+        .delete(settings::clear_run);
     Router::new()
         .route("/runs", get(runs::list))
         .route("/runs/{run_id}", get(runs::show))
@@ -92,6 +140,7 @@ fn runs() -> Router<Arc<App>> {
         .route("/runs/{run_id}/retry", post(runs::retry))
         .route("/runs/{run_id}/rollback", post(runs::rollback))
         .route("/runs/{run_id}/settings", settings)
+        .route("/runs/{run_id}/settings/history", get(settings::history::run))
         .route("/runs/{run_id}/autofix", get(runs::autofix))
         .route("/runs/{run_id}/escalation", get(runs::escalation))
         .route("/runs/{run_id}/plan-delta", get(runs::plan_delta))

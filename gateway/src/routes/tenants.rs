@@ -5,12 +5,12 @@ use crate::auth::Caller;
 use crate::body::Payload;
 use crate::document::{Answer, Document, Resource};
 use crate::idempotency::{Creation, Key, once};
-use crate::params::id;
+use crate::params::{PER_PAGE_DEFAULT, PER_PAGE_MAX, Params, id};
 use crate::problem::Problem;
 use crate::view::{at, word};
 use axum::extract::{Path, State};
 use axum::response::Response;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, Uri};
 use meta_domain::fault::InvalidField;
 use meta_domain::id::TenantId;
 use meta_domain::limits::TITLE_CHARS_MAX;
@@ -29,6 +29,33 @@ const EMAIL_CHARS_MAX: usize = 254;
 struct NewTenant {
     name: String,
     id: Option<String>,
+}
+
+/// `GET /tenants`: in the order of their ids, for platform administrators.
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    uri: Uri,
+) -> Result<Document, Problem> {
+    let caller = caller.with_role(Role::PlatformAdmin)?;
+    let known = ["per_page", "page_token"];
+    let params = Params::read(&uri, &known)?;
+    let page_size = params.number("per_page", 1..=PER_PAGE_MAX, PER_PAGE_DEFAULT)?;
+    let page_token = params.text("page_token").unwrap_or_default().to_owned();
+    let message = caller.message(pb::ListTenantsRequest { page_size, page_token });
+    let found = caller.ask(app.peers.tenants().list_tenants(message)).await;
+    let found = found.map_err(|problem| problem.in_query(&known))?;
+    let next = Some(found.next_page_token).filter(|token| !token.is_empty());
+    let link = next.as_ref().map(|token| params.link("/tenants", "page_token", token));
+    let meta = json!({ "per_page": page_size, "next_page_token": next });
+    let tenants = found.tenants.into_iter().map(resource).collect();
+    Ok(Document::list(tenants).link("next", link).meta(meta))
+}
+
+fn resource(tenant: pb::Tenant) -> Resource {
+    let created_at = at(tenant.created_at.as_ref());
+    let attributes = json!({ "name": tenant.name, "created_at": created_at });
+    Resource::new("tenant", tenant.id, attributes)
 }
 
 /// `POST /tenants`
@@ -64,10 +91,7 @@ pub(super) async fn create(
         let id = asked.map(|id| id.to_string()).unwrap_or_default();
         let message = asking.message(pb::CreateTenantRequest { name: new.name, id });
         let made = asking.ask(app.peers.tenants().create_tenant(message)).await?;
-        let tenant = made.tenant.unwrap_or_default();
-        let created_at = at(tenant.created_at.as_ref());
-        let attributes = json!({ "name": tenant.name, "created_at": created_at });
-        Ok(Answer::created(Document::of(Resource::new("tenant", tenant.id, attributes))))
+        Ok(Answer::created(Document::of(resource(made.tenant.unwrap_or_default()))))
     };
     once(&answers, creation, work).await
 }

@@ -5,8 +5,11 @@ mod documents;
 mod errors;
 mod idempotency;
 mod limits;
+mod ofrep;
 mod peers;
+mod platform;
 mod samples;
+mod settings;
 mod streams;
 
 use axum::body::Body;

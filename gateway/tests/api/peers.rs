@@ -1,11 +1,13 @@
 //! The other side of the wire: services that give fixed answers and remember what they were asked.
 //! They stand behind the runtime's real authentication and role layer.
 
+mod flag_resolver;
+
 use meta_domain::fault::{ErrorKind, Fault};
 use meta_proto::classifier::classifier_service_server::{
     ClassifierService, ClassifierServiceServer,
 };
-use meta_proto::flags::flags_service_server::{FlagsService, FlagsServiceServer};
+use meta_proto::flags::flags_service_server::FlagsServiceServer;
 use meta_proto::orchestrator::approval_service_server::{ApprovalService, ApprovalServiceServer};
 use meta_proto::orchestrator::plan_service_server::{PlanService, PlanServiceServer};
 use meta_proto::orchestrator::run_service_server::{RunService, RunServiceServer};
@@ -18,15 +20,18 @@ use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio_stream::StreamExt;
 use tonic::{Request, Response, Status};
 
 use crate::samples;
+use flag_resolver::Told;
 
 /// What the services were asked, and what the test wants of them.
 #[derive(Clone, Default)]
 pub struct Peer {
     seen: Arc<Mutex<Seen>>,
+    settings: Arc<watch::Sender<Told>>,
 }
 
 #[derive(Default)]
@@ -81,6 +86,11 @@ impl Peer {
     /// From now on no key is known.
     pub fn revoke_all_keys(&self) {
         self.seen().keys_are_dead = true;
+    }
+
+    /// The flag-resolver's stream says this from now on; `None` is silence.
+    pub fn tells(&self, snapshot: Option<flags::WatchSnapshotResponse>) {
+        self.settings.send_replace(Told(snapshot));
     }
 
     /// The orchestrator's services as a channel.
@@ -155,6 +165,21 @@ impl TenantService for Peer {
         };
         let api_key = format!("mb_{}", user.id);
         Ok(Response::new(pb::CreateUserResponse { user: Some(user), api_key }))
+    }
+
+    /// Three tenants, two of them on the first page.
+    async fn list_tenants(
+        &self,
+        request: Request<pb::ListTenantsRequest>,
+    ) -> Answer<pb::ListTenantsResponse> {
+        self.note("ListTenants", &request);
+        let tenant = |id: &str| pb::Tenant { id: id.into(), name: "Acme".into(), created_at: None };
+        let (tenants, next_page_token) = if request.get_ref().page_token.is_empty() {
+            (vec![tenant(samples::TENANT), tenant(samples::OTHER_TENANT)], "more".to_owned())
+        } else {
+            (vec![tenant(samples::THIRD_TENANT)], String::new())
+        };
+        Ok(Response::new(pb::ListTenantsResponse { tenants, next_page_token }))
     }
 
     /// `mb_<role>` belongs to the one tenant, `mb_other` to another.
@@ -424,65 +449,6 @@ impl ClassifierService for Peer {
         &self,
         _: Request<classifier::ListRulesRequest>,
     ) -> Answer<classifier::ListRulesResponse> {
-        Err(Status::unimplemented("not asked by the gateway"))
-    }
-}
-
-#[tonic::async_trait]
-impl FlagsService for Peer {
-    async fn resolve(&self, _: Request<flags::ResolveRequest>) -> Answer<flags::ResolveResponse> {
-        Err(Status::unimplemented("not asked by the gateway"))
-    }
-
-    async fn set_overrides(
-        &self,
-        request: Request<flags::SetOverridesRequest>,
-    ) -> Answer<flags::SetOverridesResponse> {
-        self.note("SetOverrides", &request);
-        Ok(Response::new(flags::SetOverridesResponse::default()))
-    }
-
-    async fn clear_overrides(
-        &self,
-        request: Request<flags::ClearOverridesRequest>,
-    ) -> Answer<flags::ClearOverridesResponse> {
-        self.note("ClearOverrides", &request);
-        Ok(Response::new(flags::ClearOverridesResponse::default()))
-    }
-
-    async fn validate_overrides(
-        &self,
-        request: Request<flags::ValidateOverridesRequest>,
-    ) -> Answer<flags::ValidateOverridesResponse> {
-        self.note("ValidateOverrides", &request);
-        let over = request.into_inner().overrides.unwrap_or_default();
-        let faults = meta_domain::settings::Overrides::from(over).check().err().unwrap_or_default();
-        let problem = |f: &meta_domain::fault::InvalidField| flags::FieldProblem {
-            field: f.path.clone(),
-            problem: f.problem.clone(),
-        };
-        let problems = faults.iter().map(problem).collect();
-        Ok(Response::new(flags::ValidateOverridesResponse { problems }))
-    }
-
-    async fn explain(
-        &self,
-        request: Request<flags::ExplainRequest>,
-    ) -> Answer<flags::ExplainResponse> {
-        self.note("Explain", &request);
-        Ok(Response::new(samples::explanation()))
-    }
-
-    async fn list_changes(
-        &self,
-        _: Request<flags::ListChangesRequest>,
-    ) -> Answer<flags::ListChangesResponse> {
-        Err(Status::unimplemented("not asked by the gateway"))
-    }
-
-    type WatchStream = Stream<flags::WatchResponse>;
-
-    async fn watch(&self, _: Request<flags::WatchRequest>) -> Answer<Self::WatchStream> {
         Err(Status::unimplemented("not asked by the gateway"))
     }
 }

@@ -4,6 +4,8 @@ use meta_proto::{common, flags, orchestrator as pb};
 
 pub const TENANT: &str = "0197a2c4-0000-7c11-9f6d-000000000001";
 pub const OTHER_TENANT: &str = "0197a2c4-0000-7c11-9f6d-000000000002";
+pub const THIRD_TENANT: &str = "0197a2c4-0000-7c11-9f6d-000000000003";
+pub const SCHEDULED: &str = "0197a2c4-0000-7c11-9f6d-000000000060";
 pub const SPEC: &str = "0197a2c4-0000-7c11-9f6d-000000000010";
 pub const PLAN: &str = "0197a2c4-0000-7c11-9f6d-000000000020";
 pub const NEW_PLAN: &str = "0197a2c4-0000-7c11-9f6d-000000000021";
@@ -198,7 +200,20 @@ pub fn explanation() -> flags::ExplainResponse {
     let value = |layer: common::Layer, value: &str| flags::LayerValue {
         layer: layer.into(),
         value: value.into(),
+        applies: true,
         ..flags::LayerValue::default()
+    };
+    let missed = flags::LayerValue {
+        percent: Some(25),
+        bucket_key: "canary".into(),
+        reason: "try".into(),
+        applies: false,
+        ..value(common::Layer::Rollout, "5")
+    };
+    let broken = |layer| flags::LayerValue {
+        problem: "is not a boolean".into(),
+        applies: false,
+        ..value(layer, "7")
     };
     flags::ExplainResponse {
         settings: vec![
@@ -206,7 +221,11 @@ pub fn explanation() -> flags::ExplainResponse {
                 name: "autofix_enabled".into(),
                 value: "true".into(),
                 winner: common::Layer::Platform.into(),
-                layers: vec![value(common::Layer::Platform, "true")],
+                layers: vec![
+                    value(common::Layer::Platform, "true"),
+                    broken(common::Layer::Tenant),
+                    broken(common::Layer::Run),
+                ],
             },
             flags::SettingExplanation {
                 name: "max_total_attempts".into(),
@@ -214,11 +233,109 @@ pub fn explanation() -> flags::ExplainResponse {
                 winner: common::Layer::Run.into(),
                 layers: vec![
                     value(common::Layer::Platform, "10"),
+                    missed,
                     value(common::Layer::Tenant, "8"),
                     value(common::Layer::Run, "4"),
                 ],
             },
         ],
         version: 5,
+        stale: true,
+        stale_ms: 4_000,
+        override_version: 7,
+        scheduled: vec![flags::ScheduledChange {
+            id: SCHEDULED.into(),
+            layer: common::Layer::Rollout.into(),
+            effective_at: at(60),
+            author: "ann".into(),
+            reason: "try it".into(),
+            rollouts: vec![rollout()],
+            patch: true,
+            ..flags::ScheduledChange::default()
+        }],
+    }
+}
+
+pub fn total(value: u32) -> common::Overrides {
+    common::Overrides { max_total_attempts: Some(value), ..common::Overrides::default() }
+}
+
+pub fn rollout() -> common::Rollout {
+    let value = common::setting_value::Kind::Number(4);
+    common::Rollout {
+        setting: "max_total_attempts".into(),
+        value: Some(common::SettingValue { kind: Some(value) }),
+        percent: 25,
+        bucket_key: String::new(),
+    }
+}
+
+/// The tenant has 9 attempts, its run 2; another tenant has auto-fix off.
+pub fn snapshot() -> flags::WatchSnapshotResponse {
+    let owned = |tenant: &str, run: &str, overrides| flags::OwnedOverrides {
+        tenant_id: tenant.into(),
+        run_id: run.into(),
+        overrides: Some(overrides),
+    };
+    let off = common::Overrides { autofix_enabled: Some(false), ..common::Overrides::default() };
+    flags::WatchSnapshotResponse {
+        version: 5,
+        reset: true,
+        platform: Some(common::Settings {
+            autofix_enabled: true,
+            max_total_attempts: 6,
+            max_per_step_attempts: 3,
+            backoff_cap_seconds: 60,
+        }),
+        overrides: vec![
+            owned(TENANT, "", total(9)),
+            owned(TENANT, RUN, total(2)),
+            owned(OTHER_TENANT, "", off),
+        ],
+        ..flags::WatchSnapshotResponse::default()
+    }
+}
+
+pub fn affected() -> flags::AffectedTenant {
+    flags::AffectedTenant {
+        tenant_id: TENANT.into(),
+        run_id: String::new(),
+        before: Some(total(6)),
+        after: Some(total(8)),
+    }
+}
+
+pub fn change() -> flags::Change {
+    flags::Change {
+        actor: "ann".into(),
+        changed_at: at(10),
+        before: Some(total(6)),
+        after: Some(total(8)),
+        version: 5,
+        kind: flags::ChangeKind::Written.into(),
+        reason: "more patience".into(),
+        trace_id: "0af7651916cd43dd8448eb211c80319c".into(),
+        layer: common::Layer::Tenant.into(),
+        ..flags::Change::default()
+    }
+}
+
+pub fn platform() -> flags::GetPlatformResponse {
+    let layer = |layer: common::Layer, overrides, rollouts, version| flags::PlatformLayer {
+        layer: layer.into(),
+        overrides,
+        rollouts,
+        version,
+    };
+    let off = common::Overrides { autofix_enabled: Some(false), ..common::Overrides::default() };
+    flags::GetPlatformResponse {
+        environment: snapshot().platform,
+        layers: vec![
+            layer(common::Layer::Platform, Some(total(7)), vec![], 1),
+            layer(common::Layer::Rollout, None, vec![rollout()], 2),
+            layer(common::Layer::KillSwitch, Some(off), vec![], 3),
+        ],
+        scheduled: vec![],
+        version: 9,
     }
 }

@@ -5,11 +5,12 @@ mod encode;
 
 use crate::core::scope::Scope;
 use crate::core::write::Write;
-use crate::resolver::{Outcome, Resolver, setting_filter};
+use crate::resolver::{Outcome, Resolver};
 use crate::store::Filter;
 use crate::watch::{follow, watch};
 use decode::{
-    by, invalid, options, owner, page, platform_scope, platform_write, settings, tenants,
+    by, invalid, options, owner, page, platform_scope, platform_write, setting_filter, settings,
+    tenants,
 };
 use futures::{Stream, StreamExt};
 use meta_domain::fault::Fault;
@@ -45,7 +46,8 @@ impl Grpc {
     ) -> Result<(pb::WriteOutcome, meta_runtime::flags::Answer), Status> {
         let asked = options(&request, Scope::of(owner), write, wire)?;
         let outcome = self.resolver.write(asked).await.map_err(status)?;
-        Ok((encode::outcome(outcome), self.resolver.resolve(owner)))
+        let answer = self.resolver.resolve(owner).map_err(status)?;
+        Ok((encode::outcome(outcome), answer))
     }
 
     async fn changes(&self, filter: Filter) -> Result<(Vec<pb::Change>, String), Status> {
@@ -80,7 +82,8 @@ impl FlagsService for Grpc {
         request: Request<pb::ResolveRequest>,
     ) -> Result<Response<pb::ResolveResponse>, Status> {
         let owner = owner(&principal(&request)?, &request.get_ref().run_id)?;
-        Ok(Response::new(encode::resolved(self.resolver.resolve(owner))))
+        let answer = self.resolver.resolve(owner).map_err(status)?;
+        Ok(Response::new(encode::resolved(answer)))
     }
 
     async fn set_overrides(
@@ -135,8 +138,7 @@ impl FlagsService for Grpc {
     ) -> Result<Response<pb::ExplainResponse>, Status> {
         let owner = owner(&principal(&request)?, &request.get_ref().run_id)?;
         let explained = self.resolver.explain(owner).await.map_err(status)?;
-        let answer = self.resolver.resolve(owner);
-        Ok(Response::new(encode::explained(explained, answer)))
+        Ok(Response::new(encode::explained(explained)))
     }
 
     async fn list_changes(
@@ -160,6 +162,7 @@ impl FlagsService for Grpc {
         request: Request<pb::WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         let owner = owner(&principal(&request)?, &request.get_ref().run_id)?;
+        self.resolver.known().map_err(status)?;
         let answers = watch(Arc::clone(&self.resolver), owner)
             .map(|answer| answer.map(encode::watched).map_err(status));
         Ok(Response::new(Box::pin(answers)))
@@ -243,9 +246,7 @@ impl FlagsService for Grpc {
         &self,
         _: Request<pb::WatchSnapshotRequest>,
     ) -> Result<Response<Self::WatchSnapshotStream>, Status> {
-        if !*self.resolver.flags.ready().borrow() {
-            self.resolver.store().map_err(status)?;
-        }
+        self.resolver.known().map_err(status)?;
         let parts = follow(Arc::clone(&self.resolver)).map(|part| part.map_err(status));
         Ok(Response::new(Box::pin(parts)))
     }

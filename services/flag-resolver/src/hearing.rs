@@ -1,9 +1,9 @@
 //! Hearing the store: what other processes wrote, what is due, and whether it is there at all.
 
-use crate::resolver::Resolver;
-use crate::store::FlagStore;
-use meta_domain::fault::Fault;
-use meta_runtime::flags::{Kept, load, save};
+use crate::resolver::{Kept, Resolver};
+use crate::store::{FlagStore, may_come_back};
+use meta_domain::fault::{ErrorKind, Fault};
+use meta_runtime::flags::{load, save};
 use meta_runtime::now;
 use meta_storage::{Error, Location};
 use std::path::{Path, PathBuf};
@@ -15,6 +15,9 @@ use tokio_util::sync::CancellationToken;
 /// How often the store is asked for its version: changes of other processes are in force, and
 /// scheduled ones carried out, about so late.
 const EVERY: Duration = Duration::from_millis(250);
+/// How long the store may take to answer. A connection whose other end is gone without a word
+/// would be waited for much longer, and the store not heard meanwhile.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// How often at most a changed snapshot is written down, and how often an unchanged one.
 const SAVE_CHANGED: Duration = Duration::from_secs(1);
 const SAVE_UNCHANGED: Duration = Duration::from_secs(30);
@@ -41,7 +44,7 @@ impl Hearing {
     pub(crate) async fn start(&self) -> Result<(), Fault> {
         match FlagStore::open(&self.location).await {
             Ok(store) => self.resolver.adopt(store).await,
-            Err(Error::Unreachable(error)) if self.kept.is_some() => {
+            Err(Error::Unreachable(error)) if self.kept.is_some() && may_come_back(&error) => {
                 tracing::warn!(database = %self.location, %error, "the database is away");
                 self.recall().await;
                 Ok(())
@@ -52,10 +55,11 @@ impl Hearing {
 
     async fn recall(&self) {
         let Some(path) = &self.kept else { return };
-        match load(path).await {
-            Ok(Some(Kept { heard_at, snapshot })) => {
-                tracing::info!(version = snapshot.version, %heard_at, "serving kept settings");
-                self.resolver.flags.take(snapshot, heard_at);
+        match load::<Kept>(path).await {
+            Ok(Some(kept)) => {
+                let (version, heard_at) = (kept.snapshot.version, kept.heard_at);
+                tracing::info!(version, %heard_at, "serving kept settings");
+                self.resolver.recall(kept);
             }
             Ok(None) => tracing::warn!("no settings are kept: not ready until it is back"),
             Err(error) => {
@@ -64,8 +68,15 @@ impl Hearing {
         }
     }
 
-    /// Hears the store until told to stop.
+    /// Hears the store until told to stop; what is known then is written down.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
+        self.hear(&stop).await;
+        if let Some(path) = &self.kept {
+            self.write(path).await;
+        }
+    }
+
+    async fn hear(&mut self, stop: &CancellationToken) {
         let mut away = false;
         while !stop.is_cancelled() {
             let heard = tokio::select! {
@@ -91,14 +102,15 @@ impl Hearing {
             let store = FlagStore::open(&self.location).await?;
             self.resolver.adopt(store).await?;
         }
-        self.resolver.hear(now()).await
+        let heard = tokio::time::timeout(ANSWER_MAX, self.resolver.hear(now())).await;
+        heard.unwrap_or_else(|_| {
+            let text = format!("the store has not answered within {ANSWER_MAX:?}");
+            Err(Fault::new(ErrorKind::Unavailable, "STORE_UNREACHABLE", text))
+        })
     }
 
     async fn write_when_due(&mut self) {
         let Some(path) = &self.kept else { return };
-        if !*self.resolver.flags.ready().borrow() {
-            return;
-        }
         let version = self.resolver.flags.snapshot().version;
         let due = match self.written {
             None => true,
@@ -112,7 +124,8 @@ impl Hearing {
     }
 
     async fn write(&self, path: &Path) {
-        if let Err(error) = save(path, &self.resolver.flags.kept()).await {
+        let Some(kept) = self.resolver.kept() else { return };
+        if let Err(error) = save(path, &kept).await {
             tracing::warn!(path = %path.display(), %error, "the settings are not written down");
         }
     }

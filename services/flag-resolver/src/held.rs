@@ -49,9 +49,9 @@ impl Held {
 
     /// Takes in what a read of the store found. A batch holds everything since the version that was
     /// in memory when it was read; one that others have overtaken is dropped (`None`), as theirs
-    /// holds all of it.
+    /// holds all of it. So is one that was read for a memory that has been given up.
     pub(crate) fn take(&mut self, batch: Batch) -> Option<News> {
-        if batch.version <= self.version {
+        if batch.version <= self.version || batch.after > self.version {
             return None;
         }
         self.version = batch.version;
@@ -65,7 +65,15 @@ impl Held {
             }
             self.layers.insert(scope, Arc::new(stored));
         }
-        let change = SnapshotChange { overrides, reset: false, ..self.of_platform() };
+        let document = |scope| self.layer(scope);
+        let change = SnapshotChange {
+            version: self.version,
+            reset: false,
+            platform: self.environment.with(&document(Scope::Platform).document.overrides()),
+            kill_switch: document(Scope::KillSwitch).document.overrides(),
+            rollouts: document(Scope::Rollout).document.rollouts(),
+            overrides,
+        };
         Some(News { change, touched })
     }
 
@@ -76,39 +84,26 @@ impl Held {
 
     /// The whole snapshot, as if a layer were another one.
     pub(crate) fn snapshot_with(&self, other: Option<(Scope, &Document)>) -> Snapshot {
+        let none = Document::default();
         let document = |scope: Scope| match other {
-            Some((changed, document)) if changed == scope => document.clone(),
-            _ => self.layer(scope).document.clone(),
+            Some((changed, document)) if changed == scope => document,
+            _ => self.layers.get(&scope).map_or(&none, |stored| &stored.document),
         };
-        let changed = other.and_then(|(scope, _)| scope.owner().map(|_| scope));
-        let scopes = self.layers.keys().copied().chain(changed).filter(|s| s.owner().is_some());
+        let scopes = self.layers.keys().copied().chain(other.map(|(scope, _)| scope));
         let overrides = scopes
             .filter_map(|scope| Some((scope.owner()?, document(scope).overrides())))
             .collect();
         let change = SnapshotChange {
+            version: self.version,
             reset: true,
             overrides,
             platform: self.environment.with(&document(Scope::Platform).overrides()),
             kill_switch: document(Scope::KillSwitch).overrides(),
             rollouts: document(Scope::Rollout).rollouts(),
-            ..self.of_platform()
         };
         let mut snapshot = Snapshot::of(self.environment);
         snapshot.take(change);
         snapshot
-    }
-
-    /// The layers of the whole platform, without any override.
-    fn of_platform(&self) -> SnapshotChange {
-        let document = |scope| self.layer(scope);
-        SnapshotChange {
-            version: self.version,
-            reset: true,
-            platform: self.environment.with(&document(Scope::Platform).document.overrides()),
-            kill_switch: document(Scope::KillSwitch).document.overrides(),
-            rollouts: document(Scope::Rollout).document.rollouts(),
-            overrides: Vec::new(),
-        }
     }
 
     /// The layers of an owner, in the order of [`Documents`](crate::core::explain::Documents).
@@ -152,7 +147,7 @@ mod tests {
     const TENANT: TenantId = TenantId(Uuid::from_u128(1));
 
     fn batch(version: u64, scope: Scope, n: Option<u32>) -> Batch {
-        Batch { version, rows: vec![(scope, stored(version, n))] }
+        Batch { after: version - 1, version, rows: vec![(scope, stored(version, n))] }
     }
 
     fn held() -> Held {
@@ -163,8 +158,10 @@ mod tests {
     fn an_overtaken_batch_changes_nothing() {
         let mut held = held();
         let scope = Scope::Tenant(TENANT);
+        assert!(held.take(batch(1, scope, Some(7))).is_some());
         assert!(held.take(batch(2, scope, Some(9))).is_some());
         assert_eq!(held.take(batch(1, scope, Some(8))), None);
+        assert_eq!(held.take(batch(9, scope, Some(8))), None, "read for another memory");
         assert_eq!(held.layer(scope).version, 2);
         assert!(held.take(batch(3, scope, None)).is_some());
         assert_eq!(held.layer(scope).version, 3);

@@ -9,11 +9,13 @@ use crate::held::{Held, News};
 use crate::store::{Audited, Filter, FlagStore, Scheduled, Scheduling, Stored};
 use meta_domain::fault::{ErrorKind, Fault, InvalidField};
 use meta_domain::id::TenantId;
-use meta_domain::settings::{Owner, Setting, Settings, SnapshotChange};
+use meta_domain::settings::{Overrides, Owner, Settings, SnapshotChange};
 use meta_domain::time::Timestamp;
 use meta_runtime::flags::Answer;
-use meta_runtime::{Flags, new_id};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
+use meta_runtime::{Flags, new_id, now};
+use serde::{Deserialize, Serialize};
+use std::cmp::Ordering;
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
@@ -63,8 +65,22 @@ pub(crate) struct Outcome {
 #[derive(Debug)]
 pub(crate) struct Explained {
     pub settings: Vec<Explanation>,
+    /// What is in force, of the same moment.
+    pub answer: Answer,
     pub override_version: u64,
     pub scheduled: Vec<Scheduled>,
+}
+
+/// What is written down for a start while the store is away.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Kept {
+    /// When the store was last heard.
+    pub heard_at: Timestamp,
+    /// What was set for the whole platform: the environment may be another at the next start.
+    pub platform: Overrides,
+    /// The whole snapshot.
+    pub snapshot: SnapshotChange,
 }
 
 impl Resolver {
@@ -81,18 +97,37 @@ impl Resolver {
 
     /// Reads a store whole, and works on it from now on.
     pub(crate) async fn adopt(&self, store: FlagStore) -> Result<(), Fault> {
-        let (asked, batch) = (meta_runtime::now(), store.since(0).await?);
-        let whole = {
-            let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
-            held.take(batch);
-            held.snapshot().whole()
-        };
-        self.flags.take(whole.clone(), asked);
-        let touched = Vec::new();
-        self.tell(News { change: whole, touched });
+        self.read_whole(&store).await?;
         // it is set once: only one task opens it
         let _ = self.store.set(store);
         Ok(())
+    }
+
+    /// Forgets what is in memory for what the store holds, and tells those who follow.
+    async fn read_whole(&self, store: &FlagStore) -> Result<(), Fault> {
+        let (asked, batch) = (now(), store.since(0).await?);
+        let mut held = self.held_to_change();
+        *held = Held::new(held.environment());
+        held.take(batch);
+        let (change, touched) = (held.snapshot().whole(), Vec::new());
+        self.flags.take(change.clone(), asked);
+        self.tell(News { change, touched });
+        Ok(())
+    }
+
+    /// Serves what was written down, until there is a store.
+    pub(crate) fn recall(&self, kept: Kept) {
+        let Kept { heard_at, platform, mut snapshot } = kept;
+        snapshot.platform = self.held().environment().with(&platform);
+        self.flags.take(snapshot, heard_at);
+    }
+
+    /// What is to be written down; `None` before the store was read.
+    pub(crate) fn kept(&self) -> Option<Kept> {
+        let held = self.held();
+        self.store.get()?;
+        let platform = held.layer(Scope::Platform).document.overrides();
+        Some(Kept { heard_at: self.flags.heard_at(), platform, snapshot: self.flags.whole() })
     }
 
     /// The store.
@@ -100,11 +135,7 @@ impl Resolver {
     /// # Errors
     /// `STORE_UNREACHABLE` until it could be opened.
     pub(crate) fn store(&self) -> Result<&FlagStore, Fault> {
-        self.store.get().ok_or_else(|| {
-            let text = "the store cannot be reached";
-            Fault::new(ErrorKind::Unavailable, "STORE_UNREACHABLE", text)
-                .retry_after(Duration::from_secs(1))
-        })
+        self.store.get().ok_or_else(away)
     }
 
     /// Whether there is a store yet.
@@ -113,8 +144,20 @@ impl Resolver {
     }
 
     /// The settings in force, from memory.
-    pub(crate) fn resolve(&self, owner: Owner) -> Answer {
-        self.flags.resolve(Some(owner))
+    ///
+    /// # Errors
+    /// `STORE_UNREACHABLE` before anything is known.
+    pub(crate) fn resolve(&self, owner: Owner) -> Result<Answer, Fault> {
+        self.known()?;
+        Ok(self.flags.resolve(Some(owner)))
+    }
+
+    /// Whether anything is known.
+    ///
+    /// # Errors
+    /// `STORE_UNREACHABLE` when not.
+    pub(crate) fn known(&self) -> Result<(), Fault> {
+        if self.flags.is_ready() { Ok(()) } else { Err(away()) }
     }
 
     /// How every setting came to its value.
@@ -137,8 +180,10 @@ impl Resolver {
         let freshness = self.flags.freshness();
         let snapshot = self.flags.snapshot();
         let settings = explain(&environment, &documents, &snapshot, owner, freshness);
+        let resolved = snapshot.resolve(Some(owner), freshness);
+        let answer = Answer { resolved, version: snapshot.version, freshness };
         let override_version = held.layer(Scope::of(owner)).version;
-        Ok(Explained { settings, override_version, scheduled })
+        Ok(Explained { settings, answer, override_version, scheduled })
     }
 
     /// What the environment says, and a layer of the whole platform.
@@ -152,6 +197,9 @@ impl Resolver {
     /// Carries out a write, at once, later, or only in thought.
     pub(crate) async fn write(&self, request: Request) -> Result<Outcome, Fault> {
         request.write.check(request.scope)?;
+        if let Some(at) = request.effective_at {
+            may_wait(&request, at)?;
+        }
         self.store()?;
         match request.effective_at {
             _ if request.dry_run => self.imagine(&request).await,
@@ -162,23 +210,20 @@ impl Resolver {
 
     async fn write_now(&self, request: Request) -> Result<Outcome, Fault> {
         let Request { scope, write, by, trace_id, if_version, .. } = request;
+        let mut seen = 0;
         let decide = |before: Document, version: u64| {
+            seen = version;
             unchanged(version, if_version)?;
             Ok::<_, Fault>(change(&before, &write, &by))
         };
         let written = self.store()?.change(scope, &trace_id, decide).await?;
         self.refresh().await?;
-        Ok(Outcome { changed: written.is_some(), ..self.now_at(scope) })
+        // by now the layer may be somebody else's: who writes next has to have read that one
+        let override_version = written.unwrap_or(seen);
+        Ok(Outcome { changed: written.is_some(), override_version, ..self.now_at(scope) })
     }
 
     async fn schedule(&self, request: Request, at: Timestamp) -> Result<Outcome, Fault> {
-        let fault = |problem: String| Fault::from(InvalidField::new("effective_at", problem));
-        if request.if_version.is_some() {
-            return Err(fault("cannot be given together with if_version".to_owned()));
-        }
-        if at <= request.by.at || at.since_ms(request.by.at) > SCHEDULE_AHEAD_MS_MAX {
-            return Err(fault(format!("{at} is out of range (expected within a year from now)")));
-        }
         let Request { scope, write, by, trace_id, .. } = request;
         let id = new_id();
         let scheduled = Scheduled { id, scope, write, by, trace_id, effective_at: at };
@@ -245,25 +290,35 @@ impl Resolver {
         Ok(self.store()?.scheduled(None).await?)
     }
 
-    /// Hears the store: takes in what changed, and carries out what is due.
+    /// Hears the store: takes in what changed, and carries out what is due. A store that cannot
+    /// be written for a moment is heard all the same.
     pub(crate) async fn hear(&self, now: Timestamp) -> Result<(), Fault> {
-        let store = self.store()?;
-        let mut pulse = store.pulse().await?;
-        if pulse.next_due.is_some_and(|due| due <= now) && store.apply_due(now).await? > 0 {
-            pulse = store.pulse().await?;
-        }
-        if pulse.version > self.held().version() {
-            self.refresh().await?;
+        let (store, known) = (self.store()?, self.held().version());
+        let pulse = store.pulse().await?;
+        match pulse.version.cmp(&known) {
+            Ordering::Greater => self.refresh().await?,
+            Ordering::Equal => {}
+            Ordering::Less => {
+                tracing::warn!(
+                    known,
+                    found = pulse.version,
+                    "the store was set back: reading it whole"
+                );
+                self.read_whole(store).await?;
+            }
         }
         self.flags.hear(now);
+        if pulse.next_due.is_some_and(|due| due <= now) && store.apply_due(now).await? > 0 {
+            self.refresh().await?;
+        }
         Ok(())
     }
 
     /// Brings the memory up to the store and tells those who follow.
     async fn refresh(&self) -> Result<(), Fault> {
-        let (asked, version) = (meta_runtime::now(), self.held().version());
+        let (asked, version) = (now(), self.held().version());
         let batch = self.store()?.since(version).await?;
-        let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.held_to_change();
         if let Some(news) = held.take(batch) {
             // under the lock, so that changes are told in their order
             self.flags.take(news.change.clone(), asked);
@@ -288,6 +343,10 @@ impl Resolver {
         self.held.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn held_to_change(&self) -> RwLockWriteGuard<'_, Held> {
+        self.held.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn now_at(&self, scope: Scope) -> Outcome {
         let held = self.held();
         Outcome {
@@ -308,13 +367,30 @@ impl Resolver {
     }
 }
 
+/// Whether a change may wait until then.
+fn may_wait(request: &Request, at: Timestamp) -> Result<(), Fault> {
+    let fault = |problem: String| Err(InvalidField::new("options.effective_at", problem).into());
+    if request.if_version.is_some() {
+        return fault("cannot be given together with if_version".to_owned());
+    }
+    if at <= request.by.at || at.since_ms(request.by.at) > SCHEDULE_AHEAD_MS_MAX {
+        return fault(format!("{at} is out of range (expected within a year from now)"));
+    }
+    Ok(())
+}
+
+/// What is said while there is no store.
+fn away() -> Fault {
+    let text = "the store cannot be reached";
+    Fault::new(ErrorKind::Unavailable, "STORE_UNREACHABLE", text)
+        .retry_after(Duration::from_secs(1))
+}
+
 /// What somebody who follows is told when the service stops.
 pub(crate) fn stopping() -> Fault {
     let text = "the flag-resolver is stopping; follow again";
     Fault::new(ErrorKind::Unavailable, "STOPPING", text).retry_after(Duration::from_secs(1))
 }
 
-/// The setting that a filter names; empty means all.
-pub(crate) fn setting_filter(text: &str) -> Result<Option<Setting>, InvalidField> {
-    meta_proto::convert::parse_opt("setting", text)
-}
+#[cfg(test)]
+mod tests;

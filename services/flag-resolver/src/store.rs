@@ -6,12 +6,14 @@ pub(crate) use rows::{Audited, Batch, Kind, Pulse, Scheduled, Stored};
 
 use crate::core::document::{By, Document};
 use crate::core::scope::Scope;
-use crate::core::write::{Change, Terms, change};
+use crate::core::write::{Change, Terms, change, differing};
 use meta_domain::id::TenantId;
 use meta_domain::settings::Setting;
 use meta_domain::time::Timestamp;
 use meta_storage::{Engine, Error, Location, Migrations, Tx, on, statements};
 use rows::{AuditRow, Keys, LayerRow, PulseRow, ScheduledRow, encoded, number, version_of};
+use sqlx::error::DatabaseError;
+use std::collections::BTreeSet;
 use uuid::Uuid;
 
 statements! {
@@ -33,6 +35,8 @@ statements! {
 pub(crate) const SCHEDULED_MAX: i64 = 100;
 /// Scheduled changes that are carried out in one go.
 const DUE_MAX: i64 = 100;
+/// Who takes back a scheduled change that cannot be read.
+const GIVES_UP: &str = "flag-resolver";
 
 /// Which audited changes.
 #[derive(Debug, Clone, Copy)]
@@ -85,10 +89,10 @@ impl FlagStore {
     /// Every layer that was written after a version; after 0, all of them.
     pub(crate) async fn since(&self, version: u64) -> Result<Batch, Error> {
         let read = self.engine.read();
-        let (sql, version) = (LAYERS_SINCE.on(&read), version_of(version));
+        let (sql, after) = (LAYERS_SINCE.on(&read), version_of(version));
         let rows: Vec<LayerRow> =
-            on!(read, |db| sqlx::query_as(sql).bind(version).fetch_all(db).await?);
-        Batch::read(rows)
+            on!(read, |db| sqlx::query_as(sql).bind(after).fetch_all(db).await?);
+        Batch::read(version, rows)
     }
 
     /// Changes a layer: `decide` sees the stored one and its version, alone. Layer, audit and
@@ -102,12 +106,17 @@ impl FlagStore {
         let mut tx = self.engine.begin().await?;
         let version = next(&mut tx).await?;
         let (document, before) = get(&mut tx, scope).await?;
-        let Some(change) = decide(document, before)? else {
-            tx.rollback().await?;
-            return Ok(None);
+        let change = match decide(document, before) {
+            Ok(Some(change)) => change,
+            // not only dropped: the next writer waits for it
+            refused => {
+                tx.rollback().await?;
+                return refused.map(|_| None);
+            }
         };
         put(&mut tx, scope, &change.after, version).await?;
-        let audit = Audit { scope, trace_id, version, kind: Kind::Written, scheduled: None };
+        let (kind, about) = (Kind::Written, BTreeSet::new());
+        let audit = Audit { scope, trace_id, version, kind, about, scheduled: None };
         audit.insert(&mut tx, &change.before, &change.after.terms(), &change.by).await?;
         tx.commit().await?;
         Ok(Some(version))
@@ -166,10 +175,12 @@ impl FlagStore {
     ) -> Result<Option<u64>, Error> {
         let mut tx = self.engine.begin().await?;
         let version = next(&mut tx).await?;
-        let Some(scheduled) = take(&mut tx, id, tenant).await? else {
+        let tenant = tenant.map(|t| t.to_string()).unwrap_or_default();
+        let Some(row) = take(&mut tx, &id.to_string(), &tenant).await? else {
             tx.rollback().await?;
             return Ok(None);
         };
+        let scheduled = row.read()?;
         let (before, after) = (scheduled.write.terms(), Terms::new());
         let audit = Audit { trace_id, ..Audit::of(&scheduled, version, Kind::Canceled) };
         audit.insert(&mut tx, &before, &after, by).await?;
@@ -178,7 +189,8 @@ impl FlagStore {
     }
 
     /// Carries out what is due; returns how many changes that were. Each is one transaction, so of
-    /// several processes one does it.
+    /// several processes one does it. What cannot be read is taken back, so that it holds up
+    /// nothing else.
     pub(crate) async fn apply_due(&self, now: Timestamp) -> Result<u32, Error> {
         let read = self.engine.read();
         let sql = SCHEDULED_DUE.on(&read);
@@ -186,33 +198,23 @@ impl FlagStore {
             on!(read, |db| sqlx::query_as(sql).bind(now.0).bind(DUE_MAX).fetch_all(db).await?);
         let mut applied = 0;
         for row in rows {
-            let (id, tenant) = row.names()?;
+            let (id, tenant) = row.names();
             applied += u32::from(self.apply(id, tenant, now).await?);
         }
         Ok(applied)
     }
 
-    async fn apply(
-        &self,
-        id: Uuid,
-        tenant: Option<TenantId>,
-        now: Timestamp,
-    ) -> Result<bool, Error> {
+    async fn apply(&self, id: &str, tenant: &str, now: Timestamp) -> Result<bool, Error> {
         let mut tx = self.engine.begin().await?;
         let version = next(&mut tx).await?;
-        let Some(scheduled) = take(&mut tx, id, tenant).await? else {
+        let Some(row) = take(&mut tx, id, tenant).await? else {
             tx.rollback().await?;
             return Ok(false);
         };
-        let by = By { at: now, ..scheduled.by.clone() };
-        let (before, _) = get(&mut tx, scheduled.scope).await?;
-        let mut after = before.terms();
-        if let Some(change) = change(&before, &scheduled.write, &by) {
-            after = change.after.terms();
-            put(&mut tx, scheduled.scope, &change.after, version).await?;
+        match row.read() {
+            Ok(scheduled) => carry_out(&mut tx, &scheduled, version, now).await?,
+            Err(error) => give_up(&mut tx, &row, version, &error, now).await?,
         }
-        let audit = Audit::of(&scheduled, version, Kind::Applied);
-        audit.insert(&mut tx, &before.terms(), &after, &by).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -246,8 +248,64 @@ impl FlagStore {
         let tenant = tenant.map(|t| t.to_string()).unwrap_or_default();
         let rows: Vec<ScheduledRow> =
             on!(read, |db| sqlx::query_as(sql).bind(&tenant).fetch_all(db).await?);
-        rows.into_iter().map(Scheduled::try_from).collect()
+        let read = |row: &ScheduledRow| {
+            let (id, _) = row.names();
+            let told =
+                |error: &Error| tracing::error!(id, %error, "a scheduled change is passed over");
+            row.read().inspect_err(told).ok()
+        };
+        Ok(rows.iter().filter_map(read).collect())
     }
+}
+
+/// Makes a scheduled change, and audits that.
+async fn carry_out(
+    tx: &mut Tx,
+    scheduled: &Scheduled,
+    version: u64,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let by = By { at: now, ..scheduled.by.clone() };
+    let (before, _) = get(tx, scheduled.scope).await?;
+    let mut after = before.terms();
+    if let Some(change) = change(&before, &scheduled.write, &by) {
+        after = change.after.terms();
+        put(tx, scheduled.scope, &change.after, version).await?;
+    }
+    let audit = Audit::of(scheduled, version, Kind::Applied);
+    audit.insert(tx, &before.terms(), &after, &by).await
+}
+
+/// Audits that a scheduled change was taken back because it cannot be read; where its owner
+/// cannot be read either, among the changes of the whole platform.
+async fn give_up(
+    tx: &mut Tx,
+    row: &ScheduledRow,
+    version: u64,
+    error: &Error,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let (id, _) = row.names();
+    tracing::error!(id, %error, "a scheduled change is given up");
+    let by = By { actor: GIVES_UP.into(), at: now, reason: error.to_string().into() };
+    let audit = Audit {
+        scope: row.scope().unwrap_or(Scope::Platform),
+        trace_id: "",
+        version,
+        kind: Kind::Canceled,
+        about: BTreeSet::new(),
+        scheduled: Some((id.to_owned(), now)),
+    };
+    audit.insert(tx, &Terms::new(), &Terms::new(), &by).await
+}
+
+/// Whether a server may be away and come back by itself. One that refuses the credentials, or has
+/// no such database, is there: somebody has to change something.
+pub(crate) fn may_come_back(error: &sqlx::Error) -> bool {
+    const INVALID_AUTHORIZATION: &str = "28";
+    const NO_SUCH_DATABASE: &str = "3D000";
+    let code = error.as_database_error().and_then(DatabaseError::code).unwrap_or_default();
+    !code.starts_with(INVALID_AUTHORIZATION) && code != NO_SUCH_DATABASE
 }
 
 /// Takes the next version; other writers wait from here on.
@@ -287,15 +345,9 @@ async fn put(tx: &mut Tx, scope: Scope, document: &Document, version: u64) -> Re
     Ok(())
 }
 
-async fn take(tx: &mut Tx, id: Uuid, tenant: Option<TenantId>) -> Result<Option<Scheduled>, Error> {
+async fn take(tx: &mut Tx, id: &str, tenant: &str) -> Result<Option<ScheduledRow>, Error> {
     let sql = SCHEDULED_TAKE.on(tx);
-    let tenant = tenant.map(|t| t.to_string()).unwrap_or_default();
-    let row: Option<ScheduledRow> = on!(tx, |db| sqlx::query_as(sql)
-        .bind(id.to_string())
-        .bind(&tenant)
-        .fetch_optional(db)
-        .await?);
-    row.map(Scheduled::try_from).transpose()
+    Ok(on!(tx, |db| sqlx::query_as(sql).bind(id).bind(tenant).fetch_optional(db).await?))
 }
 
 /// One row of the audit.
@@ -304,7 +356,9 @@ struct Audit<'a> {
     trace_id: &'a str,
     version: u64,
     kind: Kind,
-    scheduled: Option<(Uuid, Timestamp)>,
+    /// The settings that it is about, besides those that differ.
+    about: BTreeSet<Setting>,
+    scheduled: Option<(String, Timestamp)>,
 }
 
 impl<'a> Audit<'a> {
@@ -314,7 +368,8 @@ impl<'a> Audit<'a> {
             trace_id: &scheduled.trace_id,
             version,
             kind,
-            scheduled: Some((scheduled.id, scheduled.effective_at)),
+            about: scheduled.write.settings(),
+            scheduled: Some((scheduled.id.to_string(), scheduled.effective_at)),
         }
     }
 
@@ -328,7 +383,9 @@ impl<'a> Audit<'a> {
         let keys = Keys::of(self.scope);
         let (sql, before_json, after_json) =
             (CHANGE_INSERT.on(tx), encoded(before)?, encoded(after)?);
-        let id = self.scheduled.map(|(id, _)| id.to_string()).unwrap_or_default();
+        let (id, effective_at) = self.scheduled.as_ref().map(|(id, at)| (id, at.0)).unzip();
+        let mut settings = differing(before, after);
+        settings.extend(&self.about);
         on!(tx, |db| sqlx::query(sql)
             .bind(version_of(self.version))
             .bind(keys.layer)
@@ -339,11 +396,11 @@ impl<'a> Audit<'a> {
             .bind(&*by.reason)
             .bind(self.trace_id)
             .bind(by.at.0)
-            .bind(rows::names(before, after))
+            .bind(rows::names(&settings))
             .bind(&before_json)
             .bind(&after_json)
-            .bind(&id)
-            .bind(self.scheduled.map(|(_, at)| at.0))
+            .bind(id.map_or("", String::as_str))
+            .bind(effective_at)
             .execute(db)
             .await
             .map(drop)?);

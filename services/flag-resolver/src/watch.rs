@@ -52,7 +52,7 @@ impl Watcher {
         let ending = self.resolver.ending();
         loop {
             self.versions.mark_unchanged();
-            let answer = self.resolver.resolve(self.owner);
+            let answer = self.resolver.resolve(self.owner)?;
             let said = Some((answer.resolved, answer.freshness.is_stale()));
             if self.last != said {
                 self.last = said;

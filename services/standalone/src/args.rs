@@ -1,8 +1,14 @@
 //! The command line: every command with its flags.
 
+mod flags;
+
+pub use flags::*;
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use meta_domain::id::TenantId;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 /// A self-healing build service: runs a project's build in a private copy, and heals what fails.
 #[derive(Debug, Parser)]
@@ -98,9 +104,48 @@ pub struct UpArgs {
     /// be given more than once. Without it only git and inline sources are built.
     #[arg(long, value_name = "DIR")]
     pub allow_path: Vec<PathBuf>,
+    /// Loopback address on which flagd's clients of OpenFeature read settings, without a credential.
+    #[arg(long, value_name = "ADDR", env = "METABUILDER_FLAGD", value_parser = loopback)]
+    pub flagd: Option<SocketAddr>,
+    /// The tenant whose settings they read, or `any`; the local tenant without it.
+    #[arg(long, value_name = "any|TENANT_ID", requires = "flagd")]
+    pub flagd_tenant: Option<FlagdTenant>,
     /// How much is logged, such as `info` or `info,orchestrator=debug`.
     #[arg(long, default_value = "info")]
     pub log: String,
+}
+
+/// Whose settings are read on the address for flagd's clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FlagdTenant {
+    /// Every tenant's: the client's context names one.
+    Any,
+    /// This tenant's.
+    Only(TenantId),
+}
+
+impl FromStr for FlagdTenant {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == flag_resolver::ANY_TENANT {
+            return Ok(Self::Any);
+        }
+        let id: Result<TenantId, _> = text.parse();
+        id.map(Self::Only).map_err(|e| format!("{e}, or {}", flag_resolver::ANY_TENANT))
+    }
+}
+
+/// An address that only this machine reaches.
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let expected = "expected one such as 127.0.0.1:8013";
+    let address: SocketAddr =
+        text.parse().map_err(|_| format!("it is not an address and a port ({expected})"))?;
+    if address.ip().is_loopback() {
+        return Ok(address);
+    }
+    Err(format!(
+        "it is not a loopback address ({expected}: whoever reaches it reads without a credential)"
+    ))
 }
 
 /// `build`
@@ -291,39 +336,6 @@ pub enum FixersCommand {
     Test(RulesArgs),
 }
 
-/// `flags`
-#[derive(Debug, Subcommand)]
-pub enum FlagsCommand {
-    /// Show the settings in force, and the layer each came from.
-    Get(FlagsArgs),
-    /// Override settings of the tenant, or of one run.
-    Set {
-        /// Such as `max_total_attempts=8`.
-        #[arg(required = true, value_name = "NAME=VALUE")]
-        pairs: Vec<String>,
-        #[command(flatten)]
-        of: FlagsArgs,
-    },
-    /// Remove the overrides of the tenant, or of one run.
-    Reset(FlagsArgs),
-    /// Show every layer of every setting, who set it and when.
-    Explain(FlagsArgs),
-    /// Print the settings now and after every change.
-    Watch(FlagsArgs),
-    /// Show who changed what.
-    History(FlagsArgs),
-}
-
-/// Whose settings.
-#[derive(Debug, Args)]
-pub struct FlagsArgs {
-    /// The settings of this run instead of the tenant's.
-    #[arg(long)]
-    pub run: Option<String>,
-    #[command(flatten)]
-    pub output: OutputArgs,
-}
-
 /// `tenants`
 #[derive(Debug, Subcommand)]
 pub enum TenantsCommand {
@@ -403,6 +415,20 @@ mod tests {
             "metabuilder runs ls --limit 0",
             "metabuilder runs ls --status done",
             "metabuilder flags set",
+            "metabuilder flags set autofix_enabled=false --rollout 101",
+            "metabuilder flags set autofix_enabled=false --rollout 2.5",
+            "metabuilder flags set autofix_enabled=false --bucket-key a",
+            "metabuilder flags set autofix_enabled=false --platform --kill-switch",
+            "metabuilder flags set autofix_enabled=false --tenant 7",
+            "metabuilder flags set autofix_enabled=false --at tomorrow",
+            "metabuilder flags set autofix_enabled=false --if-version -1",
+            "metabuilder flags reset colour",
+            "metabuilder flags history --limit 0",
+            "metabuilder flags unschedule",
+            "metabuilder up --flagd 0.0.0.0:8013",
+            "metabuilder up --flagd localhost",
+            "metabuilder up --flagd-tenant any",
+            "metabuilder up --flagd 127.0.0.1:8013 --flagd-tenant everyone",
             "metabuilder approve",
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
@@ -426,9 +452,17 @@ mod tests {
             "metabuilder why 0197 test",
             "metabuilder rules test --dir mine",
             "metabuilder fixers ls",
-            "metabuilder flags set max_total_attempts=3 --run 0197",
-            "metabuilder flags explain",
-            "metabuilder flags history",
+            "metabuilder up --flagd 127.0.0.1:8013 --flagd-tenant any",
+            "metabuilder up --flagd [::1]:8013 --flagd-tenant 00000000-0000-7000-8000-000000000001",
+            "metabuilder flags get --kill-switch",
+            "metabuilder flags set max_total_attempts=3 --run 0197 --if-version 0 --dry-run",
+            "metabuilder flags set max_total_attempts=3 --at 2027-01-31T08:00:00+01:00",
+            "metabuilder flags set max_total_attempts=3 --rollout 25 --bucket-key a --reason r",
+            "metabuilder flags reset max_total_attempts autofix_enabled --platform --reason r",
+            "metabuilder flags explain --tenant 00000000-0000-7000-8000-000000000001",
+            "metabuilder flags watch --run 0197",
+            "metabuilder flags history --setting autofix_enabled --limit 500",
+            "metabuilder flags unschedule 0197a2c4",
             "metabuilder tenants create acme",
             "metabuilder users add --tenant t a@example.com --role admin",
             "metabuilder doctor",

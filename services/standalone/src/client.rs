@@ -1,8 +1,9 @@
 //! The calls that commands make, with errors that people understand.
 
 use crate::error::{Error, Result};
+use meta_domain::id::TenantId;
 use meta_domain::limits::MESSAGE_BYTES_MAX;
-use meta_domain::role::Principal;
+use meta_domain::role::{Principal, Role};
 use meta_domain::status::RunStatus;
 use meta_proto::common as pbc;
 use meta_proto::convert::{Number, word};
@@ -50,6 +51,32 @@ impl Client {
     /// A client over these channels.
     pub fn new(orchestrator: Transport, flags: Transport, caller: Principal) -> Self {
         Self { orchestrator, flags, caller }
+    }
+
+    /// The same for a caller in another tenant, which only an administrator of the platform is.
+    #[must_use]
+    pub fn in_tenant(&self, tenant: Option<TenantId>) -> Self {
+        match tenant {
+            Some(tenant) if tenant != self.caller.tenant => {
+                let mut client = self.as_platform_admin();
+                client.caller.tenant = tenant;
+                client
+            }
+            Some(_) | None => self.clone(),
+        }
+    }
+
+    /// The same for the caller as administrator of the platform, which who sits at this machine is.
+    #[must_use]
+    pub fn as_platform_admin(&self) -> Self {
+        let mut client = self.clone();
+        client.caller.role = Role::PlatformAdmin;
+        client
+    }
+
+    /// The caller's tenant.
+    pub fn tenant(&self) -> TenantId {
+        self.caller.tenant
     }
 
     clients! {

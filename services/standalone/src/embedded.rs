@@ -4,13 +4,14 @@ use crate::caller;
 use crate::client::Client;
 use crate::data::Vars;
 use crate::error::{Error, Result};
+use flag_resolver::Flagd;
 use meta_runtime::serve::{Drain, run};
 use meta_runtime::{Host, Service, StartError, Transport, Wiring, clock};
 use runner::config::{PathSources, SandboxMode};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// How long the work may take to stop.
 const STOP: Drain = Drain { lame_duck: Duration::ZERO, grace: Duration::from_secs(10) };
@@ -57,15 +58,13 @@ fn channel(wiring: &Wiring, token: &str) -> Transport {
 }
 
 impl Advisers {
-    /// Wires them on a data folder.
-    pub async fn wire(data: &Path, vars: &Vars) -> Result<Self> {
+    /// Wires them on a data folder; flagd's clients are served where that is asked for.
+    pub async fn wire(data: &Path, vars: &Vars, flagd: Option<Flagd>) -> Result<Self> {
         let host = Host::new(vars.clone());
         let classifier = classifier::Classifier::wire(classifier::Config::default(), &host).await?;
-        let flags = flag_resolver::FlagResolver::wire(
-            flag_resolver::Config { data_dir: data.to_owned(), ..Default::default() },
-            &host,
-        )
-        .await?;
+        let config =
+            flag_resolver::Config { data_dir: data.to_owned(), flagd, ..Default::default() };
+        let flags = flag_resolver::FlagResolver::wire(config, &host).await?;
         let autofixer = autofixer::Autofixer::wire(autofixer::Config::default(), &host).await?;
         let data = data.to_owned();
         Ok(Self { token: clock::secret(), host, data, classifier, flags, autofixer })
@@ -128,6 +127,16 @@ impl Advisers {
         };
         let host = Host::new(self.host.vars().clone()).with_peer("orchestrator", orchestrator);
         runner::Runner::wire(config, &host).await.map_err(no_runner)
+    }
+
+    /// Starts what they do in the background, beside any number of stacks: the flag-resolver hears
+    /// its store. Were it to break down, settings would be stale and then fail closed.
+    pub fn start(&mut self) -> Work {
+        let mut own = Wiring::default();
+        for wiring in [&mut self.classifier, &mut self.flags, &mut self.autofixer] {
+            own = own.merge_background(wiring);
+        }
+        Work::start(own)
     }
 
     /// The services' own wirings, to be served, and their background work.
@@ -196,22 +205,25 @@ impl Stack {
 
     /// Starts the work in the background.
     pub fn start(self) -> Work {
-        let stop = CancellationToken::new();
-        let child = stop.clone();
-        let mut wiring = self.wiring;
-        let task = tokio::spawn(async move { run(Vec::new(), &mut wiring, child, STOP).await });
-        Work { stop, task }
+        Work::start(self.wiring)
     }
 }
 
-/// Work that goes on in the background.
+/// Work that goes on in the background until it is stopped or dropped.
 #[derive(Debug)]
 pub struct Work {
-    stop: CancellationToken,
+    stop: DropGuard,
     task: JoinHandle<std::result::Result<(), StartError>>,
 }
 
 impl Work {
+    fn start(mut wiring: Wiring) -> Self {
+        let stop = CancellationToken::new();
+        let child = stop.clone();
+        let task = tokio::spawn(async move { run(Vec::new(), &mut wiring, child, STOP).await });
+        Self { stop: stop.drop_guard(), task }
+    }
+
     /// Does something beside the work; ends early, with an error, when the work breaks down.
     pub async fn beside<T>(&mut self, done: impl Future<Output = Result<T>>) -> Result<T> {
         tokio::select! {
@@ -226,7 +238,7 @@ impl Work {
 
     /// Stops the work and waits for it.
     pub async fn stop(self) -> Result<()> {
-        self.stop.cancel();
+        drop(self.stop);
         if self.task.is_finished() {
             return Ok(());
         }

@@ -39,6 +39,8 @@ pub struct Error {
     pub next: String,
     /// Bad input is told apart from what does not work.
     pub exit: Exit,
+    /// Whether the same may work in a moment.
+    pub may_pass: bool,
 }
 
 /// What commands return.
@@ -52,6 +54,7 @@ impl Error {
             why: vec![why.to_string()],
             next: String::new(),
             exit: Exit::Failed,
+            may_pass: false,
         }
     }
 
@@ -67,6 +70,11 @@ impl Error {
         self
     }
 
+    /// The user gave several things wrong.
+    pub fn several(what: &str, why: Vec<String>) -> Self {
+        Self { why, ..Self::usage(what, "") }
+    }
+
     /// What a service answered to an attempt to do `what`.
     pub fn status(what: &str, status: &tonic::Status) -> Self {
         Self::received(what, &from_status(status))
@@ -78,6 +86,8 @@ impl Error {
         } else {
             received.fields.iter().map(ToString::to_string).collect()
         };
+        let may_pass =
+            matches!(received.kind, ErrorKind::Unavailable | ErrorKind::DeadlineExceeded);
         let (exit, next) = match received.kind {
             ErrorKind::InvalidArgument | ErrorKind::NotFound | ErrorKind::AlreadyExists => {
                 (Exit::Usage, "")
@@ -92,7 +102,7 @@ impl Error {
             | ErrorKind::ResourceExhausted
             | ErrorKind::Internal => (Exit::Failed, ""),
         };
-        Self { what: format!("cannot {what}"), why, next: next.to_owned(), exit }
+        Self { what: format!("cannot {what}"), why, next: next.to_owned(), exit, may_pass }
     }
 }
 
@@ -122,6 +132,7 @@ impl From<StartError> for Error {
                 why: faults.iter().map(ToString::to_string).collect(),
                 next: String::new(),
                 exit: Exit::Usage,
+                may_pass: false,
             },
             StartError::Failed(why) => Self::failed("cannot start", why),
         }
@@ -132,8 +143,7 @@ impl From<std::io::Error> for Error {
     /// Standard output that is gone. A reader that has seen enough is told nothing.
     fn from(error: std::io::Error) -> Self {
         if error.kind() == std::io::ErrorKind::BrokenPipe {
-            let (what, next) = (String::new(), String::new());
-            return Self { what, why: Vec::new(), next, exit: Exit::Failed };
+            return Self { why: Vec::new(), ..Self::failed("", "") };
         }
         Self::failed("cannot print", error)
     }

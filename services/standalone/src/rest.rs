@@ -11,6 +11,10 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 use tokio_stream::StreamExt;
 
+/// Where the API is.
+const BASE: &str = "/api/meta/v2";
+/// Where all flags of the caller's tenant are evaluated.
+const EVALUATE: &str = "/ofrep/v1/evaluate/flags";
 /// Deadline of a plain request.
 const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 /// Runs looked at when one is searched by a part of its id.
@@ -34,7 +38,7 @@ impl Rest {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|e| Error::failed("no HTTP client", e))?;
-        let base = format!("{}/api/meta/v2", server.url);
+        let base = format!("{}{BASE}", server.url);
         Ok(Self { http, base, token: server.token.clone() })
     }
 
@@ -45,8 +49,9 @@ impl Rest {
     async fn answer(&self, request: RequestBuilder) -> Result<Response> {
         let response = request.send().await.map_err(|e| {
             let e = e.without_url();
-            Error::failed(format!("{} does not answer", self.base), deepest(&e))
-                .next("check METABUILDER_URL, and that the server runs")
+            let error = Error::failed(format!("{} does not answer", self.base), deepest(&e));
+            let error = error.next("check METABUILDER_URL, and that the server runs");
+            Error { may_pass: true, ..error }
         })?;
         let status = response.status();
         if status.is_success() {
@@ -79,6 +84,21 @@ impl Rest {
     /// Reads a text such as a log or a diff.
     pub async fn text(&self, path: &str) -> Result<Response> {
         self.answer(self.request(Method::GET, path)).await
+    }
+
+    /// The tenant that the token belongs to. A server names it where it says how to hear of that
+    /// tenant's flags.
+    pub async fn tenant(&self) -> Result<String> {
+        let url = format!("{}{EVALUATE}", self.base.trim_end_matches(BASE));
+        let request = self.http.post(url).bearer_auth(&self.token).json(&json!({}));
+        let document = self.document(request).await?;
+        let events = document["eventStreams"][0]["endpoint"]["requestUri"].as_str();
+        let tenant = events.and_then(|uri| uri.split_once("tenantId=")).map(|(_, rest)| rest);
+        let tenant = tenant.and_then(|t| t.split('&').next()).filter(|t| !t.is_empty());
+        tenant.map(ToOwned::to_owned).ok_or_else(|| {
+            Error::failed("the server does not say whose token this is", "it names no tenant")
+                .next("name the tenant with --tenant")
+        })
     }
 
     /// The latest runs.
@@ -196,7 +216,14 @@ fn refused(status: StatusCode, body: &str) -> Error {
         _ => (Exit::Failed, ""),
     };
     let why = if why.is_empty() { vec!["the server gives no reason".to_owned()] } else { why };
-    Error { what: format!("the server answered {status}"), why, next: next.to_owned(), exit }
+    let may_pass = [429, 502, 503, 504].contains(&status.as_u16());
+    Error {
+        what: format!("the server answered {status}"),
+        why,
+        next: next.to_owned(),
+        exit,
+        may_pass,
+    }
 }
 
 #[cfg(test)]

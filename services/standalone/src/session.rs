@@ -1,7 +1,7 @@
 //! What every command is given: the environment, how it was called, and when to stop.
 
 use crate::data::{self, Lock, Vars};
-use crate::embedded::{Advisers, Scope, Stack};
+use crate::embedded::{Advisers, Scope, Stack, Work};
 use crate::error::{Error, Result};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
@@ -52,6 +52,8 @@ pub struct Local {
     pub dir: PathBuf,
     advisers: Advisers,
     vars: Vars,
+    /// Ends before the folder is given back.
+    _hearing: Work,
     _lock: Lock,
 }
 
@@ -62,9 +64,10 @@ impl Local {
         data::create(&dir)?;
         let lock = Lock::shared(&dir)?;
         let opening = Lock::opening(&dir).await?;
-        let advisers = Advisers::wire(&dir, &session.vars).await?;
+        let mut advisers = Advisers::wire(&dir, &session.vars, None).await?;
         drop(opening);
-        Ok(Self { dir, advisers, vars: session.vars.clone(), _lock: lock })
+        let hearing = advisers.start();
+        Ok(Self { dir, advisers, vars: session.vars.clone(), _hearing: hearing, _lock: lock })
     }
 
     /// The services for that scope.

@@ -20,16 +20,25 @@ const PACKAGES: [&str; 7] = [
 /// Cargo does not build other packages' binaries for a test, so they are built here, once a process;
 /// that is quick when they are fresh.
 pub fn program(name: &str) -> PathBuf {
-    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     assert!(PACKAGES.contains(&name), "there is no binary {name:?}");
-    match BUILT.get_or_init(build) {
-        Ok(folder) => folder.join(name),
+    built(&PACKAGES).join(name)
+}
+
+/// The folder of the binaries, of which only these are built, for who needs no others.
+pub fn only(packages: &[&str]) -> PathBuf {
+    built(packages)
+}
+
+fn built(packages: &[&str]) -> PathBuf {
+    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    match BUILT.get_or_init(|| build(packages)) {
+        Ok(folder) => folder.clone(),
         Err(said) => panic!("the binaries cannot be built:\n{said}"),
     }
 }
 
 /// Builds them; the folder in which they are, or what the compiler said.
-fn build() -> Result<PathBuf, String> {
+fn build(packages: &[&str]) -> Result<PathBuf, String> {
     let test = std::env::current_exe().expect("a test has a path");
     // target/<profile folder>/deps/<test>
     let folder = test.ancestors().nth(2).expect("a test is in target/<profile>/deps").to_owned();
@@ -43,7 +52,7 @@ fn build() -> Result<PathBuf, String> {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--quiet", "--bins", "--profile", profile]);
     cargo.arg("--manifest-path").arg(manifest).arg("--target-dir").arg(target);
-    cargo.args(PACKAGES.iter().flat_map(|package| ["-p", package]));
+    cargo.args(packages.iter().flat_map(|package| ["-p", package]));
     let built = cargo.output().expect("cargo can be started");
     let said = || String::from_utf8_lossy(&built.stderr).into_owned();
     if built.status.success() { Ok(folder) } else { Err(said()) }

@@ -112,7 +112,7 @@ impl Deployment {
         let gateway = service("gateway", folder.path(), &peers, "127.0.0.1:0").await?;
         let rest = Rest::new(&gateway.address, DEV_KEY)?;
         let deployment = Self { services, peers, gateway, rest, folder };
-        deployment.rest.outside("/readyz").await?.with(200)?;
+        deployment.rest.ready().await?;
         Ok(deployment)
     }
 

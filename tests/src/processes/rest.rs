@@ -5,6 +5,10 @@ use anyhow::{Context, Result, bail, ensure};
 use reqwest::header::HeaderMap;
 use reqwest::{Client, Method, RequestBuilder, Response};
 use serde_json::{Value, json};
+use std::time::Duration;
+
+/// How often a server is asked whether it is ready.
+const READY_POLL: Duration = Duration::from_millis(20);
 
 /// A caller with an API key.
 #[derive(Debug, Clone)]
@@ -69,6 +73,17 @@ impl Rest {
     /// GET of a path outside the base path, such as `/readyz`.
     pub async fn outside(&self, path: &str) -> Result<Answer> {
         Answer::read(self.http.get(format!("{}{path}", self.url)).send().await?).await
+    }
+
+    /// Waits until the server says that it is ready.
+    pub async fn ready(&self) -> Result<()> {
+        let waited = tokio::time::timeout(LIMIT, async {
+            while self.outside("/readyz").await?.status != 200 {
+                tokio::time::sleep(READY_POLL).await;
+            }
+            Ok(())
+        });
+        waited.await.context("it is not ready in time")?
     }
 
     /// GET.

@@ -27,16 +27,29 @@ pub struct Up {
 impl Up {
     /// Starts it on free ports with a data folder, and waits until it is ready.
     pub async fn start(data: &Path, vars: &[(&str, &str)]) -> Result<Self> {
+        Self::start_with(data, &[], vars).await
+    }
+
+    /// The same with further arguments.
+    pub async fn start_with(data: &Path, more: &[&str], vars: &[(&str, &str)]) -> Result<Self> {
         let folder = data.parent().context("a data folder is in a folder")?;
         let place = data.to_str().context("a plain path")?;
         let args = ["up", "--listen", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--data", place];
+        let args: Vec<_> = args.iter().chain(more).copied().collect();
         let mut process = Process::start("metabuilder", &args, vars, folder)?;
         let url = said(&mut process, "Meta-Builder serves on").await?;
         let grpc = format!("http://{}", said(&mut process, "gRPC").await?);
         let key = said(&mut process, "development token").await?;
         let rest = Rest::new(&url, &key)?;
-        rest.outside("/readyz").await?.with(200)?;
+        rest.ready().await?;
         Ok(Self { process, url, grpc, key, rest })
+    }
+}
+
+impl Up {
+    /// The last word of the line of its greeting that begins so.
+    pub async fn greeting(&mut self, start: &str) -> Result<String> {
+        said(&mut self.process, start).await
     }
 }
 

@@ -28,7 +28,7 @@ CREATE TABLE scheduled (
 CREATE INDEX scheduled_by_time ON scheduled (effective_at);
 
 -- The audit: one row for each change, never changed afterwards. `settings` holds the names of the
--- settings that changed, each between spaces.
+-- settings that it is about, each between spaces.
 CREATE TABLE changes (
     version      INTEGER NOT NULL PRIMARY KEY,
     layer        TEXT   NOT NULL,
@@ -46,7 +46,8 @@ CREATE TABLE changes (
     effective_at INTEGER
 ) STRICT;
 
-CREATE INDEX changes_by_owner ON changes (tenant, run, version);
+CREATE INDEX changes_by_tenant ON changes (tenant, version);
+CREATE INDEX changes_by_run ON changes (tenant, run, version);
 
 CREATE TRIGGER changes_refuse_update BEFORE UPDATE ON changes
 BEGIN

@@ -100,6 +100,15 @@ impl Write {
         }
     }
 
+    /// The settings it names; all where it clears everything.
+    pub fn settings(&self) -> BTreeSet<Setting> {
+        match self {
+            Self::Replace(terms) | Self::Patch(terms) => terms.keys().copied().collect(),
+            Self::Clear(settings) if settings.is_empty() => Setting::ALL.iter().copied().collect(),
+            Self::Clear(settings) => settings.clone(),
+        }
+    }
+
     /// The terms afterwards.
     fn applied(&self, before: Terms) -> Terms {
         match self {

@@ -22,6 +22,8 @@ const CHANGES_DEFAULT: u32 = 50;
 const CHANGES_MAX: u32 = 200;
 /// Characters of a reason.
 const REASON_CHARS_MAX: usize = 500;
+/// Characters of an unknown name that are told.
+const NAME_CHARS_TOLD: usize = 64;
 /// Tenants that a dry run may name.
 const TENANTS_MAX: usize = 100_000;
 
@@ -46,8 +48,23 @@ pub(super) fn terms(wire: Option<common::Overrides>) -> Result<Terms, Status> {
     Ok(terms_of(&overrides))
 }
 
+/// A setting by its name. The name is a client's: of a long one only the beginning is told.
+fn setting(field: &str, name: &str) -> Result<Setting, InvalidField> {
+    name.parse().map_err(|_| {
+        let name: String = name.chars().take(NAME_CHARS_TOLD).collect();
+        let known: Vec<_> = Setting::ALL.iter().map(|s| s.as_str()).collect();
+        let problem = format!("{name:?} is not a setting (expected {})", known.join(", "));
+        InvalidField::new(field, problem)
+    })
+}
+
+/// The setting that a filter names; empty means all.
+pub(super) fn setting_filter(name: &str) -> Result<Option<Setting>, InvalidField> {
+    if name.is_empty() { Ok(None) } else { setting("setting", name).map(Some) }
+}
+
 pub(super) fn settings(names: &[String]) -> Result<BTreeSet<Setting>, InvalidField> {
-    let name = |(i, name): (usize, &String)| parse(&format!("settings[{i}]"), name);
+    let name = |(i, name): (usize, &String)| setting(&format!("settings[{i}]"), name);
     names.iter().enumerate().map(name).collect()
 }
 
@@ -80,7 +97,12 @@ pub(super) fn platform_write(
     };
     let terms = match scope {
         Scope::Rollout if overrides.is_some() => return foreign("overrides"),
-        Scope::Rollout => rollout_terms(rollouts_from(rollouts)?),
+        Scope::Rollout => {
+            for (i, rollout) in rollouts.iter().enumerate() {
+                setting(&format!("rollouts[{i}].setting"), &rollout.setting)?;
+            }
+            rollout_terms(rollouts_from(rollouts)?)
+        }
         _ if !rollouts.is_empty() => return foreign("rollouts"),
         _ => terms_of(&overrides.required("overrides")?.into()),
     };

@@ -63,7 +63,8 @@ fn affected(one: Affected) -> pb::AffectedTenant {
     }
 }
 
-pub(super) fn explained(explained: Explained, answer: Answer) -> pb::ExplainResponse {
+pub(super) fn explained(explained: Explained) -> pb::ExplainResponse {
+    let answer = explained.answer;
     pb::ExplainResponse {
         settings: explained.settings.into_iter().map(explanation).collect(),
         version: answer.version,

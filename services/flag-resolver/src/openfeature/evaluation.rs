@@ -46,7 +46,7 @@ impl Evaluation {
 
     /// Nothing is answered before anything is known.
     fn is_ready(&self) -> Result<(), Status> {
-        if *self.resolver.flags.ready().borrow() {
+        if self.resolver.flags.is_ready() {
             return Ok(());
         }
         Err(Status::unavailable("no settings are known yet"))

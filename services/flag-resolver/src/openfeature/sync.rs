@@ -72,7 +72,7 @@ impl FlagSyncService for Sync {
 }
 
 fn is_ready(resolver: &Resolver) -> Result<(), Status> {
-    if *resolver.flags.ready().borrow() {
+    if resolver.flags.is_ready() {
         return Ok(());
     }
     Err(Status::unavailable("no settings are known yet"))

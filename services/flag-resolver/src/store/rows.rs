@@ -2,7 +2,7 @@
 
 use crate::core::document::{By, Document};
 use crate::core::scope::Scope;
-use crate::core::write::{Terms, Write, differing};
+use crate::core::write::{Terms, Write};
 use meta_domain::id::TenantId;
 use meta_domain::settings::{Layer, Setting};
 use meta_domain::status::words;
@@ -10,6 +10,7 @@ use meta_domain::time::Timestamp;
 use meta_storage::Error;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 use uuid::Uuid;
@@ -102,6 +103,8 @@ pub(crate) struct Stored {
 /// What a read of the store found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Batch {
+    /// The version after which it was read.
+    pub after: u64,
     /// The version of the store at that moment.
     pub version: u64,
     /// The layers.
@@ -121,8 +124,8 @@ pub(super) struct LayerRow {
 impl Batch {
     /// A row whose document is bad is kept as far as it can be read; one whose owner is bad
     /// belongs to nobody, so it is an error of the store.
-    pub(super) fn read(rows: Vec<LayerRow>) -> Result<Self, Error> {
-        let mut batch = Self::default();
+    pub(super) fn read(after: u64, rows: Vec<LayerRow>) -> Result<Self, Error> {
+        let mut batch = Self { after, ..Self::default() };
         for row in rows {
             batch.version = number("snapshot", row.snapshot)?;
             let (Some(layer), Some(tenant), Some(run), Some(json), Some(version)) =
@@ -175,33 +178,33 @@ pub(super) struct ScheduledRow {
 }
 
 impl ScheduledRow {
-    /// The id and the tenant; the tenant is absent for the whole platform.
-    pub(super) fn names(&self) -> Result<(Uuid, Option<TenantId>), Error> {
-        let bad = |problem: String| corrupt("scheduled", &self.id, problem);
-        let id = self.id.parse().map_err(|e: uuid::Error| bad(e.to_string()))?;
-        let tenant = match self.tenant.as_str() {
-            "" => None,
-            text => Some(text.parse().map_err(|e| bad(format!("tenant: {e}")))?),
-        };
-        Ok((id, tenant))
+    /// The id and the tenant as they are stored.
+    pub(super) fn names(&self) -> (&str, &str) {
+        (&self.id, &self.tenant)
     }
-}
 
-impl TryFrom<ScheduledRow> for Scheduled {
-    type Error = Error;
-    fn try_from(row: ScheduledRow) -> Result<Self, Error> {
-        let (id, _) = row.names()?;
-        Ok(Self {
-            id,
-            scope: scope("scheduled", &row.layer, &row.tenant, &row.run)?,
-            write: decoded("scheduled", &row.id, &row.write_json)?,
+    /// What it is about, where that can be read.
+    pub(super) fn scope(&self) -> Result<Scope, Error> {
+        scope("scheduled", &self.layer, &self.tenant, &self.run)
+    }
+
+    /// The change; a term that the layer would not take is corrupt too.
+    pub(super) fn read(&self) -> Result<Scheduled, Error> {
+        let bad = |problem: String| corrupt("scheduled", &self.id, problem);
+        let scope = self.scope()?;
+        let write: Write = decoded("scheduled", &self.id, &self.write_json)?;
+        write.check(scope).map_err(|fault| bad(fault.to_string()))?;
+        Ok(Scheduled {
+            id: self.id.parse().map_err(|e: uuid::Error| bad(e.to_string()))?,
+            scope,
+            write,
             by: By {
-                actor: row.author.into(),
-                at: Timestamp(row.created_at),
-                reason: row.reason.into(),
+                actor: self.author.as_str().into(),
+                at: Timestamp(self.created_at),
+                reason: self.reason.as_str().into(),
             },
-            trace_id: row.trace_id,
-            effective_at: Timestamp(row.effective_at),
+            trace_id: self.trace_id.clone(),
+            effective_at: Timestamp(self.effective_at),
         })
     }
 }
@@ -265,9 +268,9 @@ impl TryFrom<AuditRow> for Audited {
     }
 }
 
-/// The names of the settings that differ, each between spaces.
-pub(super) fn names(before: &Terms, after: &Terms) -> String {
-    let names: Vec<_> = differing(before, after).into_iter().map(Setting::as_str).collect();
+/// The names of settings, each between spaces.
+pub(super) fn names(settings: &BTreeSet<Setting>) -> String {
+    let names: Vec<_> = settings.iter().map(|s| s.as_str()).collect();
     format!(" {} ", names.join(" "))
 }
 

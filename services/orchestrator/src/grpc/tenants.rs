@@ -1,7 +1,7 @@
 //! Tenants, users, and who a key belongs to.
 
-use super::{invalid, refuse, store};
-use crate::store::Tables;
+use super::{invalid, page_size, refuse, store};
+use crate::store::{Tables, TenantRow};
 use meta_domain::fault::{ErrorKind, Fault, InvalidField};
 use meta_domain::id::{TenantId, UserId};
 use meta_domain::limits::TITLE_CHARS_MAX;
@@ -12,6 +12,11 @@ use meta_proto::orchestrator as pb;
 use meta_proto::orchestrator::tenant_service_server::TenantService;
 use meta_runtime::{new_id, now, principal};
 use tonic::{Request, Response, Status};
+
+/// Tenants on a page, unless the caller says otherwise.
+const PAGE_TENANTS_DEFAULT: u32 = 100;
+/// Tenants on a page at most.
+const PAGE_TENANTS_MAX: u32 = 1000;
 
 /// The shell.
 #[derive(Clone)]
@@ -50,12 +55,24 @@ impl TenantService for Tenants {
             let text = format!("tenant {id} exists already");
             return Err(refuse(Fault::new(ErrorKind::AlreadyExists, "TENANT_EXISTS", text)));
         }
-        let tenant = pb::Tenant {
-            id: id.to_string(),
-            name: name.to_owned(),
-            created_at: Some(timestamp(at)),
-        };
+        let tenant = tenant(TenantRow { id, name: name.to_owned(), created_at: at });
         Ok(Response::new(pb::CreateTenantResponse { tenant: Some(tenant) }))
+    }
+
+    async fn list_tenants(
+        &self,
+        request: Request<pb::ListTenantsRequest>,
+    ) -> Result<Response<pb::ListTenantsResponse>, Status> {
+        let body = request.into_inner();
+        let after = parse_opt::<TenantId>("page_token", &body.page_token).map_err(invalid)?;
+        let size = page_size(body.page_size, PAGE_TENANTS_DEFAULT, PAGE_TENANTS_MAX);
+        let mut rows = self.tables.tenants(after, size + 1).await.map_err(store)?;
+        let more = rows.len() > size as usize;
+        rows.truncate(size as usize);
+        let next_page_token =
+            rows.last().filter(|_| more).map(|r| r.id.to_string()).unwrap_or_default();
+        let tenants = rows.into_iter().map(tenant).collect();
+        Ok(Response::new(pb::ListTenantsResponse { tenants, next_page_token }))
     }
 
     async fn create_user(
@@ -110,6 +127,14 @@ impl TenantService for Tenants {
     ) -> Result<Response<pb::GetCallerResponse>, Status> {
         let caller = principal(&request)?;
         Ok(Response::new(pb::GetCallerResponse { caller: Some(encode(&caller)) }))
+    }
+}
+
+fn tenant(row: TenantRow) -> pb::Tenant {
+    pb::Tenant {
+        id: row.id.to_string(),
+        name: row.name,
+        created_at: Some(timestamp(row.created_at)),
     }
 }
 

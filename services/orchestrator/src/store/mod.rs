@@ -10,6 +10,7 @@ pub use builds::{PlanRow, SpecRow};
 pub use flaky::FlakyRow;
 pub use runs::{Finish, ListRuns, Stored, StoredEvent};
 pub use tasks::{Claimed, Claimer, NewTask};
+pub use tenants::TenantRow;
 
 use meta_storage::sqlx::migrate::Migrator;
 use meta_storage::{Error, Store};

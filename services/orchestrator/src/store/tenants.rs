@@ -9,6 +9,17 @@ use sha2::{Digest, Sha256};
 use sqlx::Row;
 use uuid::Uuid;
 
+/// A tenant as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TenantRow {
+    /// Which.
+    pub id: TenantId,
+    /// What people call it.
+    pub name: String,
+    /// Since when.
+    pub created_at: Timestamp,
+}
+
 impl Tables {
     /// Creates a tenant; false when the id is taken.
     pub async fn insert_tenant(
@@ -23,6 +34,30 @@ impl Tables {
         let done = sqlx::query(sql).bind(id.0).bind(name).bind(now.0).execute(&mut *tx).await?;
         tx.commit().await?;
         Ok(done.rows_affected() == 1)
+    }
+
+    /// Tenants in the order of their ids, from behind `after` on.
+    pub async fn tenants(
+        &self,
+        after: Option<TenantId>,
+        limit: u32,
+    ) -> Result<Vec<TenantRow>, Error> {
+        let sql = "SELECT id, name, created_at FROM tenants WHERE ($1 IS NULL OR id > $1) \
+                   ORDER BY id LIMIT $2";
+        let rows = sqlx::query(sql)
+            .bind(after.map(|id| id.0))
+            .bind(limit)
+            .fetch_all(self.store.read())
+            .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(TenantRow {
+                    id: row.try_get::<Uuid, _>("id")?.into(),
+                    name: row.try_get("name")?,
+                    created_at: Timestamp(row.try_get("created_at")?),
+                })
+            })
+            .collect()
     }
 
     /// Whether a tenant exists.
@@ -118,4 +153,27 @@ async fn insert_key(
 
 fn hash(key: &str) -> Vec<u8> {
     Sha256::digest(key.as_bytes()).to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn tenants_are_read_page_by_page_in_the_order_of_their_ids() {
+        let folder = tempfile::tempdir().unwrap();
+        let tables = Tables::open(&folder.path().join("tenants.db")).await.unwrap();
+        let id = |n: u128| TenantId(Uuid::from_u128(n));
+        for n in [3, 1, 2] {
+            let name = format!("tenant {n}");
+            assert!(tables.insert_tenant(id(n), &name, Timestamp(7)).await.unwrap());
+        }
+        let first = tables.tenants(None, 2).await.unwrap();
+        let expected = TenantRow { id: id(1), name: "tenant 1".into(), created_at: Timestamp(7) };
+        assert_eq!((first.len(), &first[0], first[1].id), (2, &expected, id(2)));
+        let rest = tables.tenants(Some(id(2)), 2).await.unwrap();
+        assert_eq!(rest.iter().map(|t| t.id).collect::<Vec<_>>(), [id(3)]);
+        assert_eq!(tables.tenants(Some(id(3)), 2).await.unwrap(), []);
+        tables.close().await;
+    }
 }

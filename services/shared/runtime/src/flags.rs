@@ -97,6 +97,11 @@ impl Flags {
         self.0.ready.subscribe()
     }
 
+    /// Whether there was a first snapshot.
+    pub fn is_ready(&self) -> bool {
+        *self.0.ready.borrow()
+    }
+
     /// Sees the version whenever it changes.
     pub fn versions(&self) -> watch::Receiver<u64> {
         self.0.versions.subscribe()
@@ -138,18 +143,26 @@ impl Flags {
     }
 
     /// Takes in what somebody who hears the store says of it. [`Flags::follow`] calls it, and the
-    /// flag-resolver itself.
+    /// flag-resolver itself. A whole snapshot is as old as it says, whatever was heard before.
     pub fn take(&self, change: SnapshotChange, heard_at: Timestamp) {
-        let version = change.version;
+        let (version, reset) = (change.version, change.reset);
         self.0.snapshot.write().unwrap_or_else(PoisonError::into_inner).take(change);
-        self.hear(heard_at);
+        if reset {
+            self.0.heard_at.store(heard_at.0, Ordering::Release);
+        } else {
+            self.hear(heard_at);
+        }
         self.0.versions.send_replace(version);
         self.0.ready.send_replace(true);
     }
 
-    /// Notes that the store was heard, and nothing is new.
+    /// Notes that the store was heard, and nothing is new. What was asked earlier and answered
+    /// later takes nothing back, unless the clock was set back meanwhile.
     pub fn hear(&self, at: Timestamp) {
-        self.0.heard_at.store(at.0, Ordering::Release);
+        let now = now();
+        let later = |known: i64| (known < at.0 || known > now.0).then_some(at.0);
+        // an error only says that nothing had to be noted
+        let _ = self.0.heard_at.fetch_update(Ordering::AcqRel, Ordering::Acquire, later);
     }
 }
 
@@ -163,6 +176,25 @@ mod tests {
         assert!(!answer.resolved.settings.autofix_enabled);
         assert_eq!(answer.resolved.autofix_enabled_layer, Layer::FailClosed);
         assert!(answer.freshness.is_stale());
+    }
+
+    #[test]
+    fn an_answer_that_comes_late_takes_nothing_back() {
+        let flags = Flags::default();
+        let at = now();
+        for (heard, expected) in
+            [(at.plus_ms(-2_000), at.plus_ms(-2_000)), (at, at), (at.plus_ms(-1_000), at)]
+        {
+            flags.hear(heard);
+            assert_eq!(flags.heard_at(), expected);
+        }
+        let ahead = at.plus_ms(3_600_000);
+        flags.hear(ahead);
+        flags.hear(at);
+        assert_eq!(flags.heard_at(), at, "the clock was set back");
+        let old = at.plus_ms(-60_000);
+        flags.take(Snapshot::of(Settings::default_of(Environment::Staging)).whole(), old);
+        assert_eq!(flags.heard_at(), old, "a whole snapshot is as old as it says");
     }
 
     #[tokio::test]

@@ -46,8 +46,7 @@ pub fn run(args: &ClassifyArgs) -> Result<Exit> {
     if unread.is_empty() {
         return Ok(Exit::Done);
     }
-    let what = "some logs cannot be read".to_owned();
-    Err(Error { what, why: unread, next: String::new(), exit: Exit::Usage })
+    Err(Error::several("some logs cannot be read", unread))
 }
 
 fn read(path: &Path) -> std::io::Result<Vec<u8>> {

@@ -19,11 +19,9 @@ pub fn run(command: FixersCommand) -> Result<Exit> {
 
 /// The product's fixers, or those of a folder.
 fn registry(args: &RulesArgs) -> Result<Registry> {
-    let bad = |faults: Vec<InvalidField>| Error {
-        what: "the fixers cannot be used".to_owned(),
-        why: faults.iter().map(ToString::to_string).collect(),
-        next: String::new(),
-        exit: Exit::Usage,
+    let bad = |faults: Vec<InvalidField>| {
+        let why = faults.iter().map(ToString::to_string).collect();
+        Error::several("the fixers cannot be used", why)
     };
     let Some(dir) = &args.dir else { return Registry::builtin().map_err(bad) };
     let failed = |e| Error::usage(format!("{} cannot be read", dir.display()), e);

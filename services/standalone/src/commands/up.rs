@@ -1,16 +1,19 @@
 //! `metabuilder up`: every service in this process, on two ports, until it is told to stop.
 
 use super::build::project;
-use crate::args::UpArgs;
+use crate::args::{FlagdTenant, UpArgs};
+use crate::caller::LOCAL_TENANT;
 use crate::data::{self, Lock};
 use crate::display::print;
 use crate::embedded::{Advisers, Scope};
 use crate::error::{Error, Exit, Result};
 use crate::session::Session;
+use flag_resolver::{ANY_TENANT, Flagd};
 use meta_runtime::auth::{Auth, Mode};
 use meta_runtime::serve::{Bound, Drain, run as serve};
 use meta_runtime::{Host, Service, Wiring, logs};
 use std::io::IsTerminal;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// How it stops: not ready for a moment, then requests in flight may end.
@@ -29,7 +32,8 @@ pub async fn run(args: UpArgs, session: &Session) -> Result<Exit> {
     let folders = args.allow_path.iter().map(|p| project(p)).collect::<Result<Vec<_>>>()?;
     let dev_key = data::dev_token(&dir)?;
 
-    let advisers = Advisers::wire(&dir, &session.vars).await?;
+    let flagd = args.flagd.map(|listen| flagd(listen, args.flagd_tenant));
+    let advisers = Advisers::wire(&dir, &session.vars, flagd).await?;
     let scope = Scope::Everything { dev_key: dev_key.clone(), folders };
     let stack = advisers.stack(scope).await?;
     let host = Host::new(session.vars.clone())
@@ -49,19 +53,37 @@ pub async fn run(args: UpArgs, session: &Session) -> Result<Exit> {
     let http = Bound::new(args.listen, &[&gateway], &auth).await?;
     let (url, grpc_at) = (http.address()?, grpc.address()?);
 
+    let mut bound = vec![http, grpc];
+    let open = Bound::open(&mut wirings.iter_mut().collect::<Vec<_>>()).await?;
+    let flagd_at = open.first().map(Bound::address).transpose()?;
+    bound.extend(open);
+
     let mut background = gateway;
     for wiring in &mut wirings {
         background = background.merge_background(wiring);
     }
     print(&format!("Meta-Builder serves on   http://{url}"))?;
     print(&format!("gRPC                     {grpc_at}"))?;
+    if let Some(address) = flagd_at {
+        print(&format!("OpenFeature (flagd)      {address}"))?;
+    }
     print(&format!("data                     {}", dir.display()))?;
     print(&format!("development token        {dev_key}"))?;
     print("")?;
     print(&format!("  export METABUILDER_URL=http://{url} METABUILDER_TOKEN={dev_key}"))?;
     tracing::info!(http = %url, grpc = %grpc_at, "serving");
-    let ended = serve(vec![http, grpc], &mut background, session.stop.clone(), DRAIN).await;
+    let ended = serve(bound, &mut background, session.stop.clone(), DRAIN).await;
     tracing::info!("stopped");
     ended?;
     Ok(Exit::Done)
+}
+
+/// What flagd's clients are served: the local tenant's settings unless another one's are named.
+fn flagd(listen: SocketAddr, tenant: Option<FlagdTenant>) -> Flagd {
+    let tenant = match tenant {
+        Some(FlagdTenant::Any) => ANY_TENANT.to_owned(),
+        Some(FlagdTenant::Only(tenant)) => tenant.to_string(),
+        None => LOCAL_TENANT.to_string(),
+    };
+    Flagd { listen, tenant }
 }

@@ -142,15 +142,20 @@ impl Snapshot {
 
     /// What each layer says for an owner; the platform's layers alone for nobody.
     pub fn layers(&self, owner: Option<Owner>) -> Layers {
+        let mut layers = self.layers_without_rollouts(owner);
+        if let Some(owner) = owner.filter(|_| !self.rollouts.is_empty()) {
+            layers.rollout = reaching(&self.rollouts, owner.tenant);
+        }
+        layers
+    }
+
+    fn layers_without_rollouts(&self, owner: Option<Owner>) -> Layers {
         let mut layers = Layers { kill_switch: self.kill_switch, ..Layers::of(self.platform) };
         let Some(owner) = owner else { return layers };
         let of = |owner: &Owner| self.overrides.get(owner).copied().unwrap_or_default();
         layers.tenant = of(&Owner::tenant(owner.tenant));
         if owner.run.is_some() {
             layers.run = of(&owner);
-        }
-        if !self.rollouts.is_empty() {
-            layers.rollout = reaching(&self.rollouts, owner.tenant);
         }
         layers
     }
@@ -174,7 +179,14 @@ impl Snapshot {
         if setting == Setting::AutofixEnabled && matches!(freshness, Freshness::Expired { .. }) {
             return (Value::Bool(false), Layer::FailClosed);
         }
-        evaluate(&self.layers(owner), setting)
+        let mut layers = self.layers_without_rollouts(owner);
+        // lots are drawn for this setting alone: that is the dear part
+        if let (Some(owner), Some(rollout)) = (owner, self.rollouts.get(&setting))
+            && rollout.reaches(owner.tenant)
+        {
+            layers.rollout = Overrides::default().with(setting, Some(rollout.value));
+        }
+        evaluate(&layers, setting)
     }
 
     /// The overrides of a tenant and its runs, in the order of their owners.

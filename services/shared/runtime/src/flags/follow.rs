@@ -135,7 +135,7 @@ impl Notes {
     /// Takes in what the file holds.
     async fn recall(&mut self, flags: &Flags) {
         let Some(path) = &self.file else { return };
-        match load(path).await {
+        match load::<Kept>(path).await {
             Ok(Some(Kept { heard_at, snapshot })) => {
                 tracing::info!(version = snapshot.version, %heard_at, "recalled the settings");
                 flags.take(snapshot, heard_at);
@@ -161,7 +161,7 @@ impl Notes {
 
     async fn write(&mut self, flags: &Flags) {
         let Some(path) = &self.file else { return };
-        if !*flags.0.ready.borrow() {
+        if !flags.is_ready() {
             return;
         }
         let kept = flags.kept();
