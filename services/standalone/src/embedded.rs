@@ -98,6 +98,7 @@ impl Advisers {
                 Scope::Everything { dev_key, .. } => Some(dev_key),
                 Scope::Run(_) | Scope::Planning | Scope::Reading => None,
             },
+            ..orchestrator::Config::default()
         };
         let mut wiring = orchestrator::Orchestrator::wire(config, &host).await?;
         let orchestrator = channel(&wiring, &self.token);
