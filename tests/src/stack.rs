@@ -74,7 +74,8 @@ impl Stack {
         let dead = meta_runtime::transport::remote("http://127.0.0.1:1", TOKEN)
             .map_err(anyhow::Error::msg)?;
         let classifier = classifier::Classifier::wire(classifier::Config::default(), &host).await?;
-        let autofixer = autofixer::Autofixer::wire(autofixer::Config::default(), &host).await?;
+        let config = autofixer::Config { data_dir: data.to_owned(), ..Default::default() };
+        let autofixer = autofixer::Autofixer::wire(config, &host).await?;
         let config = flag_resolver::Config { data_dir: data.to_owned(), ..Default::default() };
         let mut flags = flag_resolver::FlagResolver::wire(config, &host).await?;
         let or_dead = |gone: bool, wiring: &Wiring| {

@@ -30,6 +30,8 @@ pub struct FilePatch {
     pub old_mode: Option<u32>,
     /// File mode after, when the patch names it.
     pub new_mode: Option<u32>,
+    /// Id of the content before, as the patch abbreviates it.
+    pub old_id: Option<String>,
     /// Whether the file is renamed or copied.
     pub moved: bool,
     /// Whether the content is binary.
@@ -173,6 +175,7 @@ impl<'a> Reader<'a> {
                 if !is_ids(ids) {
                     return self.fail(format!("{ids:?} is not a pair of blob ids"));
                 }
+                file.old_id = ids.split("..").next().map(str::to_owned);
                 if let Some((_, mode)) = index.split_once(' ') {
                     let mode = self.mode(mode)?;
                     file.old_mode.get_or_insert(mode);

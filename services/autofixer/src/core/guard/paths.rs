@@ -308,6 +308,29 @@ fn way_problem(file: &FilePatch, policy: &PatchPolicy) -> Option<String> {
     None
 }
 
+/// The paths that a fixer may write, asked before there is a patch.
+pub(in crate::core) struct Reach(Result<Allowed, String>);
+
+impl Reach {
+    /// What the plan lists and what is granted, beside the default folders.
+    pub(in crate::core) fn of(writable: &[String], granted: &[String]) -> Self {
+        Self(Allowed::from_globs(writable.iter().chain(granted)))
+    }
+
+    /// Why a path may not be written.
+    pub(in crate::core) fn problem(&self, path: &str) -> Option<String> {
+        match &self.0 {
+            Ok(allowed) => denied(path).or_else(|| allowed.problem(path)),
+            Err(problem) => Some(problem.clone()),
+        }
+    }
+
+    /// Whether a path may be written.
+    pub(in crate::core) fn opens(&self, path: &str) -> bool {
+        self.problem(path).is_none()
+    }
+}
+
 /// The globs that open paths.
 struct Allowed {
     all: GlobSet,
@@ -316,9 +339,13 @@ struct Allowed {
 
 impl Allowed {
     fn of(policy: &PatchPolicy) -> Result<Self, String> {
+        Self::from_globs(policy.grant.add.iter().chain(&policy.writable))
+    }
+
+    fn from_globs<'a>(globs: impl Iterator<Item = &'a String>) -> Result<Self, String> {
         let mut all = GlobSetBuilder::new();
         let mut exact = GlobSetBuilder::new();
-        for pattern in policy.grant.add.iter().chain(&policy.writable) {
+        for pattern in globs {
             for pattern in spelled_out(pattern) {
                 let glob = GlobBuilder::new(&pattern)
                     .literal_separator(true)
