@@ -21,6 +21,7 @@ const BUILTIN: &[(&str, &str)] = &[
     ("rust.toml", include_str!("../../fixers/rust.toml")),
     ("shell.toml", include_str!("../../fixers/shell.toml")),
     ("sql.toml", include_str!("../../fixers/sql.toml")),
+    ("upgrades.toml", include_str!("../../fixers/upgrades.toml")),
     ("web.toml", include_str!("../../fixers/web.toml")),
 ];
 
