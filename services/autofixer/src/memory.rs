@@ -1,6 +1,6 @@
 //! What is remembered of fixers, by tenant, on either engine; the only SQL of the service.
 
-use crate::core::learn::{FixOutcome, Healed, Memory, Record, remembered_as};
+use crate::core::learn::{FixOutcome, Healed, Memory, Record};
 use crate::core::patch::sha256;
 use meta_domain::failure::FailureType;
 use meta_domain::id::TenantId;
@@ -74,7 +74,7 @@ impl Store {
             .bind(&said.signal.fingerprint)
             .bind(said.signal.failure_type.as_str())
             .bind(&said.signal.tool)
-            .bind(remembered_as(said.fixer))
+            .bind(said.fixer)
             .bind(said.outcome.as_str())
             .bind(&hash)
             .bind(number(said.duration_ms))
@@ -138,7 +138,7 @@ impl Store {
             .bind(tenant)
             .bind(fingerprint)
             .bind(hash)
-            .bind(remembered_as(said.fixer))
+            .bind(said.fixer)
             .bind(said.patch)
             .bind(approved)
             .bind(said.at.0)

@@ -79,7 +79,9 @@ fn claiming(case: &Case, memory: &Memory, command: &FixerCommand) -> Considered 
     let tries = tries(case, &command.id);
     let (standing, why) = match (memory.muted(case, &command.id), tries.last()) {
         (Some(why), _) => (Standing::Muted, why),
-        (None, Some(last)) if !is_open(case, &command.id) => (Standing::Tried, verdict(last)),
+        (None, Some(last)) if !model::is_model(&command.id) && !is_open(case, &command.id) => {
+            (Standing::Tried, verdict(last))
+        }
         (None, Some(last)) => (Standing::Open, format!("may be tried again; {}", verdict(last))),
         (None, None) => (Standing::Open, claim(case, command)),
     };

@@ -1,7 +1,6 @@
 //! What the past says about fixers: it may put them in another order or let one rest, and it may bring
 //! an accepted patch back. It never widens what a fixer may change, nor how far it is trusted.
 
-use super::model;
 use super::patch::Patch;
 use super::registry::Candidate;
 use meta_domain::autofix::{Case, ContextPlan, FixerCommand, FixerFile, FixerKind, FixerSafety};
@@ -62,7 +61,7 @@ pub struct Record {
     pub failure_type: FailureType,
     /// The tool that failed.
     pub tool: String,
-    /// The fixer; `model` for every try of the model.
+    /// The fixer.
     pub fixer: String,
     /// What came of it.
     pub outcome: FixOutcome,
@@ -94,17 +93,11 @@ pub struct Memory {
     pub now: Timestamp,
 }
 
-/// The name under which a fixer is remembered.
-pub fn remembered_as(fixer: &str) -> &str {
-    if model::is_model(fixer) { model::MODEL } else { fixer }
-}
-
 impl Memory {
     /// How often a fixer helped on such failures, 0 to 1; `None` without enough of a past. The same
     /// failure counts first, then the same tool and type.
     pub fn success(&self, case: &Case, fixer: &str) -> Option<f64> {
-        let of_fixer: Vec<&Record> =
-            self.records.iter().filter(|r| r.fixer == remembered_as(fixer)).collect();
+        let of_fixer: Vec<&Record> = self.records.iter().filter(|r| r.fixer == fixer).collect();
         let same: Vec<&Record> =
             of_fixer.iter().copied().filter(|r| r.fingerprint == case.signal.fingerprint).collect();
         let alike: Vec<&Record> = of_fixer
@@ -138,9 +131,10 @@ impl Memory {
 
     /// Why a fixer rests on this failure.
     pub fn muted(&self, case: &Case, fixer: &str) -> Option<String> {
-        let here = self.records.iter().filter(|r| {
-            r.fixer == remembered_as(fixer) && r.fingerprint == case.signal.fingerprint
-        });
+        let here = self
+            .records
+            .iter()
+            .filter(|r| r.fixer == fixer && r.fingerprint == case.signal.fingerprint);
         let newest: Vec<&Record> = here.take(FAILURES_TO_MUTE).collect();
         let failed = newest.len() == FAILURES_TO_MUTE
             && newest.iter().all(|r| r.outcome == FixOutcome::VerifyFail);

@@ -18,7 +18,7 @@ use meta_domain::autofix::{
 };
 use meta_domain::failure::FailureType;
 
-/// Id of the model fixer; later tries are `model_2` and so on.
+/// Id of the model fixer, of every try.
 pub const MODEL: &str = "model";
 /// Patches that a model may propose for one failure.
 pub const TRIES_MAX: usize = 3;
@@ -40,7 +40,7 @@ pub struct Terms {
 
 /// Whether a fixer is the model.
 pub fn is_model(fixer: &str) -> bool {
-    fixer == MODEL || fixer.strip_prefix("model_").is_some_and(|n| n.parse::<usize>().is_ok())
+    fixer == MODEL
 }
 
 /// The model as a fixer for a case, when a patch can be its answer and tries are left.
@@ -57,7 +57,7 @@ pub fn fixer(case: &Case, terms: &Terms) -> Option<FixerCommand> {
         if terms.approval_always { FixerSafety::ApprovalAlways } else { FixerSafety::Unsafe };
     let number = tries.len() + 1;
     let mut command = FixerCommand {
-        id: if number == 1 { MODEL.to_owned() } else { format!("{MODEL}_{number}") },
+        id: MODEL.to_owned(),
         title: match number {
             1 => format!("the model {}", terms.name),
             _ => format!("the model {} (try {number})", terms.name),

@@ -71,19 +71,22 @@ fn nothing_to_see_means_no_model() {
 #[test]
 fn the_model_is_asked_three_times_and_not_after_an_honest_no() {
     let mut case = failing();
-    let ids = |case: &Case| fixer(case, &terms()).map(|f| f.id);
-    for (n, expected) in [(0, Some("model")), (1, Some("model_2")), (2, Some("model_3")), (3, None)]
+    let titles = |case: &Case| fixer(case, &terms()).map(|f| f.title);
+    for (n, expected) in
+        [Some("the model m"), Some("the model m (try 2)"), Some("the model m (try 3)"), None]
+            .into_iter()
+            .enumerate()
     {
-        assert_eq!(ids(&case).as_deref(), expected);
-        let id = if n == 0 { "model".to_owned() } else { format!("model_{}", n + 1) };
-        case.tried.push(crate::core::decide::try_of(&id, TryVerdict::VerifyFail, &format!("{n}")));
+        assert_eq!(titles(&case).as_deref(), expected);
+        let failed = crate::core::decide::try_of(MODEL, TryVerdict::VerifyFail, &format!("{n}"));
+        case.tried.push(failed);
     }
     case.tried.truncate(2);
     case.tried[1].patch_sha256 = "0".to_owned();
-    assert_eq!(ids(&case), None, "the same patch twice");
+    assert_eq!(titles(&case), None, "the same patch twice");
     case.tried.truncate(1);
     case.tried[0].verdict = TryVerdict::NoChange;
-    assert_eq!(ids(&case), None);
+    assert_eq!(titles(&case), None);
 }
 
 #[test]

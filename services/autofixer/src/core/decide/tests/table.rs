@@ -113,7 +113,7 @@ fn with_a_model(failure_type: FailureType) -> Vec<(&'static str, Case)> {
         change(&mut changed);
         changed
     };
-    let failed = |n: u32| try_of(&format!("model_{n}"), TryVerdict::VerifyFail, &format!("{n}"));
+    let failed = |n: u32| try_of("model", TryVerdict::VerifyFail, &format!("{n}"));
     vec![
         ("a model, first failure", seen.clone()),
         ("a model, after 1 retry", with(&|c| retried(c, 1))),
