@@ -113,10 +113,9 @@ fn foreign_source(file: &FilePatch, manifest: bool) -> bool {
     if manifest {
         return comes(&SOURCE, file);
     }
-    file.added.iter().any(|l| {
-        ["git+", "http://", "git://", "file:", "\"github:"].iter().any(|s| l.contains(s))
-            && !file.removed.contains(l)
-    })
+    let foreign = ["git+", "http://", "git://", "\"file:..", "\"file:/", "\"github:"];
+    let names = |l: &String| foreign.iter().any(|s| l.contains(s));
+    file.added.iter().any(|l| names(l) && !file.removed.contains(l))
 }
 
 /// Whether every pattern could be compiled.

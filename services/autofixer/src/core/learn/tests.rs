@@ -141,3 +141,36 @@ fn the_decision_brings_the_patch_back() {
     };
     assert!(fixers[0].id.starts_with("replay_"));
 }
+
+/// Runs a script in a folder; its exit code.
+fn bash(folder: &std::path::Path, script: &str) -> i32 {
+    let state = folder.parent().unwrap();
+    let mut command = std::process::Command::new("bash");
+    command.args(["-c", script]).current_dir(folder).env("STATE_DIR", state);
+    command.env("GIT_CONFIG_GLOBAL", "/dev/null").output().unwrap().status.code().unwrap()
+}
+
+#[test]
+fn a_replay_is_laid_down_only_where_its_files_are_as_they_were() {
+    let folder = tempfile::tempdir().unwrap();
+    let work = folder.path().join("it's work");
+    std::fs::create_dir_all(work.join("src")).unwrap();
+    std::fs::write(work.join("src/a b.py"), "x=1\n").unwrap();
+    let diff = "git init -q . && git add -A && git -c user.name=a -c user.email=a@b commit -qm a && \
+                echo 'x = 1' > 'src/a b.py' && echo new > src/n.py && git add -A && \
+                git diff --cached --binary > ../replay.patch && git reset -q --hard";
+    assert_eq!(bash(&work, diff), 0);
+    let patch = std::fs::read_to_string(folder.path().join("replay.patch")).unwrap();
+    let registry = Registry::builtin().unwrap();
+    let maker = registry.claims(&lint()).remove(0).command;
+    let sha256 = sha256(&patch);
+    let healed = Healed { fixer: maker.id.clone(), patch, sha256, approved: false };
+    let script = replay(&healed, &maker).unwrap().script;
+    assert_eq!(bash(&work, &script), 0);
+    assert_eq!(std::fs::read_to_string(work.join("src/a b.py")).unwrap(), "x = 1\n");
+    assert_eq!(bash(&work, &script), 3, "it is laid down already");
+    assert_eq!(bash(&work, "git reset -q --hard; rm -f src/n.py; echo y >> 'src/a b.py'"), 0);
+    assert_eq!(bash(&work, &script), 3, "the file is another one");
+    assert_eq!(bash(&work, "git reset -q --hard; echo other > src/n.py"), 0);
+    assert_eq!(bash(&work, &script), 3, "the new file is there");
+}
