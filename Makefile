@@ -11,10 +11,10 @@ BIN := target/release/metabuilder
 # The version that the registry is asked for when buf is not installed.
 BUF_PACKAGE := @bufbuild/buf@1.75.0
 
-.PHONY: help demo test check lint fmt buf deny docs proto bench bench-flags accuracy build deps
+.PHONY: help demo test check lint fmt buf deny docs proto bench bench-flags bench-autofix accuracy build deps
 
 help: ## Show what can be done.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## Install what is missing, build, heal the demo project and show how (ends with exit code 3).
 	@scripts/install-deps.sh
@@ -67,6 +67,9 @@ bench: build ## Time the classifier on a corpus: make bench CORPUS=dir (samples/
 
 bench-flags: ## Time decisions about settings, remote and in process; prints JSON.
 	@cargo bench --quiet -p meta-tests --bench flags
+
+bench-autofix: build ## Time what healing adds to the tools' own time; prints JSON.
+	@scripts/bench-autofix.py --bin $(BIN)
 
 accuracy: build ## Score the classifier on a labelled corpus: make accuracy CORPUS=dir (score.py in it).
 	@test -n "$(CORPUS)" || { echo "usage: make accuracy CORPUS=dir" >&2; exit 2; }

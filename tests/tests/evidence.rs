@@ -15,16 +15,13 @@ fn two_steps(more: &str) -> Result<Place> {
          [[step]]\nname = \"check\"\nrun = '''grep -q good src/a.txt || {{ echo 'src/a.txt:1:1: E999 bad'; exit 1; }}'''\n\
          needs = [\"style\"]\nfix = '''echo good > src/a.txt; {more}'''\n"
     );
-    Place::new(&[
-        ("metabuilder.toml", &file),
-        ("src/a.txt", "bad\n"),
-        ("src/style.txt", "tidy\n"),
-    ])
+    Place::new(&[("metabuilder.toml", &file), ("src/a.txt", "bad\n"), ("src/style.txt", "tidy\n")])
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_patch_that_breaks_a_step_that_passed_is_not_applied() -> Result<()> {
-    let place = two_steps("echo untidy-no-more > src/style.txt; sed -i s/tidy/mess/ src/style.txt")?;
+    let place =
+        two_steps("echo untidy-no-more > src/style.txt; sed -i s/tidy/mess/ src/style.txt")?;
     let (ended, events) = place.build(&[], &QUICK).await?;
     assert!(matches!(ended.code, Some(1 | 3)), "{:?} {}", ended.code, ended.err);
     let fix = one(&events, "fix")?;

@@ -1,6 +1,6 @@
 //! `metabuilder build` heals small projects, tells how, and leaves the user's files alone.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use meta_tests::processes::place::{
     Place, QUICK, alive, events, of_step, one, sleeper, until_alive,
 };

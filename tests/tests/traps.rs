@@ -2,7 +2,7 @@
 //! cheats, or cost more than its budget.
 
 use anyhow::{Context, Result, ensure};
-use meta_tests::processes::place::{Place, QUICK, of_step, one, sleeper, until_alive};
+use meta_tests::processes::place::{Place, QUICK, of_step, sleeper, until_alive};
 use serde_json::Value;
 use std::path::Path;
 
@@ -46,7 +46,8 @@ fn kept_anywhere(folder: &Path, text: &str) -> Result<bool> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hanging_step_that_ignores_sigterm_is_ended_with_all_of_its_children() -> Result<()> {
     let sleep = sleeper();
-    let run = format!("trap '' TERM INT HUP; (trap '' TERM; setsid {sleep} &) ; {sleep} & wait; {sleep}");
+    let run =
+        format!("trap '' TERM INT HUP; (trap '' TERM; setsid {sleep} &) ; {sleep} & wait; {sleep}");
     let run = run.replace("''", "\"\"");
     let place = project(&run, "timeout = \"1s\"", &[])?;
     let vars = [QUICK[0], ("META_V3_MAX_PER_STEP_ATTEMPTS", "1")];
@@ -148,14 +149,26 @@ async fn contradictory_tests_are_never_healed() -> Result<()> {
 
 /// Ways to make a check pass without mending anything, as the step's own `fix`.
 const CHEATS: &[(&str, &str)] = &[
-    ("the snapshot is rewritten", "mkdir -p tests/__snapshots__; echo bad > tests/__snapshots__/a.snap"),
-    ("the test is skipped", "sed -i 's/^def test_a/@pytest.mark.skip\\ndef test_a/' tests/test_a.py"),
+    (
+        "the snapshot is rewritten",
+        "mkdir -p tests/__snapshots__; echo bad > tests/__snapshots__/a.snap",
+    ),
+    (
+        "the test is skipped",
+        "sed -i 's/^def test_a/@pytest.mark.skip\\ndef test_a/' tests/test_a.py",
+    ),
     ("the test is deleted", "rm tests/test_a.py"),
     ("the test asserts nothing", "sed -i 's/assert .*/pass/' tests/test_a.py"),
     ("the path is outside", "echo x > ../escaped; ln -sf /etc/passwd src/leak"),
     ("a link leads out", "rm -rf src; ln -s /tmp src"),
-    ("the repository is touched", "git config core.hooksPath src; mkdir -p .git/hooks; echo x > .git/hooks/pre-commit"),
-    ("the secrets are touched", "mkdir -p config; echo x > config/secrets.yml; echo y > .env.local"),
+    (
+        "the repository is touched",
+        "git config core.hooksPath src; mkdir -p .git/hooks; echo x > .git/hooks/pre-commit",
+    ),
+    (
+        "the secrets are touched",
+        "mkdir -p config; echo x > config/secrets.yml; echo y > .env.local",
+    ),
     ("a file is binary", "head -c 5000 /dev/urandom > src/blob"),
 ];
 
@@ -189,7 +202,7 @@ async fn a_fix_that_makes_fewer_tests_run_is_no_fix() -> Result<()> {
     let place = project(run, "fix = \"mkdir -p src; touch src/fast; echo 1 > src/fast\"", &[])?;
     let (ended, events) = place.build(&[], &QUICK).await?;
     assert!(matches!(ended.code, Some(1 | 3)), "{:?} {}", ended.code, ended.err);
-    let fix = one(&events, "fix")?;
+    let fix = events.iter().find(|e| e["event"] == "fix").context("a fix")?;
     assert_eq!(fix["verdict"], "verify_fail", "{fix:#}");
     let detail = fix["detail"].as_str().unwrap_or_default();
     assert!(detail.contains("fewer tests") && detail.contains("before 3"), "{detail}");
@@ -213,11 +226,8 @@ async fn an_infinite_flake_ends_within_its_budget() -> Result<()> {
                case $((n % 3)) in 0) echo 'curl: (7) Failed to connect: Connection refused';; \
                1) echo 'HTTP 429 Too Many Requests';; 2) echo \"strange thing $n\";; esac; exit 1";
     let place = project(run, "cache = [\"state\"]", &[])?;
-    let vars = [
-        QUICK[0],
-        ("META_V3_MAX_PER_STEP_ATTEMPTS", "4"),
-        ("META_V3_MAX_TOTAL_ATTEMPTS", "5"),
-    ];
+    let vars =
+        [QUICK[0], ("META_V3_MAX_PER_STEP_ATTEMPTS", "4"), ("META_V3_MAX_TOTAL_ATTEMPTS", "5")];
     let (ended, events) = place.build(&[], &vars).await?;
     assert!(matches!(ended.code, Some(1 | 3)), "{:?} {}", ended.code, ended.err);
     let executions = of_step(&events, "check").iter().filter(|e| **e == "step_started").count();

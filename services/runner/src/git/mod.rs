@@ -268,8 +268,11 @@ pub fn split_list(bytes: &[u8]) -> (Vec<String>, &[u8]) {
 /// Bytes of all files that a script shows.
 pub const SHOWN_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
-/// Reads what `SHOW` printed: names and bytes.
-pub fn split_shown(mut bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
+/// A file that a script shows: its name and its bytes.
+pub type Shown = (String, Vec<u8>);
+
+/// Reads what `SHOW` printed.
+pub fn split_shown(mut bytes: &[u8]) -> Vec<Shown> {
     let mut files = Vec::new();
     while let Some((file, rest)) = next_shown(bytes) {
         files.push(file);
@@ -278,7 +281,7 @@ pub fn split_shown(mut bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
     files
 }
 
-fn next_shown(bytes: &[u8]) -> Option<((String, Vec<u8>), &[u8])> {
+fn next_shown(bytes: &[u8]) -> Option<(Shown, &[u8])> {
     let name_end = bytes.iter().position(|b| *b == 0)?;
     let rest = &bytes[name_end + 1..];
     let size_end = rest.iter().position(|b| *b == b'\n')?;

@@ -14,7 +14,16 @@ fill() {
   printf 'ref: refs/heads/metabuilder\n' > "$1/HEAD"
   printf '[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = false\n' > "$1/config"
   cp "$GIT_DIR/index" "$1/index"
-  git rev-parse HEAD > "$1/refs/heads/metabuilder"
+  head_of > "$1/refs/heads/metabuilder"
+}
+# The head, read without starting git where its branch is a plain file.
+head_of() {
+  if [ -s "$GIT_DIR/refs/heads/metabuilder" ]; then
+    read -r line < "$GIT_DIR/refs/heads/metabuilder"
+    printf '%s\n' "$line"
+  else
+    git rev-parse HEAD
+  fi
 }
 diff_of() { git diff --binary --full-index --no-renames --no-ext-diff --no-textconv "$@"; }
 # Writes a difference from the base to $TMPDIR/combined; more than $PATCH_MAX bytes of it end the
@@ -28,11 +37,13 @@ combine() {
 # than $FILE_MAX, links and what is not there are left out; it ends before more than $SHOWN_MAX bytes.
 SHOW='total=0
 for path; do
-  entry=$(git ls-tree HEAD -- "$path")
+  entry=$(git ls-tree -l HEAD -- "$path")
   case $entry in 100644\ blob\ * | 100755\ blob\ *) ;; *) continue ;; esac
-  object=${entry#* blob }
-  object=$(printf "%.40s" "$object")
-  size=$(git cat-file -s "$object")
+  entry=${entry#* blob }
+  object=${entry%% *}
+  entry=${entry#"$object"}
+  entry=${entry%%	*}
+  size=${entry##* }
   [ "$size" -le "$FILE_MAX" ] || continue
   total=$((total + size))
   [ "$total" -le "$SHOWN_MAX" ] || break
@@ -51,7 +62,7 @@ bots() {
 # Head, then the files named by $1, then everything since the base; without the last when it is too
 # large.
 report() {
-  git rev-parse HEAD
+  head_of
   cat "$1"
   printf '\0'
   combine refs/metabuilder/base HEAD
@@ -135,7 +146,7 @@ if [ -n "$TOUCH" ]; then
   git update-index -q --refresh || true
 fi
 borrow .git
-git rev-parse HEAD
+head_of
 "#;
 
 /// Commits what a step changed of the tracked files when it passed (`PASSED`).
@@ -149,8 +160,8 @@ if [ -n "$PASSED" ]; then
     borrow .git
   fi
 fi
-if [ "$(git rev-parse HEAD)" = "$KNOWN" ]; then
-  git rev-parse HEAD
+if [ "$(head_of)" = "$KNOWN" ]; then
+  head_of
 else
   report /dev/null
 fi
@@ -179,11 +190,11 @@ git read-tree --reset -u HEAD
 "#;
 
 /// The copy in which a fixer works; answers the tree before it.
-pub const COPY_FOR_FIXER: &str = r"
-borrow .git
+pub const COPY_FOR_FIXER: &str = r#"
+cp -R "$GIT_DIR" .git
 git add -A
 git write-tree
-";
+"#;
 
 /// What the fixer changed since the tree `BEFORE`, as a patch on the head. Files that are not
 /// tracked and were there before are no part of it. Answers the patch's size in a line, the patch,
@@ -191,8 +202,9 @@ git write-tree
 pub const DIFF_OF_FIXER: &str = r#"
 git add -A
 git diff --name-only -z --diff-filter=A HEAD "$BEFORE" > "$TMPDIR/litter"
-git update-index --force-remove -z --stdin < "$TMPDIR/litter"
-diff_of HEAD "$(git write-tree)" > "$TMPDIR/patch"
+if [ -s "$TMPDIR/litter" ]; then git update-index --force-remove -z --stdin < "$TMPDIR/litter"; fi
+tree=$(git write-tree)
+diff_of HEAD "$tree" > "$TMPDIR/patch"
 if [ -s "$TMPDIR/patch" ]; then
   export GIT_INDEX_FILE="$TMPDIR/index"
   git read-tree HEAD
@@ -200,7 +212,7 @@ if [ -s "$TMPDIR/patch" ]; then
   wc -c < "$TMPDIR/patch"
   cat "$TMPDIR/patch"
   unset GIT_INDEX_FILE
-  git diff --name-only -z --diff-filter=MDT HEAD "$(git write-tree)" |
+  git diff --name-only -z --diff-filter=MDT HEAD "$tree" |
     xargs -0 -r sh -c "$SHOW" show
 fi
 "#;

@@ -82,8 +82,8 @@ fn parts(happened: Happened, tracker: &mut Tracker) -> Vec<Part> {
             reasons: reasons.clone(),
             risk: *risk,
         })),
-        Happened::Verified { step, evidence } => Some(shown(step, evidence)),
-        Happened::Tried { step, evidence: Some(evidence), .. } => Some(shown(step, evidence)),
+        Happened::Verified { step, evidence }
+        | Happened::Tried { step, evidence: Some(evidence), .. } => Some(shown(step, evidence)),
         _ => None,
     };
     let rest = tracker.next(happened).into_iter().map(Part::Progress);
@@ -154,9 +154,16 @@ fn evidence_lines(evidence: &Evidence, paint: Paint) -> Vec<String> {
 
 /// How many tests ran, with the patch and before.
 fn tests(check: &Check) -> String {
-    let before = |tool: &str| check.before.iter().find(|c| c.tool == tool).map_or(0, |c| c.executed);
+    let before =
+        |tool: &str| check.before.iter().find(|c| c.tool == tool).map_or(0, |c| c.executed);
     let told = |c: &TestCount| {
-        format!("; {}: {} tests, before {}, skipped {}", c.tool, c.executed, before(&c.tool), c.skipped)
+        format!(
+            "; {}: {} tests, before {}, skipped {}",
+            c.tool,
+            c.executed,
+            before(&c.tool),
+            c.skipped
+        )
     };
     check.after.iter().map(told).collect()
 }

@@ -38,7 +38,7 @@ fn step_problem(step: &PlannedStep, names: &BTreeSet<&str>) -> Option<String> {
     let (empty, bytes) = match &step.run {
         Command::Shell(line) => (line.trim().is_empty(), line.len()),
         Command::Argv(words) => {
-            let none = words.first().is_none_or(|w| w.is_empty());
+            let none = words.first().is_none_or(String::is_empty);
             (none, words.iter().map(String::len).sum())
         }
     };

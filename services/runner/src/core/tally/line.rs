@@ -82,7 +82,7 @@ impl Found {
         self.count("nextest", executed, of("failed"), of("skipped"))
     }
 
-    /// `ok  	pkg	0.1s`, `FAIL	pkg`, and with `-v` each test.
+    /// `ok pkg 0.1s` and `FAIL pkg` with tabs between, and with `-v` each test.
     fn go(&mut self, line: &str) -> bool {
         if let Some(rest) = line.strip_prefix("ok  \t") {
             let ran = u64::from(!rest.contains("[no tests to run]"));
