@@ -15,7 +15,8 @@ pub struct Config {
     /// Where outcomes and patches are remembered: a SQLite file, as a path under `data_dir` or an
     /// absolute one, or a `postgres://` URL.
     pub database: DatabaseSetting,
-    /// Folder of an installation's own fixers (`*.toml`).
+    /// Folder of an installation's own fixers (`*.toml`); `fixers.d` in `data_dir` where there is one
+    /// and nothing else is said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fixers_dir: Option<PathBuf>,
 }
@@ -35,5 +36,11 @@ impl Config {
     pub fn location(&self) -> Result<Location, InvalidField> {
         let located = self.database.locate(&self.data_dir);
         located.map_err(|problem| InvalidField::new("database", problem.to_string()))
+    }
+
+    /// The folder of the installation's own fixers, where there is one.
+    pub(crate) fn own_fixers(&self) -> Option<PathBuf> {
+        let usual = || Some(self.data_dir.join("fixers.d")).filter(|folder| folder.is_dir());
+        self.fixers_dir.clone().or_else(usual)
     }
 }

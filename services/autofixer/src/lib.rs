@@ -37,7 +37,7 @@ impl Service for Autofixer {
         let terms = settings
             .as_ref()
             .map(|s| Terms { name: s.model.clone(), approval_always: s.approval_always });
-        let registry = fixers::load(config.fixers_dir.as_deref()).map_err(StartError::Config)?;
+        let registry = fixers::load(config.own_fixers().as_deref()).map_err(StartError::Config)?;
         let registry = registry.with_model(terms);
         let endpoint = settings.map(Endpoint::new).transpose();
         let endpoint = endpoint.map_err(|e| StartError::failed("model endpoint", e))?;

@@ -240,3 +240,18 @@ async fn a_model_is_offered_last_and_drafts_edits() {
     assert_eq!(edits.edits[0].contents.as_deref(), Some("x = 1\n"));
     assert_eq!(answer.model, "m");
 }
+
+#[tokio::test]
+async fn fixers_of_the_data_folder_are_in_force() {
+    let data = tempfile::tempdir().unwrap();
+    let folder = data.path().join("fixers.d");
+    std::fs::create_dir(&folder).unwrap();
+    let own = "[[fixer]]\nid = 'ours'\ntitle = 'ours'\norder = 1\nfailure_types = ['lint']\n\
+        invokes = ['ruff check']\nscript = 'true'\nsafety = 'safe'\n\
+        [[fixer.example]]\ncommand = 'ruff check'\ntype = 'lint'\nclaims = true\n\
+        [[fixer.example]]\ncommand = 'mypy'\ntype = 'lint'\nclaims = false\n";
+    std::fs::write(folder.join("ours.toml"), own).unwrap();
+    let mut ann = Caller::of(data.path(), &[]).await;
+    // The signal names the tool `ruff`, which this one does not belong to: it comes a little later.
+    assert!(ann.fixers().await.iter().any(|f| f.id == "ours"));
+}

@@ -201,6 +201,6 @@ mod tests {
         assert_eq!(flags("#[test]\nfn a() { b(); }\nfn c() {}"), "tt.");
         assert_eq!(flags("#[cfg(test)]\nmod tests;\nfn c() {}"), "tt.");
         assert_eq!(flags("#[cfg(not(test))]\nfn a() {}"), "..");
-        assert_eq!(flags("#[tokio::test]\nasync fn a() {\n}\nstruct B;"), "ttt.");
+        assert_eq!(flags("#[rt::test]\nasync fn a() {\n}\nstruct B;"), "ttt.");
     }
 }

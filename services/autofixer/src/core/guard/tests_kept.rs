@@ -19,7 +19,7 @@ const WEAK: &str = r"\.(toBeDefined|toBeTruthy|toBeFalsy|not\.toBeNull|not\.toBe
 const ALWAYS: &str =
     r"\bor\s+(True|1|not\s+False)\b|\|\|\s*(true|1)\b|\bor\s+\w+\s+is\s+not\s+None";
 /// A way out of a test before its end, or around it.
-const EXITS: &str = r"^\s*(return\b|raise\s+SystemExit|sys\.exit\(|os\._exit\(|exit\s*\(|quit\(|process\.exit\(|std::process::exit|std::process::abort|t\.SkipNow|runtime\.Goexit|os\.Exit\(0|continue\s*;?\s*$|break\s*;?\s*$|done\(\)|pass\s*$)";
+const EXITS: &str = r"^\s*(return\b|raise\s+SystemExit|sys\.exit\(|os\._exit\(|exit\s*\(|quit\(|process\.exit\(|(\w+::)*process::(exit|abort)\b|t\.SkipNow|runtime\.Goexit|os\.Exit\(0|continue\s*;?\s*$|break\s*;?\s*$|done\(\)|pass\s*$)";
 /// A loop over nothing.
 const EMPTY: &str = r"\bin\s+(\[\s*\]|\(\s*\)|\{\s*\}|range\(\s*0\s*\))|\bof\s+\[\s*\]|\.(slice|splice)\(0,\s*0\)|\[:0\]|\bparametrize\([^,]*,\s*\[\s*\]|\bin\s+0\.\.0\b|\.take\(0\)|\.each\(\s*\[\s*\]|vec!\[\]|filter\(\s*\(?\w*\)?\s*=>\s*false";
 /// Puts something else in the place of what is tested.
