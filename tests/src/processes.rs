@@ -7,6 +7,7 @@ mod deployment;
 mod events;
 mod flags;
 mod folder;
+pub mod place;
 mod process;
 mod rest;
 mod standalone;

@@ -74,7 +74,8 @@ impl Stack {
         let dead = meta_runtime::transport::remote("http://127.0.0.1:1", TOKEN)
             .map_err(anyhow::Error::msg)?;
         let classifier = classifier::Classifier::wire(classifier::Config::default(), &host).await?;
-        let autofixer = autofixer::Autofixer::wire(autofixer::Config::default(), &host).await?;
+        let config = autofixer::Config { data_dir: data.to_owned(), ..Default::default() };
+        let autofixer = autofixer::Autofixer::wire(config, &host).await?;
         let config = flag_resolver::Config { data_dir: data.to_owned(), ..Default::default() };
         let mut flags = flag_resolver::FlagResolver::wire(config, &host).await?;
         let or_dead = |gone: bool, wiring: &Wiring| {
@@ -188,7 +189,7 @@ impl Stack {
         let task = self.next().await?;
         let Some(Work::Prepare(_)) = task.work else { bail!("not a prepare task: {task:?}") };
         let files = files.iter().map(|f| (*f).to_owned()).collect();
-        let result = work::PrepareResult { commit: "base".into(), files };
+        let result = work::PrepareResult { commit: "base".into(), files, bot_commits: 0 };
         self.complete(&task, Answer::Prepare(result)).await
     }
 
@@ -258,6 +259,7 @@ impl Stack {
             duration_ms: 5,
             cut_bytes: 0,
             sandbox: "test".into(),
+            tests: Vec::new(),
         };
         let result = work::StepResult { execution: Some(execution), ..Default::default() };
         self.complete(task, Answer::Step(result)).await
@@ -325,6 +327,7 @@ impl Stack {
             run_id: run.to_owned(),
             approve,
             notes: "seen".into(),
+            ..Default::default()
         };
         let answer = self.approvals().decide_gate(owner(request)).await?.into_inner();
         answer.gate.ok_or_else(|| tonic::Status::internal("no gate"))

@@ -32,7 +32,7 @@ async fn propose(stack: &Stack, patch: &str) -> Result<work::Task> {
 async fn verify(stack: &Stack, passed: bool) -> Result<()> {
     let task = stack.next().await?;
     assert!(matches!(task.work, Some(Work::Verify(_))), "{task:?}");
-    let result = work::VerifyResult { passed, detail: "exit 1".into(), execution: None };
+    let result = work::VerifyResult { passed, detail: "exit 1".into(), ..Default::default() };
     stack.complete(&task, Answer::Verify(result)).await
 }
 

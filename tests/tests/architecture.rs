@@ -13,10 +13,10 @@ fn allowed(name: &str) -> Vec<&'static str> {
         "meta-domain" => vec![],
         "meta-proto" | "meta-storage" => vec!["meta-domain"],
         "meta-runtime" => vec!["meta-domain", "meta-proto"],
-        "gateway" | "classifier" | "autofixer" | "runner" => {
+        "gateway" | "classifier" | "runner" => {
             vec!["meta-domain", "meta-proto", "meta-runtime"]
         }
-        "flag-resolver" | "orchestrator" => {
+        "flag-resolver" | "autofixer" | "orchestrator" => {
             vec!["meta-domain", "meta-proto", "meta-runtime", "meta-storage"]
         }
         _ => vec![
@@ -37,7 +37,7 @@ fn allowed(name: &str) -> Vec<&'static str> {
 
 /// Which of our crates may name an outside one.
 const FENCED: [(&str, &[&str]); 3] = [
-    ("sqlx", &["meta-storage", "flag-resolver", "orchestrator"]),
+    ("sqlx", &["meta-storage", "flag-resolver", "autofixer", "orchestrator"]),
     ("axum", &["meta-runtime", "gateway"]),
     (
         "tonic",

@@ -1,14 +1,13 @@
 //! `metabuilder build` heals small projects, tells how, and leaves the user's files alone.
 
-use anyhow::{Context, Result, ensure};
-use meta_tests::processes::{
-    Ended, LIMIT, Process, Snapshot, git, metabuilder, snapshot, write_files,
+use anyhow::{Context, Result};
+use meta_tests::processes::place::{
+    Place, QUICK, alive, events, of_step, one, sleeper, until_alive,
 };
+use meta_tests::processes::{Process, git, snapshot};
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-use tempfile::TempDir;
+use std::path::Path;
 
 const MANIFEST: &str = "[package]\nname = \"sum\"\nversion = \"0.1.0\"\nedition = \"2021\"\n";
 const UNFORMATTED: &str = "pub fn  sum( a:u32,b :u32 )->u32{a+b}\n";
@@ -17,88 +16,6 @@ const FMT: &str = "[[step]]\nname = \"fmt\"\nrun = \"cargo fmt --check\"\n";
 /// A project whose one step fails until `cargo fmt` was there.
 const UNTIDY: [(&str, &str); 3] =
     [("Cargo.toml", MANIFEST), ("src/lib.rs", UNFORMATTED), ("metabuilder.toml", FMT)];
-/// No wait before retries, two turns a step.
-const QUICK: [(&str, &str); 2] =
-    [("META_V3_BACKOFF_CAP_SECONDS", "0"), ("META_V3_MAX_PER_STEP_ATTEMPTS", "2")];
-
-/// A project beside a data folder.
-struct Place {
-    dir: TempDir,
-    before: Snapshot,
-}
-
-impl Place {
-    /// A project of these files.
-    fn new(files: &[(&str, &str)]) -> Result<Self> {
-        let dir = tempfile::tempdir()?;
-        write_files(&dir.path().join("project"), files)?;
-        let before = snapshot(&dir.path().join("project"))?;
-        Ok(Self { dir, before })
-    }
-
-    /// The same, committed to a repository.
-    fn committed(files: &[(&str, &str)]) -> Result<Self> {
-        let mut place = Self::new(files)?;
-        let project = place.project();
-        git(&project, &["init", "-q"])?;
-        git(&project, &["add", "."])?;
-        git(&project, &["commit", "-qm", "start"])?;
-        place.before = snapshot(&project)?;
-        Ok(place)
-    }
-
-    fn project(&self) -> PathBuf {
-        self.dir.path().join("project")
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.dir.path().join(name).display().to_string()
-    }
-
-    fn vars<'a>(data: &'a str, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
-        [&[("METABUILDER_DATA", data)], more].concat()
-    }
-
-    async fn run(&self, args: &[&str], vars: &[(&str, &str)]) -> Result<Ended> {
-        let data = self.path("data");
-        metabuilder(self.dir.path(), args, &Self::vars(&data, vars)).await
-    }
-
-    /// Builds with `--output json`; the exit code and the events.
-    async fn build(&self, more: &[&str], vars: &[(&str, &str)]) -> Result<(Ended, Vec<Value>)> {
-        let args = [&["build", "project", "--output", "json"], more].concat();
-        let ended = self.run(&args, vars).await?;
-        let events = events(&ended)?;
-        Ok((ended, events))
-    }
-
-    fn untouched(&self) -> Result<()> {
-        ensure!(snapshot(&self.project())? == self.before, "the project was touched");
-        Ok(())
-    }
-}
-
-/// The events that a command printed: each line is one object with `event`.
-fn events(ended: &Ended) -> Result<Vec<Value>> {
-    let line = |line: &str| {
-        let value: Value = serde_json::from_str(line).with_context(|| line.to_owned())?;
-        ensure!(value["event"].is_string(), "no event: {line}");
-        Ok(value)
-    };
-    ended.out.lines().map(line).collect()
-}
-
-/// The kinds of the events that happened to a step, in order.
-fn of_step<'a>(events: &'a [Value], step: &str) -> Vec<&'a str> {
-    events.iter().filter(|e| e["step"] == step).filter_map(|e| e["event"].as_str()).collect()
-}
-
-fn one<'a>(events: &'a [Value], kind: &str) -> Result<&'a Value> {
-    let mut found = events.iter().filter(|e| e["event"] == kind);
-    let first = found.next().with_context(|| format!("no {kind} in {events:#?}"))?;
-    ensure!(found.next().is_none(), "{kind} more than once");
-    Ok(first)
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_formatting_failure_is_healed_and_the_patch_makes_the_step_pass() -> Result<()> {
@@ -220,30 +137,6 @@ async fn a_step_that_always_fails_is_given_up_and_resumed_from_there() -> Result
     place.untouched()
 }
 
-/// A command line that is nobody else's, so that its processes can be told from others.
-fn sleeper() -> String {
-    format!("sleep 9{}.{}", std::process::id(), meta_runtime::new_id().as_u128() % 1_000_000_007)
-}
-
-/// How many processes of this machine have this in their command line.
-fn alive(what: &str) -> usize {
-    let words: Vec<&str> = what.split(' ').collect();
-    let line = words.join("\0");
-    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let lines = processes.filter_map(|p| std::fs::read(p.path().join("cmdline")).ok());
-    lines.filter(|l| String::from_utf8_lossy(l).trim_end_matches('\0') == line).count()
-}
-
-/// Waits until that many such processes live.
-async fn until_alive(what: &str, count: usize) -> Result<()> {
-    let waited = tokio::time::timeout(LIMIT, async {
-        while alive(what) != count {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    });
-    waited.await.with_context(|| format!("{} of {what} live, not {count}", alive(what)))
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_step_that_hangs_is_killed_with_its_children_at_its_time_limit() -> Result<()> {
     let sleep = sleeper();
@@ -274,7 +167,7 @@ async fn ctrl_c_ends_every_process_and_resume_goes_on() -> Result<()> {
     let data = place.path("data");
     let args = ["build", "project", "--output", "json"];
     let vars = Place::vars(&data, &[]);
-    let process = Process::start("metabuilder", &args, &vars, place.dir.path())?;
+    let process = Process::start("metabuilder", &args, &vars, place.root())?;
     until_alive(&sleep, 2).await?;
     process.signal(Signal::SIGINT)?;
     let ended = process.ended().await?;
@@ -301,7 +194,7 @@ async fn a_killed_build_is_resumed_and_leaves_no_process() -> Result<()> {
     let place = Place::new(&[("metabuilder.toml", &file)])?;
     let data = place.path("data");
     let vars = Place::vars(&data, &[]);
-    let process = Process::start("metabuilder", &["build", "project"], &vars, place.dir.path())?;
+    let process = Process::start("metabuilder", &["build", "project"], &vars, place.root())?;
     until_alive(&sleep, 1).await?;
     process.kill().await?;
     until_alive(&sleep, 0).await?;

@@ -109,7 +109,13 @@ async fn decide(
         Which::Gate(id) => (id.to_string(), String::new()),
         Which::OnlyOneOf(id) => (String::new(), id.to_string()),
     };
-    let message = caller.message(pb::DecideGateRequest { gate_id, run_id, approve, notes });
+    let message = caller.message(pb::DecideGateRequest {
+        gate_id,
+        run_id,
+        approve,
+        notes,
+        ..pb::DecideGateRequest::default()
+    });
     let decided = caller.ask(app.peers.approvals().decide_gate(message)).await?;
     Ok(Document::of(view::run::approval(&decided.gate.unwrap_or_default())))
 }

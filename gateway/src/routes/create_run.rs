@@ -107,8 +107,7 @@ fn message(spec_id: SpecId, new: &NewRun) -> Result<pb::CreateRunRequest, Vec<In
         plan_id: plan_id.map(|id| id.to_string()).unwrap_or_default(),
         max_iterations: new.max_iterations.unwrap_or(0),
         overrides: new.settings.map(Into::into),
-        request_id: String::new(),
-        mount: String::new(),
+        ..pb::CreateRunRequest::default()
     })
 }
 

@@ -3,8 +3,8 @@
 use super::{Field, Number, Required, all, enum_map, list, word};
 use crate::common as pb;
 use meta_domain::autofix::{
-    Case, Decision, FixTry, FixerCommand, FixerFile, FixerSafety, Outcome, PastAttempt, PathGrant,
-    Strategy, TryVerdict,
+    Case, ContextPlan, Decision, FileEdit, FixTry, FixerCommand, FixerFile, FixerKind, FixerSafety,
+    Outcome, PastAttempt, PathGrant, SourceFile, Strategy, TryVerdict, WantedFile,
 };
 use meta_domain::failure::FailureType;
 use meta_domain::fault::InvalidField;
@@ -23,6 +23,54 @@ enum_map!(
     pb::TryVerdict,
     [Accepted, NeedsApproval, NoChange, GuardReject, VerifyFail, FixerError]
 );
+
+enum_map!(FixerKind, pb::FixerKind, [Script, Model]);
+
+impl From<ContextPlan> for pb::ContextPlan {
+    fn from(p: ContextPlan) -> Self {
+        let wanted = |f: WantedFile| pb::WantedFile { path: f.path, read_only: f.read_only };
+        Self {
+            files: p.files.into_iter().map(wanted).collect(),
+            file_bytes_max: p.file_bytes_max,
+            bytes_max: p.bytes_max,
+        }
+    }
+}
+
+impl From<pb::ContextPlan> for ContextPlan {
+    fn from(p: pb::ContextPlan) -> Self {
+        let wanted = |f: pb::WantedFile| WantedFile { path: f.path, read_only: f.read_only };
+        Self {
+            files: p.files.into_iter().map(wanted).collect(),
+            file_bytes_max: p.file_bytes_max,
+            bytes_max: p.bytes_max,
+        }
+    }
+}
+
+impl From<SourceFile> for pb::SourceFile {
+    fn from(f: SourceFile) -> Self {
+        Self { path: f.path, contents: f.contents }
+    }
+}
+
+impl From<pb::SourceFile> for SourceFile {
+    fn from(f: pb::SourceFile) -> Self {
+        Self { path: f.path, contents: f.contents }
+    }
+}
+
+impl From<FileEdit> for pb::FileEdit {
+    fn from(e: FileEdit) -> Self {
+        Self { path: e.path, contents: e.contents }
+    }
+}
+
+impl From<pb::FileEdit> for FileEdit {
+    fn from(e: pb::FileEdit) -> Self {
+        Self { path: e.path, contents: e.contents }
+    }
+}
 
 impl From<FixerFile> for pb::FixerFile {
     fn from(f: FixerFile) -> Self {
@@ -66,6 +114,8 @@ impl From<FixerCommand> for pb::FixerCommand {
             timeout_ms: f.timeout_ms,
             safety: f.safety.number(),
             grant: Some(f.grant.into()),
+            kind: f.kind.number(),
+            context: Some(f.context.into()),
         }
     }
 }
@@ -82,6 +132,8 @@ impl TryFrom<pb::FixerCommand> for FixerCommand {
             timeout_ms: f.timeout_ms,
             safety: word("safety", f.safety)?,
             grant: f.grant.unwrap_or_default().into(),
+            kind: super::word_opt("kind", f.kind)?.unwrap_or(FixerKind::Script),
+            context: f.context.unwrap_or_default().into(),
         })
     }
 }
@@ -157,6 +209,8 @@ impl From<Case> for pb::Case {
             replans_of_run: c.replans_of_run,
             files: c.files,
             patched: c.patched,
+            bot_commits_in_a_row: c.bot_commits_in_a_row,
+            plan: list(c.plan),
         }
     }
 }
@@ -180,6 +234,8 @@ impl TryFrom<pb::Case> for Case {
             replans_of_run: c.replans_of_run,
             files: c.files,
             patched: c.patched,
+            bot_commits_in_a_row: c.bot_commits_in_a_row,
+            plan: all("plan", c.plan)?,
         })
     }
 }

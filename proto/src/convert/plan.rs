@@ -9,7 +9,11 @@ use meta_domain::plan::{
 use meta_domain::source::{Source, SourceListing};
 
 enum_map!(ApprovalMode, pb::ApprovalMode, [Never, Before, OnFix]);
-enum_map!(PlanOpKind, pb::PlanOpKind, [CleanCache, Serialise, ExtendTimeout, InsertBefore]);
+enum_map!(
+    PlanOpKind,
+    pb::PlanOpKind,
+    [CleanCache, Serialise, ExtendTimeout, InsertBefore, AddNeeds, SetEnv, MoveRunner, Split]
+);
 
 impl From<Command> for pb::Command {
     fn from(c: Command) -> Self {
@@ -114,6 +118,9 @@ impl From<PlanOp> for pb::PlanOp {
             timeout_ms: o.timeout_ms,
             insert: o.insert.map(Into::into),
             why: o.why,
+            needs: o.needs,
+            env: o.env.into_iter().collect(),
+            parts: list(o.parts),
         }
     }
 }
@@ -127,6 +134,9 @@ impl TryFrom<pb::PlanOp> for PlanOp {
             timeout_ms: o.timeout_ms,
             insert: o.insert.map(PlannedStep::try_from).transpose().field("insert")?,
             why: o.why,
+            needs: o.needs,
+            env: o.env.into_iter().collect(),
+            parts: all("parts", o.parts)?,
         })
     }
 }

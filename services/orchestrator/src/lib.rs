@@ -80,7 +80,8 @@ impl Service for Orchestrator {
             settings.clone(),
             only,
         );
-        let runs = Runs { engine: engine.clone(), settings };
+        let gates = config.gates();
+        let runs = Runs { engine: engine.clone(), settings, gates };
         let specs = Specs { engine: engine.clone() };
         let keys = tables.clone();
         let stopping = engine.stopping.clone();
@@ -90,7 +91,7 @@ impl Service for Orchestrator {
             .serve(limited!(RunServiceServer::new(runs.clone())))
             .serve(limited!(ApprovalServiceServer::new(runs)))
             .serve(limited!(TenantServiceServer::new(tenants::Tenants { tables })))
-            .serve(limited!(WorkServiceServer::new(Work { engine })))
+            .serve(limited!(WorkServiceServer::new(Work { engine, seen: Arc::default() })))
             .ready_when(flags.ready())
             .background("flags", move |stop| flags.follow(resolver, Some(kept), stop))
             .background("judge", move |stop| judge.run(stop))

@@ -4,6 +4,7 @@
 //! runs/<run>/ws             the workspace
 //! runs/<run>/history.git    its history; never writable for a step
 //! runs/<run>/combined.patch everything since the base commit
+//! runs/<run>/tally/         how many tests each step executed at most
 //! runs/<run>/heal/          copies in which fixers and verifications work
 //! caches/<key>/home         private home folder of a source's steps
 //! caches/<key>/folders/     their cache folders
@@ -63,6 +64,11 @@ impl RunFolder {
         self.root.join("heal")
     }
 
+    /// Where the most that a step's tests did is kept.
+    pub fn tally(&self, step: &str) -> PathBuf {
+        self.root.join("tally").join(hex(step.as_bytes()))
+    }
+
     /// Whether the workspace was prepared to the end.
     pub fn is_prepared(&self) -> bool {
         self.prepared_mark().is_file()
@@ -106,11 +112,7 @@ impl CacheFolder {
         hash.update(tenant.as_bytes());
         hash.update([0]);
         hash.update(key.as_bytes());
-        let mut name = String::new();
-        for byte in &hash.finalize()[..16] {
-            let _infallible = write!(name, "{byte:02x}");
-        }
-        Self { root: data_dir.join("caches").join(name), owner }
+        Self { root: data_dir.join("caches").join(short(&hash.finalize())), owner }
     }
 
     /// Caches of another place, for healing.
@@ -169,6 +171,19 @@ impl CacheFolder {
         std::fs::write(&mark, run_id).map_err(doing("cannot claim the caches"))?;
         Ok(!before.is_empty())
     }
+}
+
+/// A file name for any bytes.
+fn hex(bytes: &[u8]) -> String {
+    short(&Sha256::digest(bytes))
+}
+
+fn short(digest: &[u8]) -> String {
+    let mut name = String::new();
+    for byte in digest.iter().take(16) {
+        let _infallible = write!(name, "{byte:02x}");
+    }
+    name
 }
 
 /// A cache path without empty and `.` parts.

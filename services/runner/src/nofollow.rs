@@ -81,6 +81,20 @@ pub fn make_file(root: &Path, relative: &Path, owner: Owner) -> Result<(), Error
     give(&folder, name, owner).map_err(calling(&what))
 }
 
+/// Opens the regular file `relative` below `root` for reading; `None` when there is none, or a link
+/// is on the way.
+pub fn open_file(root: &Path, relative: &Path) -> Option<std::fs::File> {
+    let mut folder = open(root, FOLDER, Mode::empty()).ok()?;
+    for part in relative.parent()?.components() {
+        let Component::Normal(name) = part else { return None };
+        folder = openat(&folder, name, FOLDER, Mode::empty()).ok()?;
+    }
+    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+    let file =
+        std::fs::File::from(openat(&folder, relative.file_name()?, flags, Mode::empty()).ok()?);
+    file.metadata().ok()?.is_file().then_some(file)
+}
+
 fn step_into(
     folder: &OwnedFd,
     name: &OsStr,

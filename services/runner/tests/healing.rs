@@ -2,7 +2,9 @@
 
 mod support;
 
-use meta_domain::autofix::{FixerCommand, FixerFile, FixerSafety, PathGrant};
+use meta_domain::autofix::{
+    ContextPlan, FixerCommand, FixerFile, FixerKind, FixerSafety, PathGrant, WantedFile,
+};
 use meta_domain::plan::PlannedStep;
 use meta_proto::common::TryVerdict;
 use meta_proto::runner::complete_task_request::Result as Outcome;
@@ -21,6 +23,8 @@ fn fixer(script: &str) -> FixerCommand {
         timeout_ms: 20_000,
         safety: FixerSafety::Safe,
         grant: PathGrant::default(),
+        kind: meta_domain::autofix::FixerKind::Script,
+        context: meta_domain::autofix::ContextPlan::default(),
     }
 }
 
@@ -41,7 +45,7 @@ async fn propose(rig: &Rig, step: &PlannedStep, script: &str) -> ProposeResult {
         signal: Some(signal()),
         log: b"a.txt: bad\n".to_vec(),
         cache_key: KEY.to_owned(),
-        mount: String::new(),
+        ..Default::default()
     }));
     match rig.result(&id).await {
         Outcome::Propose(result) => result,
@@ -56,6 +60,7 @@ async fn verify(rig: &Rig, step: &PlannedStep, patch: &[u8]) -> (VerifyResult, S
         cache_key: KEY.to_owned(),
         mount: String::new(),
         attempt: 2,
+        ..Default::default()
     }));
     match rig.result(&id).await {
         Outcome::Verify(result) => (result, rig.log(&id)),
@@ -320,4 +325,213 @@ async fn the_history_cannot_be_changed_by_a_step() {
     let (_, log) = rig.step(&shell(line)).await;
     assert!(log.contains("ead-only file system"), "{log}");
     assert_eq!(rig.sh("git rev-parse HEAD; git fsck").await.1, format!("{}\n", base.commit));
+}
+
+/// A verification with everything that it can be asked for.
+async fn verify_with(rig: &Rig, step: &PlannedStep, work: VerifyWork) -> VerifyResult {
+    let id = rig.submit(Work::Verify(VerifyWork {
+        step: Some(step.clone().into()),
+        cache_key: KEY.to_owned(),
+        attempt: 1,
+        ..work
+    }));
+    match rig.result(&id).await {
+        Outcome::Verify(result) => result,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn named(name: &str, line: &str) -> PlannedStep {
+    PlannedStep { name: name.to_owned(), ..shell(line) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn steps_that_passed_before_are_executed_again_with_the_patch() {
+    let rig = Rig::start().await;
+    rig.prepare_files(FILES).await;
+    let step = named("good", "grep -q good a.txt");
+    let patch = propose(&rig, &step, "echo good > a.txt; echo worse > sub/b.txt").await.patch;
+    let siblings = |line: &str| VerifyWork {
+        patch: patch.clone(),
+        siblings: vec![named("first", "true").into(), named("b", line).into()],
+        ..Default::default()
+    };
+    let passed = verify_with(&rig, &step, siblings("grep -q worse sub/b.txt")).await;
+    assert!(passed.passed, "{}", passed.detail);
+    let steps: Vec<&str> = passed.checks.iter().map(|c| c.step.as_str()).collect();
+    assert_eq!(steps, ["good", "first", "b"]);
+    let broken = verify_with(&rig, &step, siblings("grep -q '^b' sub/b.txt")).await;
+    assert!(!broken.passed);
+    assert_eq!(broken.detail, "b passed before, and with the patch it exited with 1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tests_and_configuration_are_put_back_unless_the_patch_owns_them() {
+    let rig = Rig::start().await;
+    rig.prepare_files(&[("tests/t.sh", "grep -q good a.txt\n"), ("a.txt", "bad\n")]).await;
+    let step = shell("sh tests/t.sh && test ! -e tox.ini");
+    let script = "echo true > tests/t.sh; mkdir -p tests/new; echo x > tests/new/x; rm -f tox.ini";
+    let patch = propose(&rig, &step, script).await.patch;
+    let work = |owned: &[&str]| VerifyWork {
+        patch: patch.clone(),
+        restore_tests: true,
+        restore_config: true,
+        owned: owned.iter().map(|o| (*o).to_owned()).collect(),
+        ..Default::default()
+    };
+    let result = verify_with(&rig, &step, work(&[])).await;
+    assert!(!result.passed);
+    assert_eq!(result.check_files, ["tests/new/x", "tests/t.sh"]);
+    assert_eq!(result.restored, result.check_files);
+    assert!(result.detail.starts_with("with the patch but tests/new/x, tests/t.sh as before"));
+    let result = verify_with(&rig, &step, work(&["tests/**"])).await;
+    assert!(result.passed && result.restored.is_empty(), "{}", result.detail);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_numbers_of_executed_tests_are_reported_against_the_most_of_the_run() {
+    let rig = Rig::start().await;
+    rig.prepare_files(FILES).await;
+    let step = shell("cat a.txt; test -e ok");
+    rig.sh("printf 't.py::a FAILED\\nt.py::b PASSED\\n1 failed, 1 passed in 0.1s\\n' > a.txt")
+        .await;
+    rig.step(&step).await;
+    let script = "touch ok; printf 't.py::a SKIPPED\\nt.py::b PASSED\\n1 passed, 1 skipped in 0.1s\\n' > a.txt";
+    let patch = propose(&rig, &step, script).await.patch;
+    let result = verify_with(&rig, &step, VerifyWork { patch, ..Default::default() }).await;
+    assert!(result.passed, "{}", result.detail);
+    let check = &result.checks[0];
+    assert_eq!(check.before[0].executed, 2);
+    assert_eq!(check.execution.as_ref().unwrap().tests[0].executed, 1);
+    assert_eq!(check.newly_skipped, ["t.py::a"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flaky_failing_step_has_to_pass_twice_and_a_flaky_sibling_may_fail_once() {
+    let rig = Rig::start().await;
+    rig.prepare_files(FILES).await;
+    let once = "if [ -e seen-$0 ]; then exit $1; else touch seen-$0; exit $2; fi";
+    let step = |name: &str, then: u8, first: u8| {
+        let line = once.replace("$0", name).replace("$1", &then.to_string());
+        named(name, &line.replace("$2", &first.to_string()))
+    };
+    let patch = propose(&rig, &shell("false"), "echo good > a.txt").await.patch;
+    let work = |flaky: &[&str], sibling: PlannedStep| VerifyWork {
+        patch: patch.clone(),
+        siblings: vec![sibling.into()],
+        flaky: flaky.iter().map(|f| (*f).to_owned()).collect(),
+        ..Default::default()
+    };
+    let lucky = step("lucky", 1, 0);
+    let fine = named("fine", "true");
+    assert!(verify_with(&rig, &lucky, work(&[], fine.clone())).await.passed);
+    assert!(!verify_with(&rig, &lucky, work(&["lucky"], fine.clone())).await.passed);
+    let unlucky = step("unlucky", 0, 1);
+    assert!(!verify_with(&rig, &fine, work(&[], unlucky.clone())).await.passed);
+    let result = verify_with(&rig, &fine, work(&["unlucky"], unlucky)).await;
+    assert!(result.passed && result.checks[1].executions == 2, "{}", result.detail);
+}
+
+fn model() -> FixerCommand {
+    let wanted = |path: &str, read_only| WantedFile { path: path.to_owned(), read_only };
+    let files = vec![
+        wanted("a.txt", false),
+        wanted("sub/b.txt", true),
+        wanted("missing", false),
+        wanted(".env", false),
+        wanted("../../etc/passwd", false),
+        wanted("link", false),
+        wanted("big", false),
+    ];
+    FixerCommand {
+        kind: FixerKind::Model,
+        context: ContextPlan { files, file_bytes_max: 100, bytes_max: 1_000 },
+        ..fixer("")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_sees_the_committed_files_it_may_see() {
+    let rig = Rig::start().await;
+    let big = "x".repeat(200);
+    rig.prepare_files(&[FILES, &[(".env", "SECRET=1\n"), ("big", &big)]].concat()).await;
+    rig.sh("ln -s /etc/passwd link; echo litter > missing").await;
+    let plan = Some(model().context.into());
+    let id = rig.submit(Work::Collect(CollectWork { plan }));
+    let Outcome::Collect(result) = rig.result(&id).await else { panic!() };
+    let files: Vec<_> =
+        result.files.iter().map(|f| (f.path.as_str(), f.contents.as_str())).collect();
+    assert_eq!(files, [("a.txt", "bad\n"), ("sub/b.txt", "b\n")]);
+}
+
+async fn edit(rig: &Rig, edits: &[(&str, Option<&str>)]) -> ProposeResult {
+    let edits = edits.iter().map(|(path, contents)| meta_proto::common::FileEdit {
+        path: (*path).to_owned(),
+        contents: contents.map(str::to_owned),
+    });
+    let id = rig.submit(Work::Propose(ProposeWork {
+        step: Some(shell("false").into()),
+        fixer: Some(model().into()),
+        signal: Some(signal()),
+        cache_key: KEY.to_owned(),
+        edits: edits.collect(),
+        ..Default::default()
+    }));
+    match rig.result(&id).await {
+        Outcome::Propose(result) => result,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_models_edits_become_a_patch_and_never_leave_the_copy() {
+    let rig = Rig::start().await;
+    rig.prepare_files(FILES).await;
+    let edits = [("a.txt", Some("good\n")), ("new/x.txt", Some("n\n")), ("old.txt", None)];
+    let proposed = edit(&rig, &edits).await;
+    assert_eq!(proposed.verdict, 0, "{}", proposed.detail);
+    let text = String::from_utf8(proposed.patch).unwrap();
+    assert!(text.contains("+good") && text.contains("b/new/x.txt") && text.contains("a/old.txt"));
+    let before: Vec<_> = proposed.before.iter().map(|f| (&*f.path, &*f.contents)).collect();
+    assert_eq!(before, [("a.txt", "bad\n"), ("old.txt", "x\n")]);
+    for path in ["../out.txt", "/tmp/out.txt", ".git/config", ".env", "sub/b.txt"] {
+        let refused = edit(&rig, &[(path, Some("x"))]).await;
+        assert_eq!(refused.verdict, i32::from(TryVerdict::GuardReject), "{path}");
+        assert!(refused.detail.contains(path), "{}", refused.detail);
+    }
+    assert_eq!(rig.sh("cat a.txt; ls").await.1, "bad\na.txt\nold.txt\nsub\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_does_not_write_through_a_link() {
+    let rig = Rig::start().await;
+    let base = tempfile::tempdir().unwrap();
+    std::fs::create_dir(base.path().join("real")).unwrap();
+    std::fs::write(base.path().join("real/a.txt"), "a\n").unwrap();
+    std::os::unix::fs::symlink("real", base.path().join("link")).unwrap();
+    rig.prepare(support::path(base.path())).await;
+    for path in ["link/a.txt", "link"] {
+        let refused = edit(&rig, &[(path, Some("x"))]).await;
+        assert_eq!(refused.verdict, i32::from(TryVerdict::GuardReject), "{}", refused.detail);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commits_of_the_loop_at_the_head_of_the_source_are_counted() {
+    let rig = Rig::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let commit = |message: &str| {
+        let line = "git init -q . && git add -A && git -c user.name=t -c user.email=t@t commit -q \
+                    --allow-empty -m \"$0\"";
+        let done = Command::new("sh").args(["-c", line, message]).current_dir(dir.path()).output();
+        assert!(done.unwrap().status.success());
+    };
+    std::fs::write(dir.path().join("a.txt"), "a\n").unwrap();
+    commit("by hand");
+    commit("Heal\n\nMetabuilder-Patch: sha256:0");
+    commit("Heal\n\nMetabuilder-Patch: sha256:1");
+    assert_eq!(rig.prepare(support::path(dir.path())).await.bot_commits, 2);
+    commit("by hand again");
+    let other = Rig::start().await;
+    assert_eq!(other.prepare(support::path(dir.path())).await.bot_commits, 0);
 }

@@ -44,6 +44,8 @@ pub enum Command {
     Reject(DecideArgs),
     /// Explain a step: the evidence, the rule, the strategy, and what each fixer did.
     Why(WhyArgs),
+    /// List the steps that failed and passed on the same commit without a change.
+    Flaky(OutputArgs),
     /// Say what kind of failure a log shows.
     Classify(ClassifyArgs),
     /// The rules of the classifier.

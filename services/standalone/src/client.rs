@@ -179,18 +179,26 @@ impl Client {
         Ok(answer.map_err(|s| Error::status("list the gates", &s))?.into_inner().gates)
     }
 
-    /// Decides a gate.
-    pub async fn decide(&self, gate_id: &str, approve: bool, notes: &str) -> Result<pb::Gate> {
+    /// Decides a gate, for the patch and the plan version that were seen.
+    pub async fn decide(&self, gate: &pb::Gate, approve: bool, notes: &str) -> Result<pb::Gate> {
         let request = pb::DecideGateRequest {
-            gate_id: gate_id.to_owned(),
+            gate_id: gate.id.clone(),
             approve,
             notes: notes.to_owned(),
+            patch_sha256: gate.patch_sha256.clone(),
+            plan_version: gate.plan_version,
             ..Default::default()
         };
         let what = if approve { "approve" } else { "reject" };
         let answer = self.approvals().decide_gate(self.call(request)).await;
         let answer = answer.map_err(|s| Error::status(what, &s))?;
         answer.into_inner().gate.ok_or_else(|| absent("gate"))
+    }
+
+    /// The flaky steps, last seen first.
+    pub async fn flaky(&self) -> Result<Vec<pb::FlakyStep>> {
+        let answer = self.runs().list_flaky(self.call(pb::ListFlakyRequest::default())).await;
+        Ok(answer.map_err(|s| Error::status("list the flaky steps", &s))?.into_inner().steps)
     }
 
     /// Cancels a run.

@@ -7,6 +7,7 @@ pub mod decide;
 pub mod doctor;
 pub mod fixers;
 pub mod flags;
+pub mod flaky;
 pub mod plan;
 mod rollback;
 pub mod rules;
@@ -29,6 +30,7 @@ pub async fn run(cli: Cli, session: &Session) -> Result<Exit> {
         Command::Approve(args) => decide::run(args, true, session).await,
         Command::Reject(args) => decide::run(args, false, session).await,
         Command::Why(args) => why::run(args, session).await,
+        Command::Flaky(args) => flaky::run(&args, session).await,
         Command::Classify(args) => classify::run(&args),
         Command::Rules(command) => rules::run(command),
         Command::Fixers(command) => fixers::run(command),

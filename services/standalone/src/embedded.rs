@@ -66,7 +66,11 @@ impl Advisers {
         let config =
             flag_resolver::Config { data_dir: data.to_owned(), flagd, ..Default::default() };
         let flags = flag_resolver::FlagResolver::wire(config, &host).await?;
-        let autofixer = autofixer::Autofixer::wire(autofixer::Config::default(), &host).await?;
+        let autofixer = autofixer::Autofixer::wire(
+            autofixer::Config { data_dir: data.to_owned(), ..Default::default() },
+            &host,
+        )
+        .await?;
         let data = data.to_owned();
         Ok(Self { token: clock::secret(), host, data, classifier, flags, autofixer })
     }
@@ -99,6 +103,7 @@ impl Advisers {
                 Scope::Everything { dev_key, .. } => Some(dev_key),
                 Scope::Run(_) | Scope::Planning | Scope::Reading => None,
             },
+            ..orchestrator::Config::default()
         };
         let mut wiring = orchestrator::Orchestrator::wire(config, &host).await?;
         let orchestrator = channel(&wiring, &self.token);

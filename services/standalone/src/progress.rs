@@ -4,7 +4,7 @@
 mod happened;
 mod tracker;
 
-pub use happened::Happened;
+pub use happened::{Check, Evidence, Happened, TestCount};
 pub use tracker::Tracker;
 
 use meta_domain::autofix::TryVerdict;

@@ -35,7 +35,7 @@ pub fn located_files(case: &Case) -> Vec<String> {
 
 /// The workspace file that a printed path means: itself, or the only file that ends with it (a tool
 /// prints paths relative to its own folder), or the longest file that the path ends with (absolute).
-fn resolve(printed: &str, files: &[String]) -> Option<String> {
+pub(super) fn resolve(printed: &str, files: &[String]) -> Option<String> {
     let wanted = printed.trim_start_matches("./").replace('\\', "/");
     if wanted.is_empty() {
         return None;

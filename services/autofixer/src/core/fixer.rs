@@ -57,6 +57,8 @@ pub(super) struct FixerToml {
     timeout_seconds: u64,
     #[serde(default)]
     stack: u32,
+    #[serde(default)]
+    sarif: bool,
     example: Vec<Example>,
 }
 
@@ -126,6 +128,8 @@ pub struct Fixer {
     pub timeout_ms: u64,
     /// Place in a combined run of several fixers; 0 means never combined.
     pub stack: u32,
+    /// It writes `$STATE_DIR/fixes.sarif`, whose fixes are applied after it.
+    pub sarif: bool,
     /// Failures it must and must not claim.
     pub examples: Vec<Example>,
     evidence: Option<Regex>,
@@ -219,6 +223,7 @@ impl FixerToml {
             grant: self.grant,
             timeout_ms: self.timeout_seconds * 1000,
             stack: self.stack,
+            sarif: self.sarif,
             examples: self.example,
             evidence,
             files,
@@ -260,5 +265,24 @@ impl Fixer {
         } else {
             None
         }
+    }
+
+    /// Why the fixer does not claim a failure; `None` when it does.
+    pub(super) fn passes_because(&self, case: &Claimed<'_>) -> Option<String> {
+        if self.claims(case).is_some() {
+            return None;
+        }
+        if !self.failure_types.contains(&case.failure_type) {
+            return Some(format!("it does not heal {} failures", case.failure_type));
+        }
+        if self.evidence.as_ref().is_some_and(|r| !r.is_match(case.evidence)) {
+            return Some("the evidence does not speak of what it heals".to_owned());
+        }
+        if self.files.as_ref().is_some_and(|g| !case.files.iter().any(|f| g.is_match(f))) {
+            return Some("the workspace lacks the files it is for".to_owned());
+        }
+        let mut tools = self.invokes.clone();
+        tools.extend(self.tools.iter().filter(|t| !self.invokes.contains(t)).cloned());
+        Some(format!("the step does not start {} and nothing else names it", tools.join(" or ")))
     }
 }

@@ -30,6 +30,8 @@ pub struct FilePatch {
     pub old_mode: Option<u32>,
     /// File mode after, when the patch names it.
     pub new_mode: Option<u32>,
+    /// Id of the content before, as the patch abbreviates it.
+    pub old_id: Option<String>,
     /// Whether the file is renamed or copied.
     pub moved: bool,
     /// Whether the content is binary.
@@ -38,6 +40,36 @@ pub struct FilePatch {
     pub removed: Vec<String>,
     /// Lines put in.
     pub added: Vec<String>,
+    /// The same lines where they stand, with what stands around them.
+    pub hunks: Vec<Hunk>,
+}
+
+/// A run of lines that a patch changes, with its surroundings.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hunk {
+    /// Line of the old file where it begins, from 1; the line before it when it only adds.
+    pub old_start: usize,
+    /// Line of the new file where it begins.
+    pub new_start: usize,
+    /// What git prints behind the second `@@`: the line that encloses the hunk.
+    pub section: String,
+    /// Its lines without their marks.
+    pub lines: Vec<Line>,
+    /// Whether the old file ends here without a line break.
+    pub old_ends_bare: bool,
+    /// Whether the new file ends here without a line break.
+    pub new_ends_bare: bool,
+}
+
+/// A line of a hunk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Line {
+    /// It stays.
+    Kept(String),
+    /// It goes.
+    Removed(String),
+    /// It comes.
+    Added(String),
 }
 
 impl FilePatch {
@@ -114,7 +146,15 @@ impl<'a> Reader<'a> {
         let mut moved_from = None;
         let mut moved_to = None;
         let (mut created, mut deleted) = (false, false);
+        let mut said: Vec<&str> = Vec::new();
         loop {
+            let line = self.peek().unwrap_or_default();
+            if let Some(known) = HEADERS.iter().find(|h| line.starts_with(**h)) {
+                if said.contains(known) {
+                    return self.fail(format!("the header says {:?} twice", known.trim_end()));
+                }
+                said.push(known);
+            }
             if let Some(mode) = self.take("old mode ") {
                 file.old_mode = Some(self.mode(mode)?);
             } else if let Some(mode) = self.take("new mode ") {
@@ -131,6 +171,11 @@ impl<'a> Reader<'a> {
             } else if let Some(name) = self.take("rename to ").or_else(|| self.take("copy to ")) {
                 moved_to = Some(self.name(name)?);
             } else if let Some(index) = self.take("index ") {
+                let ids = index.split(' ').next().unwrap_or_default();
+                if !is_ids(ids) {
+                    return self.fail(format!("{ids:?} is not a pair of blob ids"));
+                }
+                file.old_id = ids.split("..").next().map(str::to_owned);
                 if let Some((_, mode)) = index.split_once(' ') {
                     let mode = self.mode(mode)?;
                     file.old_mode.get_or_insert(mode);
@@ -146,6 +191,9 @@ impl<'a> Reader<'a> {
             return self.fail("contradicting header lines");
         }
         file.moved = moved_from.is_some();
+        if file.moved && (created || deleted) {
+            return self.fail("contradicting header lines");
+        }
         let Some((old, new)) =
             quote::header_names(header, moved_from.as_deref(), moved_to.as_deref())
         else {
@@ -191,12 +239,11 @@ impl<'a> Reader<'a> {
         self.same_name(old, "a/", file.old.as_deref())?;
         let Some(new) = self.take("+++ ") else { return self.fail("expected \"+++ b/...\"") };
         self.same_name(new, "b/", file.new.as_deref())?;
-        let mut hunks = 0;
+        let mut end = (0, 0);
         while let Some(header) = self.take("@@ -") {
-            self.hunk(header, file)?;
-            hunks += 1;
+            end = self.hunk(header, file, end)?;
         }
-        if hunks == 0 { self.fail("expected a hunk") } else { Ok(()) }
+        if file.hunks.is_empty() { self.fail("expected a hunk") } else { Ok(()) }
     }
 
     /// Checks a `---` or `+++` name against the header's.
@@ -217,26 +264,46 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn hunk(&mut self, header: &str, file: &mut FilePatch) -> Result<(), Error> {
-        let Some((mut old, mut new)) = hunk_lengths(header) else {
+    /// Reads a hunk that has to begin behind `end` on both sides; returns where it ends.
+    fn hunk(
+        &mut self,
+        header: &str,
+        file: &mut FilePatch,
+        end: (usize, usize),
+    ) -> Result<(usize, usize), Error> {
+        let Some(range) = Range::parse(header) else {
             return self.fail("expected \"@@ -line,count +line,count @@\"");
+        };
+        if range.old.start < end.0 || range.new.start < end.1 {
+            return self.fail("the hunk stands before the end of the one above it");
+        }
+        let (mut old, mut new) = (range.old.length, range.new.length);
+        let mut hunk = Hunk {
+            old_start: range.old.start,
+            new_start: range.new.start,
+            section: range.section,
+            ..Hunk::default()
         };
         while old > 0 || new > 0 {
             let Some(line) = self.peek() else { return self.fail("the patch ends inside a hunk") };
+            let text = line.get(1..).unwrap_or_default().to_owned();
             match line.as_bytes().first() {
                 Some(b'-') if old > 0 => {
                     old -= 1;
-                    file.removed.push(line[1..].to_owned());
+                    file.removed.push(text.clone());
+                    hunk.lines.push(Line::Removed(text));
                 }
                 Some(b'+') if new > 0 => {
                     new -= 1;
-                    file.added.push(line[1..].to_owned());
+                    file.added.push(text.clone());
+                    hunk.lines.push(Line::Added(text));
                 }
                 Some(b' ') if old > 0 && new > 0 => {
                     old -= 1;
                     new -= 1;
+                    hunk.lines.push(Line::Kept(text));
                 }
-                Some(b'\\') => {}
+                Some(b'\\') if old == 0 && !hunk.old_ends_bare => hunk.old_ends_bare = true,
                 _ => {
                     return self
                         .fail("a hunk's line fits neither its mark nor its announced length");
@@ -246,20 +313,74 @@ impl<'a> Reader<'a> {
         }
         if self.peek().is_some_and(|l| l.starts_with("\\ No newline")) {
             self.at += 1;
+            hunk.new_ends_bare = !matches!(hunk.lines.last(), Some(Line::Removed(_)));
+            hunk.old_ends_bare |= !matches!(hunk.lines.last(), Some(Line::Added(_)));
         }
-        Ok(())
+        if !hunk.lines.iter().any(|l| !matches!(l, Line::Kept(_))) {
+            return self.fail("a hunk changes nothing");
+        }
+        file.hunks.push(hunk);
+        Ok((range.old.end(), range.new.end()))
     }
 }
 
-/// Lengths of the old and new side of `-1,2 +3,4 @@ ...` (without the leading `@@ -`).
-fn hunk_lengths(header: &str) -> Option<(u32, u32)> {
-    let (ranges, _) = header.split_once(" @@")?;
-    let (old, new) = ranges.split_once(" +")?;
-    let length = |range: &str| match range.split_once(',') {
-        Some((start, length)) => start.parse::<u32>().ok().and_then(|_| length.parse().ok()),
-        None => range.parse::<u32>().ok().map(|_| 1),
-    };
-    Some((length(old)?, length(new)?))
+/// Header lines that a file has once at most.
+const HEADERS: &[&str] = &[
+    "old mode ",
+    "new mode ",
+    "new file mode ",
+    "deleted file mode ",
+    "rename from ",
+    "rename to ",
+    "copy from ",
+    "copy to ",
+    "index ",
+    "similarity index ",
+    "dissimilarity index ",
+];
+
+/// Whether a text is `<hex>..<hex>`.
+fn is_ids(text: &str) -> bool {
+    let hex = |id: &str| !id.is_empty() && id.chars().all(|c| c.is_ascii_hexdigit());
+    text.split_once("..").is_some_and(|(old, new)| hex(old) && hex(new))
+}
+
+/// One side of a hunk's header.
+struct Span {
+    start: usize,
+    length: u32,
+}
+
+impl Span {
+    fn parse(text: &str) -> Option<Self> {
+        let number = |t: &str| t.bytes().all(|b| b.is_ascii_digit()).then(|| t.parse().ok())?;
+        let (start, length) = match text.split_once(',') {
+            Some((start, length)) => (start, number(length)?),
+            None => (text, 1),
+        };
+        Some(Self { start: usize::try_from(number(start)?).ok()?, length })
+    }
+
+    /// The first line behind it.
+    fn end(&self) -> usize {
+        self.start.saturating_add(usize::try_from(self.length).unwrap_or(usize::MAX))
+    }
+}
+
+/// `-1,2 +3,4 @@ section` (without the leading `@@ -`).
+struct Range {
+    old: Span,
+    new: Span,
+    section: String,
+}
+
+impl Range {
+    fn parse(header: &str) -> Option<Self> {
+        let (ranges, section) = header.split_once(" @@")?;
+        let (old, new) = ranges.split_once(" +")?;
+        let section = section.strip_prefix(' ').unwrap_or(section).to_owned();
+        Some(Self { old: Span::parse(old)?, new: Span::parse(new)?, section })
+    }
 }
 
 #[cfg(test)]

@@ -2,8 +2,11 @@
 
 use super::command::{Invocation, invocations};
 use super::fixer::{Claim, Claimed, Fixer, FixerFileToml};
+use super::model::{self, Terms};
 use super::{evidence, render};
-use meta_domain::autofix::{Case, FixerCommand, FixerFile, FixerSafety, PathGrant};
+use meta_domain::autofix::{
+    Case, ContextPlan, FixerCommand, FixerFile, FixerKind, FixerSafety, PathGrant,
+};
 use meta_domain::failure::FailureType;
 use meta_domain::fault::InvalidField;
 
@@ -18,11 +21,15 @@ const BUILTIN: &[(&str, &str)] = &[
     ("rust.toml", include_str!("../../fixers/rust.toml")),
     ("shell.toml", include_str!("../../fixers/shell.toml")),
     ("sql.toml", include_str!("../../fixers/sql.toml")),
+    ("upgrades.toml", include_str!("../../fixers/upgrades.toml")),
     ("web.toml", include_str!("../../fixers/web.toml")),
 ];
 
+/// The script that applies the fixes of a SARIF file.
+pub(super) const SARIF: &str = "apply_sarif.py";
 /// The scripts that they may ask for.
 const SCRIPTS: &[(&str, &str)] = &[
+    (SARIF, include_str!("../../fixers/scripts/apply_sarif.py")),
     ("cargo_args.sh", include_str!("../../fixers/scripts/cargo_args.sh")),
     ("cargo_add.py", include_str!("../../fixers/scripts/cargo_add.py")),
     ("py_imports.py", include_str!("../../fixers/scripts/py_imports.py")),
@@ -49,6 +56,7 @@ const SOURCE_GLOBS: &[&str] = &[
 #[derive(Debug, Clone)]
 pub struct Registry {
     fixers: Vec<Fixer>,
+    model: Option<Terms>,
 }
 
 /// A fixer that claims a failure, with the reason and the script.
@@ -92,9 +100,44 @@ impl Registry {
             }
         }
         fixers.sort_by(|a, b| (a.order, &a.id).cmp(&(b.order, &b.id)));
-        let registry = Self { fixers };
+        let registry = Self { fixers, model: None };
         faults.extend(registry.faults());
         if faults.is_empty() { Ok(registry) } else { Err(faults) }
+    }
+
+    /// The product's fixers and others, as `(file name, TOML text)` pairs.
+    ///
+    /// # Errors
+    /// Every fault at once, each with the file, the fixer and the field.
+    pub fn with_own(own: &[(&str, &str)]) -> Result<Self, Vec<InvalidField>> {
+        let all: Vec<(&str, &str)> = BUILTIN.iter().chain(own).copied().collect();
+        Self::load(&all)
+    }
+
+    /// The same with a model behind the fixers.
+    #[must_use]
+    pub fn with_model(mut self, terms: Option<Terms>) -> Self {
+        self.model = terms;
+        self
+    }
+
+    /// The model as a fixer for a case, when there is one and a patch can be its answer.
+    pub fn model(&self, case: &Case) -> Option<FixerCommand> {
+        self.model.as_ref().and_then(|terms| model::fixer(case, terms))
+    }
+
+    /// Each fixer that does not claim a case, with the reason.
+    pub fn passing(&self, case: &Case) -> Vec<(&Fixer, String)> {
+        let found = invocations(&case.step.run);
+        let text = evidence::text(case);
+        let claimed = Claimed {
+            failure_type: case.signal.failure_type,
+            tool: &case.signal.tool,
+            invocations: &found,
+            evidence: &text,
+            files: &case.files,
+        };
+        self.fixers.iter().filter_map(|f| Some((f, f.passes_because(&claimed)?))).collect()
     }
 
     /// All fixers, in the order in which they are tried.
@@ -108,7 +151,12 @@ impl Registry {
         for (index, fixer) in self.fixers.iter().enumerate() {
             let path = format!("fixer {}", fixer.id);
             let taken = self.fixers[..index].iter().any(|f| f.id == fixer.id);
-            if taken || fixer.id == STEP_FIX || fixer.id == ALL_OF {
+            if taken
+                || fixer.id == STEP_FIX
+                || fixer.id == ALL_OF
+                || model::is_model(&fixer.id)
+                || fixer.id.starts_with("replay")
+            {
                 faults
                     .push(InvalidField::new(format!("{path}.id"), "is taken (expected a new id)"));
             }
@@ -189,6 +237,8 @@ fn step_fix(case: &Case) -> Option<Candidate> {
             timeout_ms: LONG_TIMEOUT_MS,
             safety,
             grant: PathGrant { add, modes: false, files_max: 60, lines_max: 6000 },
+            kind: FixerKind::Script,
+            context: ContextPlan::default(),
         },
     })
 }
@@ -203,13 +253,18 @@ fn single(fixer: &Fixer, scene: &render::Scene<'_>) -> FixerCommand {
         timeout_ms: fixer.timeout_ms,
         safety: fixer.safety,
         grant: fixer.grant.clone(),
+        kind: FixerKind::Script,
+        context: ContextPlan::default(),
     }
 }
 
 fn files_of(fixers: &[&Fixer]) -> Vec<FixerFile> {
+    let asked = |name: &str| {
+        fixers.iter().any(|f| f.scripts.iter().any(|s| s == name) || (f.sarif && name == SARIF))
+    };
     SCRIPTS
         .iter()
-        .filter(|(name, _)| fixers.iter().any(|f| f.scripts.iter().any(|s| s == name)))
+        .filter(|(name, _)| asked(name))
         .map(|(name, text)| FixerFile { name: (*name).to_owned(), contents: (*text).to_owned() })
         .collect()
 }
@@ -245,6 +300,8 @@ fn combined(mut fixers: Vec<&Fixer>, scene: &render::Scene<'_>) -> Option<Candid
                 (false, false) => FixerSafety::Safe,
             },
             grant,
+            kind: FixerKind::Script,
+            context: ContextPlan::default(),
         },
     })
 }

@@ -1,8 +1,10 @@
 //! What an event does to a run. Total: it cannot fail, and replay uses it too.
 
 use super::event::RunEvent;
+use super::evidence::{Evidence, VERIFICATIONS_MAX};
 use super::run::{Attempt, Gate, Healing, LogRef, Phase, Run, State, Step};
 use meta_domain::gate::GateStatus;
+use meta_domain::plan::PlanOpKind;
 use meta_domain::status::RunStatus;
 use meta_domain::time::Timestamp;
 
@@ -14,7 +16,8 @@ pub fn apply(run: &mut Run, event: &RunEvent, at: Timestamp) {
             run.status = RunStatus::Running;
             run.started_at = Some(at);
         }
-        RunEvent::Prepared { commit, .. } => {
+        RunEvent::Prepared { commit, bot_commits, .. } => {
+            run.bot_commits = *bot_commits;
             run.base.clone_from(commit);
             run.head.clone_from(commit);
         }
@@ -23,18 +26,21 @@ pub fn apply(run: &mut Run, event: &RunEvent, at: Timestamp) {
         | RunEvent::StepSucceeded { .. }
         | RunEvent::StepAttemptFailed { .. }
         | RunEvent::StepAccepted { .. }
+        | RunEvent::StepOutdated { .. }
         | RunEvent::StepFailed { .. } => apply_step(run, event, at),
         RunEvent::Classified { step, signal } => {
             run.failure_types.push(signal.failure_type);
             change(run, step, |s| s.signal = Some(signal.clone()));
         }
         RunEvent::FixStarted { .. }
+        | RunEvent::Collected { .. }
+        | RunEvent::Drafted { .. }
         | RunEvent::Proposed { .. }
         | RunEvent::Reviewed { .. }
         | RunEvent::VerificationStarted { .. }
         | RunEvent::Verified { .. }
         | RunEvent::Tried { .. }
-        | RunEvent::CommitStarted { .. } => apply_healing(run, event),
+        | RunEvent::CommitStarted { .. } => apply_healing(run, event, at),
         RunEvent::Retry { .. }
         | RunEvent::PatchApplied { .. }
         | RunEvent::Replanned { .. }
@@ -44,16 +50,10 @@ pub fn apply(run: &mut Run, event: &RunEvent, at: Timestamp) {
         | RunEvent::RollbackFailed { .. }
         | RunEvent::RolledBack { .. } => apply_outcome(run, event, at),
         RunEvent::ApprovalRequested { gate } => open(run, gate),
-        RunEvent::ApprovalGranted { gate, step, actor, notes } => {
-            decide(run, *gate, GateStatus::Approved, actor, notes, at);
-            change(run, step, |s| {
-                s.state = State::Pending;
-                s.let_start = true;
-            });
-        }
-        RunEvent::ApprovalRejected { gate, actor, notes, .. } => {
-            decide(run, *gate, GateStatus::Rejected, actor, notes, at);
-        }
+        RunEvent::ApprovalGranted { .. }
+        | RunEvent::ApprovalRejected { .. }
+        | RunEvent::GateExpired { .. }
+        | RunEvent::GateSuperseded { .. } => apply_gate(run, event, at),
         RunEvent::Paused => run.status = RunStatus::PausedAwaitingApproval,
         RunEvent::Resumed => run.status = RunStatus::Running,
         RunEvent::Succeeded => end(run, RunStatus::Succeeded, "", at),
@@ -89,6 +89,25 @@ pub fn apply(run: &mut Run, event: &RunEvent, at: Timestamp) {
     run.seq += 1;
 }
 
+/// A gate came to its end.
+fn apply_gate(run: &mut Run, event: &RunEvent, at: Timestamp) {
+    let Some((gate, status)) = event.gate_status() else { return };
+    let (actor, notes) = match event {
+        RunEvent::ApprovalGranted { actor, notes, .. }
+        | RunEvent::ApprovalRejected { actor, notes, .. } => (actor.as_str(), notes.as_str()),
+        _ => ("", ""),
+    };
+    decide(run, gate, status, actor, notes, at);
+    change(run, event.step(), |s| match event {
+        RunEvent::ApprovalGranted { .. } => {
+            s.state = State::Pending;
+            s.let_start = true;
+        }
+        RunEvent::GateSuperseded { .. } => s.state = State::Pending,
+        _ => {}
+    });
+}
+
 /// A turn of the loop came to its outcome.
 fn apply_outcome(run: &mut Run, event: &RunEvent, at: Timestamp) {
     match event {
@@ -109,6 +128,14 @@ fn apply_outcome(run: &mut Run, event: &RunEvent, at: Timestamp) {
             change(run, &attempt.step, |s| s.state = State::Pending);
             run.graph = graph.clone();
             run.steps = graph.steps.iter().map(|planned| carried(run, planned)).collect();
+            redo_followers(run);
+            for op in delta.ops.iter().filter(|op| op.kind == PlanOpKind::MoveRunner) {
+                change(run, &op.step, |s| s.avoid_runner.clone_from(&s.runner));
+            }
+            for gate in run.gates.iter_mut().filter(|g| g.status == GateStatus::Pending) {
+                gate.plan = Some(delta.new_plan);
+                gate.plan_version = *version;
+            }
         }
         RunEvent::Escalated { attempt, gate } => {
             record(run, attempt);
@@ -125,15 +152,50 @@ fn apply_outcome(run: &mut Run, event: &RunEvent, at: Timestamp) {
         RunEvent::RollbackFailed { .. } => run.rolling_back = false,
         RunEvent::RolledBack { attempt, commit } => {
             run.head.clone_from(commit);
+            let patch = run.attempts.iter_mut().rev().find(|a| a.is_standing_patch());
+            let taken = patch.map(|a| {
+                a.reverted = true;
+                (a.seq, a.step.clone())
+            });
             match attempt {
                 Some(attempt) => {
                     record(run, attempt);
                     change(run, &attempt.step, |s| s.state = State::Pending);
+                    if let Some((seq, step)) = taken {
+                        passed_with_it(run, seq, &step);
+                    }
                 }
                 None => rolled_back(run),
             }
         }
         _ => {}
+    }
+}
+
+/// A patch was taken back: the step that it healed, and what passed only with it, run again.
+fn passed_with_it(run: &mut Run, seq: u64, healed: &str) {
+    let outdated = |s: &&mut Step| {
+        s.state == State::Succeeded && (s.planned.name == healed || s.passed_seq > seq)
+    };
+    for step in run.steps.iter_mut().filter(outdated) {
+        step.state = State::Pending;
+        step.finished_at = None;
+    }
+}
+
+/// A finished step of a new plan that waits for one that is not finished runs again.
+fn redo_followers(run: &mut Run) {
+    loop {
+        let done = |run: &Run, name: &String| {
+            let state = run.step(name).map(|s| &s.state);
+            state.is_none_or(|s| matches!(s, State::Succeeded | State::Skipped))
+        };
+        let next = run.steps.iter().position(|s| {
+            s.state == State::Succeeded && !s.planned.needs.iter().all(|n| done(run, n))
+        });
+        let Some(next) = next else { return };
+        run.steps[next].state = State::Pending;
+        run.steps[next].finished_at = None;
     }
 }
 
@@ -150,7 +212,7 @@ fn rolled_back(run: &mut Run) {
 }
 
 fn apply_step(run: &mut Run, event: &RunEvent, at: Timestamp) {
-    let head = run.head.clone();
+    let (head, seq) = (run.head.clone(), run.seq + 1);
     if let RunEvent::StepSucceeded { commit, .. } = event
         && !commit.is_empty()
     {
@@ -158,8 +220,10 @@ fn apply_step(run: &mut Run, event: &RunEvent, at: Timestamp) {
     }
     change(run, event.step(), |s| match event {
         RunEvent::StepQueued { due, .. } => s.state = State::Queued { due: *due },
-        RunEvent::StepStarted { execution, log, .. } => {
+        RunEvent::StepStarted { execution, log, runner, .. } => {
             s.state = State::Executing;
+            s.runner.clone_from(runner);
+            s.avoid_runner.clear();
             s.executions = *execution;
             s.started_at.get_or_insert(at);
             let log = LogRef { execution: *execution, name: log.clone(), verification: false };
@@ -170,7 +234,8 @@ fn apply_step(run: &mut Run, event: &RunEvent, at: Timestamp) {
             s.duration_ms = execution.duration_ms;
             s.exit = Some(execution.exit);
             s.sandbox.clone_from(&execution.sandbox);
-            s.flaky = *flaky;
+            s.flaky |= *flaky;
+            s.passed_seq = seq;
             s.finished_at = Some(at);
             s.reason.clear();
         }
@@ -188,45 +253,43 @@ fn apply_step(run: &mut Run, event: &RunEvent, at: Timestamp) {
             s.finished_at = Some(at);
             s.reason = format!("accepted by {actor}");
         }
+        RunEvent::StepOutdated { .. } => {
+            s.state = State::Pending;
+            s.finished_at = None;
+        }
         RunEvent::StepFailed { reason, .. } => fail(s, reason, at),
         _ => {}
     });
 }
 
-fn apply_healing(run: &mut Run, event: &RunEvent) {
+fn apply_healing(run: &mut Run, event: &RunEvent, at: Timestamp) {
     change(run, event.step(), |s| match event {
         RunEvent::FixStarted { fixers, reason, .. } => {
-            s.state = State::Healing(Box::new(Healing {
-                fixers: fixers.clone(),
-                next: 0,
-                reason: reason.clone(),
-                phase: Phase::Proposing,
-                patch: None,
-                approval: None,
-                approved_by: None,
-            }));
+            let healing = Healing::new(fixers.clone(), reason.clone(), at);
+            s.state = State::Healing(Box::new(healing));
         }
-        RunEvent::CommitStarted { approved_by, fixer, patch, .. } => {
+        RunEvent::CommitStarted { approved_by, fixer, patch, evidence, again, .. } => {
             s.state = State::Healing(Box::new(Healing {
-                fixers: vec![fixer.clone()],
-                next: 0,
-                reason: String::new(),
-                phase: Phase::Committing,
+                phase: if *again { Phase::Verifying } else { Phase::Committing },
                 patch: Some(patch.clone()),
-                approval: None,
                 approved_by: Some(approved_by.clone()),
+                evidence: evidence.as_deref().cloned(),
+                ..Healing::new(vec![fixer.clone()], String::new(), at)
             }));
         }
-        RunEvent::Tried { result, .. } => {
-            s.tries.push(result.clone());
-            let exhausted = heal(s, |h| {
-                h.next += 1;
+        RunEvent::Collected { .. } => {
+            heal(s, |h| h.phase = Phase::Drafting);
+        }
+        RunEvent::Drafted { tokens, .. } => {
+            heal(s, |h| {
                 h.phase = Phase::Proposing;
-                h.patch = None;
-                h.approval = None;
-                h.next >= h.fixers.len()
+                h.tokens += tokens;
             });
-            if exhausted.unwrap_or(true) {
+        }
+        RunEvent::Tried { result, evidence, .. } => {
+            s.tries.push(result.clone());
+            keep(s, evidence.as_deref());
+            if !heal(s, |h| h.go_on(at)).unwrap_or(false) {
                 s.state = State::Judging;
             }
         }
@@ -236,10 +299,12 @@ fn apply_healing(run: &mut Run, event: &RunEvent) {
                 h.phase = Phase::Reviewing;
             });
         }
-        RunEvent::Reviewed { approval, patch, .. } => {
+        RunEvent::Reviewed { approval, patch, reasons, risk, .. } => {
             heal(s, |h| {
                 h.patch = Some(patch.clone());
                 h.approval.clone_from(approval);
+                h.guard_reasons.clone_from(reasons);
+                h.risk = *risk;
                 h.phase = Phase::Verifying;
             });
         }
@@ -247,11 +312,25 @@ fn apply_healing(run: &mut Run, event: &RunEvent) {
             let log = LogRef { execution: s.executions, name: log.clone(), verification: true };
             s.logs.push(log);
         }
-        RunEvent::Verified { .. } => {
-            heal(s, |h| h.phase = Phase::Committing);
+        RunEvent::Verified { evidence, .. } => {
+            keep(s, Some(evidence));
+            heal(s, |h| {
+                h.phase = Phase::Committing;
+                h.evidence = Some((**evidence).clone());
+            });
         }
         _ => {}
     });
+}
+
+/// Keeps what a verification showed; of very many, the newest.
+fn keep(step: &mut Step, evidence: Option<&Evidence>) {
+    if let Some(evidence) = evidence {
+        if step.verifications.len() == VERIFICATIONS_MAX {
+            step.verifications.remove(0);
+        }
+        step.verifications.push(evidence.clone());
+    }
 }
 
 fn heal<T>(step: &mut Step, with: impl FnOnce(&mut Healing) -> T) -> Option<T> {
@@ -274,7 +353,7 @@ fn fail(step: &mut Step, reason: &str, at: Timestamp) {
 }
 
 fn record(run: &mut Run, attempt: &Attempt) {
-    run.attempts.push(attempt.clone());
+    run.attempts.push(Attempt { seq: run.seq + 1, ..attempt.clone() });
 }
 
 fn open(run: &mut Run, gate: &Gate) {
@@ -319,7 +398,10 @@ fn carried(run: &Run, planned: &meta_domain::plan::PlannedStep) -> Step {
         Some(old) => {
             let mut step = old.clone();
             let done = step.state == State::Succeeded;
-            let same = old.planned.run == planned.run && old.planned.env == planned.env;
+            let same = old.planned.run == planned.run
+                && old.planned.env == planned.env
+                && old.planned.cache == planned.cache
+                && old.planned.network == planned.network;
             if done && !same {
                 step.state = State::Pending;
             }

@@ -1,6 +1,7 @@
 //! The run's event log: everything that ever happened to it, enough to build it again.
 
-use super::run::{Attempt, Delta, Gate, Patch, Run};
+use super::evidence::Evidence;
+use super::run::{Attempt, Delta, ExpiryAction, Gate, Patch, Run};
 use meta_domain::autofix::{FixTry, FixerCommand};
 use meta_domain::gate::GateStatus;
 use meta_domain::id::GateId;
@@ -42,6 +43,9 @@ pub enum RunEvent {
         commit: String,
         /// How many files.
         files: usize,
+        /// Commits at the head of the source that the loop made.
+        #[serde(default)]
+        bot_commits: u32,
     },
     /// A step may start once `due` has come.
     #[serde(rename = "step.queued")]
@@ -109,6 +113,26 @@ pub enum RunEvent {
         /// Why.
         reason: String,
     },
+    /// A model's files were read from the workspace.
+    #[serde(rename = "autofix.collected")]
+    Collected {
+        /// The step.
+        step: String,
+        /// How many.
+        files: usize,
+    },
+    /// A model answered with edits.
+    #[serde(rename = "autofix.drafted")]
+    Drafted {
+        /// The step.
+        step: String,
+        /// Which model.
+        model: String,
+        /// Its own words.
+        explanation: String,
+        /// What it took.
+        tokens: u64,
+    },
     /// A fixer proposed a patch.
     #[serde(rename = "autofix.proposed")]
     Proposed {
@@ -126,6 +150,12 @@ pub enum RunEvent {
         approval: Option<String>,
         /// The patch with its measures.
         patch: Patch,
+        /// Everything that the guard said.
+        #[serde(default)]
+        reasons: Vec<String>,
+        /// How much a human should mind it, 0 to 100.
+        #[serde(default)]
+        risk: u32,
     },
     /// A verification began.
     #[serde(rename = "autofix.verification_started")]
@@ -140,6 +170,9 @@ pub enum RunEvent {
     Verified {
         /// The step.
         step: String,
+        /// What it showed.
+        #[serde(default)]
+        evidence: Box<Evidence>,
     },
     /// A fixer's try ended without a patch that counts.
     #[serde(rename = "autofix.tried")]
@@ -148,6 +181,9 @@ pub enum RunEvent {
         step: String,
         /// What came of it.
         result: FixTry,
+        /// What the verification showed, when it came to one.
+        #[serde(default)]
+        evidence: Option<Box<Evidence>>,
     },
     /// A verified patch was committed.
     #[serde(rename = "autofix.patch_applied")]
@@ -235,6 +271,32 @@ pub enum RunEvent {
         /// What they said.
         notes: String,
     },
+    /// Nobody decided a gate in time.
+    #[serde(rename = "approval.expired")]
+    GateExpired {
+        /// The gate.
+        gate: GateId,
+        /// Its step.
+        step: String,
+        /// What happens now.
+        action: ExpiryAction,
+    },
+    /// A new plan has another step in the place of the one that a gate was for.
+    #[serde(rename = "approval.superseded")]
+    GateSuperseded {
+        /// The gate.
+        gate: GateId,
+        /// Its step.
+        step: String,
+    },
+    /// A step passed on a tree that is no longer the run's: it is executed again.
+    #[serde(rename = "step.outdated")]
+    StepOutdated {
+        /// The step.
+        step: String,
+        /// Why.
+        reason: String,
+    },
     /// An approved patch is on its way into the workspace.
     #[serde(rename = "autofix.commit_started")]
     CommitStarted {
@@ -246,6 +308,12 @@ pub enum RunEvent {
         fixer: FixerCommand,
         /// The patch.
         patch: Patch,
+        /// What the verification showed.
+        #[serde(default)]
+        evidence: Option<Box<Evidence>>,
+        /// The workspace moved on since then: it is verified once more first.
+        #[serde(default)]
+        again: bool,
     },
     /// A finding was accepted by a human: the step counts as passed.
     #[serde(rename = "step.accepted")]
@@ -316,7 +384,12 @@ impl RunEvent {
             | Self::Proposed { step, .. }
             | Self::Reviewed { step, .. }
             | Self::VerificationStarted { step, .. }
-            | Self::Verified { step }
+            | Self::Verified { step, .. }
+            | Self::Collected { step, .. }
+            | Self::Drafted { step, .. }
+            | Self::GateExpired { step, .. }
+            | Self::GateSuperseded { step, .. }
+            | Self::StepOutdated { step, .. }
             | Self::Tried { step, .. }
             | Self::RollbackStarted { step, .. }
             | Self::ApprovalGranted { step, .. }
@@ -339,6 +412,9 @@ impl RunEvent {
         match self {
             Self::ApprovalGranted { gate, .. } => Some((*gate, GateStatus::Approved)),
             Self::ApprovalRejected { gate, .. } => Some((*gate, GateStatus::Rejected)),
+            Self::GateExpired { gate, .. } | Self::GateSuperseded { gate, .. } => {
+                Some((*gate, GateStatus::Expired))
+            }
             _ => None,
         }
     }

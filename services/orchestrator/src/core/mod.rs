@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod event;
+pub mod evidence;
 pub mod invariants;
 pub mod plan;
 pub mod run;

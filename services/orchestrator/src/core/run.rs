@@ -1,6 +1,7 @@
 //! The run: one execution of a plan, with all that the loop knows of it.
 
-use meta_domain::autofix::{FixTry, FixerCommand, Outcome, PastAttempt, Strategy};
+use super::evidence::{Evidence, hash};
+use meta_domain::autofix::{FixTry, FixerCommand, FixerKind, Outcome, PastAttempt, Strategy};
 use meta_domain::failure::FailureType;
 use meta_domain::gate::{GateEffect, GateStatus, GateType};
 use meta_domain::id::{AttemptId, DeltaId, GateId, PlanId, RunId, SpecId, TenantId};
@@ -65,8 +66,36 @@ pub struct Run {
     /// An operator asked for a rollback that is not done yet.
     #[serde(default)]
     pub rolling_back: bool,
+    /// How its gates are decided.
+    #[serde(default)]
+    pub gate_policy: GatePolicy,
+    /// Commits at the head of the source that the loop made.
+    #[serde(default)]
+    pub bot_commits: u32,
     /// Number of the last event.
     pub seq: u64,
+}
+
+/// How a run's gates are decided.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GatePolicy {
+    /// Milliseconds after which a gate decides itself; 0 means never.
+    pub expires_after_ms: u64,
+    /// What happens then.
+    pub on_expiry: ExpiryAction,
+    /// Whoever started the run may not approve.
+    pub four_eyes: bool,
+}
+
+/// What happens when nobody decides a gate in time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExpiryAction {
+    /// The run fails, as if somebody had rejected.
+    #[default]
+    Fail,
+    /// The run is canceled.
+    Cancel,
 }
 
 /// A node of the plan inside the run.
@@ -102,6 +131,18 @@ pub struct Step {
     pub tries: Vec<FixTry>,
     /// Commit at which the present failure happened.
     pub failed_at_commit: String,
+    /// Every verification of a patch for it, oldest first.
+    #[serde(default)]
+    pub verifications: Vec<Evidence>,
+    /// Number of the event of its last success; 0 when it never passed.
+    #[serde(default)]
+    pub passed_seq: u64,
+    /// The runner of its last execution.
+    #[serde(default)]
+    pub runner: String,
+    /// A re-plan moved it away from this runner.
+    #[serde(default)]
+    pub avoid_runner: String,
 }
 
 /// A log of one execution.
@@ -184,9 +225,72 @@ pub struct Healing {
     pub approval: Option<String>,
     /// Who approved it.
     pub approved_by: Option<String>,
+    /// What the verification showed.
+    #[serde(default)]
+    pub evidence: Option<Evidence>,
+    /// Everything that the guard said of the patch.
+    #[serde(default)]
+    pub guard_reasons: Vec<String>,
+    /// How much a human should mind the patch, 0 to 100.
+    #[serde(default)]
+    pub risk: u32,
+    /// Tokens that the fixer's model took.
+    #[serde(default)]
+    pub tokens: u64,
+    /// When this fixer began.
+    #[serde(default = "long_ago")]
+    pub since: Timestamp,
+}
+
+fn long_ago() -> Timestamp {
+    Timestamp(0)
 }
 
 impl Healing {
+    /// A healing that begins with the first fixer.
+    pub fn new(fixers: Vec<FixerCommand>, reason: String, since: Timestamp) -> Self {
+        let mut healing = Self {
+            fixers,
+            next: 0,
+            reason,
+            phase: Phase::Proposing,
+            patch: None,
+            approval: None,
+            approved_by: None,
+            evidence: None,
+            guard_reasons: Vec::new(),
+            risk: 0,
+            tokens: 0,
+            since,
+        };
+        healing.phase = healing.first_phase();
+        healing
+    }
+
+    /// Goes on with the next fixer; answers whether there is one.
+    pub fn go_on(&mut self, since: Timestamp) -> bool {
+        let fixers = std::mem::take(&mut self.fixers);
+        let (next, reason) = (self.next + 1, std::mem::take(&mut self.reason));
+        *self = Self { next, ..Self::new(fixers, reason, since) };
+        self.phase = self.first_phase();
+        self.next < self.fixers.len()
+    }
+
+    fn first_phase(&self) -> Phase {
+        match self.fixer().map(|f| f.kind) {
+            Some(FixerKind::Model) => Phase::Collecting,
+            Some(FixerKind::Script) | None => Phase::Proposing,
+        }
+    }
+
+    /// The strategy that its fixer at work stands for.
+    pub fn strategy(&self) -> Strategy {
+        match self.fixer().map(|f| f.kind) {
+            Some(FixerKind::Model) => Strategy::RegenerateCode,
+            Some(FixerKind::Script) | None => Strategy::FixSpecificIssue,
+        }
+    }
+
     /// The fixer at work.
     pub fn fixer(&self) -> Option<&FixerCommand> {
         self.fixers.get(self.next)
@@ -197,6 +301,10 @@ impl Healing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
+    /// A model's files are read from the workspace.
+    Collecting,
+    /// A model is asked for edits.
+    Drafting,
     /// It changes a copy of the workspace.
     Proposing,
     /// The patch guard looks at its patch.
@@ -234,6 +342,18 @@ pub struct Attempt {
     pub rollback_to_step: String,
     /// When.
     pub created_at: Timestamp,
+    /// What the verification of the patch showed.
+    #[serde(default)]
+    pub evidence: Option<Evidence>,
+    /// The commit of the patch.
+    #[serde(default)]
+    pub commit: String,
+    /// Number of the event that recorded it.
+    #[serde(default)]
+    pub seq: u64,
+    /// The patch was taken back later.
+    #[serde(default)]
+    pub reverted: bool,
 }
 
 impl Attempt {
@@ -243,6 +363,13 @@ impl Attempt {
             Outcome::Retried | Outcome::PatchApplied | Outcome::Replanned => true,
             Outcome::Escalated | Outcome::GaveUp => false,
         }
+    }
+
+    /// A patch of the loop that was committed and not taken back.
+    pub fn is_standing_patch(&self) -> bool {
+        self.outcome == Outcome::PatchApplied
+            && self.strategy != Strategy::Rollback
+            && !self.reverted
     }
 
     /// As a decision sees it.
@@ -284,6 +411,50 @@ pub struct Gate {
     pub created_at: Timestamp,
     /// When it was decided.
     pub decided_at: Option<Timestamp>,
+    /// The plan that the decision is for.
+    #[serde(default)]
+    pub plan: Option<PlanId>,
+    /// Its number.
+    #[serde(default)]
+    pub plan_version: u32,
+    /// Names the step as it was planned when it was asked.
+    #[serde(default)]
+    pub planned: String,
+    /// The commit that the patch was verified on.
+    #[serde(default)]
+    pub base: String,
+    /// What the verification showed.
+    #[serde(default)]
+    pub evidence: Option<Evidence>,
+    /// Everything that the guard said.
+    #[serde(default)]
+    pub guard_reasons: Vec<String>,
+    /// How much to mind the patch, 0 to 100.
+    #[serde(default)]
+    pub risk: u32,
+    /// When it decides itself.
+    #[serde(default)]
+    pub expires_at: Option<Timestamp>,
+}
+
+impl Gate {
+    /// Whether a human's yes to this gate also covers a patch for the step as it is planned now.
+    pub fn covers_patch(&self, planned: &str, sha256: &str) -> bool {
+        self.status == GateStatus::Approved
+            && self.effect == GateEffect::ApplyPatch
+            && self.planned == planned
+            && self.proposal.as_ref().is_some_and(|(_, p)| p.sha256 == sha256)
+    }
+
+    /// Whether it also covers the same finding of the step as it is planned now.
+    pub fn covers_finding(&self, planned: &str, signal: &Signal) -> bool {
+        self.status == GateStatus::Approved
+            && self.effect == GateEffect::Accept
+            && self.planned == planned
+            && self.signal.as_ref().is_some_and(|s| {
+                s.fingerprint == signal.fingerprint && s.failure_type == signal.failure_type
+            })
+    }
 }
 
 /// The record of a re-plan.
@@ -322,7 +493,22 @@ impl Step {
             let_start: false,
             tries: Vec::new(),
             failed_at_commit: String::new(),
+            verifications: Vec::new(),
+            passed_seq: 0,
+            runner: String::new(),
+            avoid_runner: String::new(),
         }
+    }
+
+    /// Whether it passed by itself, not by a human's word.
+    pub fn is_green(&self) -> bool {
+        self.state == State::Succeeded && self.exit.is_some_and(|e| e.success())
+    }
+
+    /// Names the step as it is planned: another command, environment or order is another name.
+    pub fn fingerprint(&self) -> String {
+        let text = serde_json::to_vec(&self.planned).unwrap_or_default();
+        hash(&text)
     }
 
     /// The status that users see.
@@ -388,11 +574,21 @@ impl Run {
     /// Whether a commit of the loop for this step stands above the base.
     pub fn is_patched(&self, step: &str) -> bool {
         self.head != self.base
-            && self.attempts.iter().any(|a| {
-                a.step == step
-                    && a.outcome == Outcome::PatchApplied
-                    && a.strategy != Strategy::Rollback
-            })
+            && self.attempts.iter().any(|a| a.step == step && a.is_standing_patch())
+    }
+
+    /// The newest patch of the loop that stands, if it came after the step's last success and may
+    /// be what broke it.
+    pub fn broken_by(&self, step: &str) -> Option<&Attempt> {
+        let green = self.step(step)?.passed_seq;
+        let last = self.attempts.iter().rev().find(|a| a.is_standing_patch())?;
+        (green > 0 && last.seq > green).then_some(last)
+    }
+
+    /// The step that a patch of that hash broke, when it was taken back for that.
+    pub fn taken_back(&self, sha256: &str) -> Option<&Attempt> {
+        let is = |a: &&Attempt| a.reverted && a.tries.iter().any(|t| t.patch_sha256 == sha256);
+        self.attempts.iter().find(is)
     }
 
     /// The gate of that id.

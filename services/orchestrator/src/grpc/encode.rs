@@ -1,8 +1,8 @@
 //! Runs and what belongs to them, for the wire.
 
-use crate::core::run::{Attempt, Delta, Gate, Run, State, Step};
-use crate::store::{PlanRow, SpecRow, StoredEvent};
-use meta_domain::id::RunId;
+use crate::core::evidence::{Check, Evidence, TestCount};
+use crate::core::run::{Attempt, Delta, ExpiryAction, Gate, Run, State, Step};
+use crate::store::{FlakyRow, PlanRow, SpecRow, StoredEvent};
 use meta_domain::plan::{PlanGraph, PlannedStep};
 use meta_domain::secrecy;
 use meta_domain::source::Source;
@@ -20,7 +20,7 @@ pub fn run(run: &Run) -> pb::Run {
         reason: run.reason.clone(),
         steps: run.steps.iter().map(|s| step(run, s)).collect(),
         attempts: run.attempts.iter().map(attempt).collect(),
-        gates: run.gates.iter().map(|g| gate(run.id, g)).collect(),
+        gates: run.gates.iter().map(|g| gate(run, g)).collect(),
         deltas: run.deltas.iter().map(delta).collect(),
         max_iterations: run.max_iterations,
         head_commit: run.head.clone(),
@@ -52,6 +52,8 @@ fn step(run: &Run, s: &Step) -> pb::RunStep {
         sandbox: s.sandbox.clone(),
         due_at: due,
         reason: s.reason.clone(),
+        verifications: s.verifications.iter().map(evidence).collect(),
+        tries: list(s.tries.clone()),
     }
 }
 
@@ -69,30 +71,101 @@ fn attempt(a: &Attempt) -> pb::Attempt {
         patch: a.patch.clone().unwrap_or_default().into_bytes(),
         rollback_to_step: a.rollback_to_step.clone(),
         created_at: Some(timestamp(a.created_at)),
+        evidence: a.evidence.as_ref().map(evidence),
+        commit: a.commit.clone(),
+        reverted: a.reverted,
+    }
+}
+
+fn evidence(e: &Evidence) -> pb::Evidence {
+    pb::Evidence {
+        fixer: e.fixer.clone(),
+        patch_sha256: e.patch_sha256.clone(),
+        base_commit: e.base.clone(),
+        passed: e.passed,
+        detail: e.detail.clone(),
+        checks: e.checks.iter().map(check).collect(),
+        check_files: e.check_files.clone(),
+        restored: e.restored.clone(),
+    }
+}
+
+fn check(c: &Check) -> pb::Check {
+    let counts = |counts: &[TestCount]| {
+        let count = |c: &TestCount| pb::TestCount {
+            tool: c.tool.clone(),
+            executed: c.executed,
+            failed: c.failed,
+            skipped: c.skipped,
+        };
+        counts.iter().map(count).collect()
+    };
+    pb::Check {
+        step: c.step.clone(),
+        exit: Some(c.exit.into()),
+        duration_ms: c.duration_ms,
+        before: counts(&c.before),
+        after: counts(&c.after),
+        newly_skipped: c.newly_skipped.clone(),
+        executions: c.executions,
+    }
+}
+
+/// A flaky step.
+pub fn flaky(row: FlakyRow) -> pb::FlakyStep {
+    pb::FlakyStep {
+        step: row.step,
+        source: row.source,
+        fingerprint: row.fingerprint,
+        failure_type: row.failure_type.number(),
+        message: row.message,
+        times: row.times,
+        first_seen: Some(timestamp(row.first_at)),
+        last_seen: Some(timestamp(row.last_at)),
+        run_id: row.run.to_string(),
     }
 }
 
 /// A gate of a run.
-pub fn gate(run: RunId, g: &Gate) -> pb::Gate {
+pub fn gate(run: &Run, g: &Gate) -> pb::Gate {
     let (fixer, patch) = match &g.proposal {
-        Some((fixer, patch)) => (fixer.title.clone(), patch.text.clone().into_bytes()),
-        None => (String::new(), Vec::new()),
+        Some((fixer, patch)) => (fixer.title.clone(), Some(patch)),
+        None => (String::new(), None),
+    };
+    let expires_at = g.expires_at.map(timestamp);
+    let on_expiry = match run.gate_policy.on_expiry {
+        _ if expires_at.is_none() => pb::ExpiryAction::Unspecified,
+        ExpiryAction::Fail => pb::ExpiryAction::Fail,
+        ExpiryAction::Cancel => pb::ExpiryAction::Cancel,
     };
     pb::Gate {
         id: g.id.to_string(),
-        run_id: run.to_string(),
+        run_id: run.id.to_string(),
         step: g.step.clone(),
         r#type: g.gate_type.number(),
         status: g.status.number(),
         effect: g.effect.number(),
         reason: g.reason.clone(),
-        proposed_patch: patch,
+        proposed_patch: patch.map(|p| p.text.clone().into_bytes()).unwrap_or_default(),
         fixer,
         decided_by: g.decided_by.clone(),
         notes: g.notes.clone(),
         created_at: Some(timestamp(g.created_at)),
         decided_at: g.decided_at.map(timestamp),
         signal: g.signal.clone().map(Into::into),
+        plan_id: g.plan.map(|p| p.to_string()).unwrap_or_default(),
+        plan_version: g.plan_version,
+        patch_sha256: patch.map(|p| p.sha256.clone()).unwrap_or_default(),
+        base_commit: g.base.clone(),
+        evidence: g.evidence.as_ref().map(evidence),
+        guard_reasons: g.guard_reasons.clone(),
+        risk: g.risk,
+        expires_at,
+        on_expiry: on_expiry.into(),
+        four_eyes: run.gate_policy.four_eyes,
+        files: patch.map_or(0, |p| p.files),
+        added: patch.map_or(0, |p| p.added),
+        removed: patch.map_or(0, |p| p.removed),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Runs and approvals.
 
 use super::{encode, invalid, page_size, refuse, store, stream};
-use crate::core::run::{Gate, Run, Step};
+use crate::core::run::{ExpiryAction, Gate, GatePolicy, Run, Step};
 use crate::core::transition::Input;
 use crate::engine::Engine;
 use crate::settings::RunSettings;
@@ -36,6 +36,8 @@ pub struct Runs {
     pub engine: Engine,
     /// The flag-resolver.
     pub settings: RunSettings,
+    /// How gates are decided where a run names nothing else.
+    pub gates: GatePolicy,
 }
 
 impl Runs {
@@ -81,6 +83,8 @@ impl Runs {
             budget_from: 0,
             failure_types: Vec::new(),
             rolling_back: false,
+            gate_policy: gate_policy(&self.gates, body.gates)?,
+            bot_commits: 0,
             seq: 0,
         })
     }
@@ -139,6 +143,31 @@ impl Runs {
             }
         }
     }
+}
+
+/// The longest time a gate may be given, in seconds.
+const EXPIRES_SECONDS_MAX: u64 = 90 * 24 * 3600;
+
+/// What a caller names, else what is configured.
+fn gate_policy(default: &GatePolicy, asked: Option<pb::GatePolicy>) -> Result<GatePolicy, Status> {
+    let asked = asked.unwrap_or_default();
+    let mut policy = default.clone();
+    match asked.on_expiry() {
+        pb::ExpiryAction::Fail => policy.on_expiry = ExpiryAction::Fail,
+        pb::ExpiryAction::Cancel => policy.on_expiry = ExpiryAction::Cancel,
+        pb::ExpiryAction::Unspecified => {}
+    }
+    match asked.expires_after_seconds {
+        Some(seconds) if seconds > EXPIRES_SECONDS_MAX => {
+            let problem = format!("{seconds} is too long (expected at most {EXPIRES_SECONDS_MAX})");
+            return Err(invalid(InvalidField::new("gates.expires_after_seconds", problem)));
+        }
+        Some(seconds) => policy.expires_after_ms = seconds * 1000,
+        None => {}
+    }
+    // What the service's operator asks for cannot be waived by a caller.
+    policy.four_eyes |= asked.four_eyes.unwrap_or(false);
+    Ok(policy)
 }
 
 /// Caches belong to a tenant and a source: two specs of the same folder or repository share them.
@@ -284,6 +313,17 @@ impl RunService for Runs {
         let patch = self.engine.tables.artifact(id, "patch").await.map_err(store)?;
         Ok(Response::new(pb::GetPatchResponse { patch: patch.unwrap_or_default() }))
     }
+
+    async fn list_flaky(
+        &self,
+        request: Request<pb::ListFlakyRequest>,
+    ) -> Result<Response<pb::ListFlakyResponse>, Status> {
+        let tenant = principal(&request)?.tenant;
+        let size = page_size(request.into_inner().page_size, 100, 500);
+        let rows = self.engine.tables.flaky(tenant, size).await.map_err(store)?;
+        let steps = rows.into_iter().map(encode::flaky).collect();
+        Ok(Response::new(pb::ListFlakyResponse { steps }))
+    }
 }
 
 #[tonic::async_trait]
@@ -299,14 +339,14 @@ impl ApprovalService for Runs {
         if let Some(id) = parse_opt::<RunId>("run_id", &body.run_id).map_err(invalid)? {
             let run = self.engine.load_of(tenant, id).await.map_err(refuse)?;
             let gates = run.gates.iter().filter(|g| g.status == status);
-            let gates = gates.map(|g| encode::gate(id, g)).collect();
+            let gates = gates.map(|g| encode::gate(&run, g)).collect();
             return Ok(Response::new(pb::ListGatesResponse { gates }));
         }
         let rows = self.engine.tables.runs_with_gates(tenant, status).await.map_err(store)?;
         let mut gates = Vec::with_capacity(rows.len());
         for (id, gate) in rows {
             let run = self.engine.load_of(tenant, id).await.map_err(refuse)?;
-            gates.extend(run.gate(gate).map(|g| encode::gate(id, g)));
+            gates.extend(run.gate(gate).map(|g| encode::gate(&run, g)));
         }
         Ok(Response::new(pb::ListGatesResponse { gates }))
     }
@@ -328,9 +368,10 @@ impl ApprovalService for Runs {
             approve: body.approve,
             actor: caller.actor,
             notes: body.notes,
+            seen: (body.patch_sha256.to_lowercase(), body.plan_version),
         };
         let run = self.engine.advance(run, input, Finish::default()).await.map_err(refuse)?;
-        let gate = run.gate(gate).map(|g| encode::gate(run.id, g));
+        let gate = run.gate(gate).map(|g| encode::gate(&run, g));
         Ok(Response::new(pb::DecideGateResponse { gate }))
     }
 }

@@ -50,6 +50,7 @@ impl Specs {
             sharing: Sharing::None,
             due: now(),
             payload,
+            avoid: String::new(),
         };
         let mut changes = self.engine.changes();
         self.engine.tables.insert_task(&new).await?;

@@ -2,20 +2,25 @@
 
 use super::{invalid, refuse, store};
 use crate::core::event::Execution;
+use crate::core::evidence::{Check, Evidence, TestCount, put_back, siblings};
 use crate::core::run::{Phase, Run, State, Step};
 use crate::core::transition::{Input, TaskKind};
 use crate::engine::{Engine, lease_lost, stopping};
+use crate::judge::{before_of, context_of, edits_of};
 use crate::logs::{Logs, Record};
-use crate::store::{Claimed, Finish};
-use meta_domain::autofix::TryVerdict;
+use crate::store::{Claimed, Claimer, Finish};
+use meta_domain::autofix::{FileEdit, FixerKind, SourceFile, TryVerdict};
 use meta_domain::fault::{ErrorKind, Fault};
 use meta_domain::id::{RunId, TaskId};
 use meta_domain::signal::ExitInfo;
 use meta_domain::source::SourceListing;
+use meta_domain::time::Timestamp;
 use meta_proto::convert::{instant, parse, parse_opt, timestamp, word_opt};
 use meta_proto::runner as pb;
 use meta_proto::runner::work_service_server::WorkService;
 use meta_runtime::now;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -27,6 +32,10 @@ const POLL_MS_MAX: u64 = 30_000;
 const LEASES_MAX: i64 = 4;
 /// Backoff of a task that its runner could not carry out: this times two to the tries.
 const RETRY_BASE_MS: i64 = 500;
+/// A runner that did not ask for work for so long is not there, in milliseconds.
+const RUNNER_GONE_MS: u64 = 60_000;
+/// How long a flake is remembered when patches are verified, in milliseconds.
+const FLAKY_MS: i64 = 30 * 24 * 3_600_000;
 /// Bytes of a failed attempt's log that a fixer gets.
 const FIXER_LOG_BYTES_MAX: usize = 1024 * 1024;
 
@@ -35,18 +44,30 @@ const FIXER_LOG_BYTES_MAX: usize = 1024 * 1024;
 pub struct Work {
     /// The runs.
     pub engine: Engine,
+    /// When each runner last asked for work.
+    pub seen: Arc<Mutex<HashMap<String, Timestamp>>>,
 }
 
 impl Work {
+    /// Notes that a runner is there; answers whether others are.
+    fn others_than(&self, runner: &str) -> bool {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.retain(|_, at| now().since_ms(*at) <= RUNNER_GONE_MS);
+        seen.insert(runner.to_owned(), now());
+        seen.len() > 1
+    }
+
     /// Leases the next task and tells the run; a task that no longer fits its run is dropped.
     async fn next(&self, runner: &str, only: Option<RunId>) -> Result<Option<pb::Task>, Fault> {
         let tables = &self.engine.tables;
+        let others = self.others_than(runner);
         loop {
             let due = tables.next_due(false, only).await?;
             if due.is_none_or(|d| d > now()) {
                 return Ok(None);
             }
-            let claimed = tables.claim(runner, false, only, now(), LEASE_MS).await?;
+            let claimer = Claimer { owner: runner, internal: false, only, others };
+            let claimed = tables.claim(claimer, now(), LEASE_MS).await?;
             let Some(claimed) = claimed else { return Ok(None) };
             match self.hand_out(runner, &claimed).await {
                 Ok(Some(task)) => return Ok(Some(task)),
@@ -144,10 +165,20 @@ impl Work {
                 })
             }
             TaskKind::Propose => self.propose_work(run, needed()?).await?,
-            TaskKind::Verify => verify_work(run, needed()?)?,
+            TaskKind::Verify => self.verify_work(run, needed()?).await?,
+            TaskKind::Collect => {
+                let State::Healing(healing) = &needed()?.state else { return Err(lease_lost()) };
+                let plan = healing.fixer().map(|f| f.context.clone().into());
+                pb::task::Work::Collect(pb::CollectWork { plan })
+            }
             TaskKind::Commit => commit_work(run, needed()?)?,
             TaskKind::Rollback => pb::task::Work::Rollback(pb::RollbackWork {}),
-            TaskKind::Inspect | TaskKind::Judge | TaskKind::Review => {
+            TaskKind::Inspect
+            | TaskKind::Judge
+            | TaskKind::Review
+            | TaskKind::Draft
+            | TaskKind::Record
+            | TaskKind::Expire => {
                 return Err(Fault::not_found("TASK_NOT_FOUND", "task", task.id));
             }
         })
@@ -160,6 +191,13 @@ impl Work {
             None => Vec::new(),
         };
         let from = log.len().saturating_sub(FIXER_LOG_BYTES_MAX);
+        let edits: Vec<FileEdit> = if healing.fixer().is_some_and(|f| f.kind == FixerKind::Model) {
+            let name = edits_of(&step.planned.name);
+            let body = self.engine.tables.artifact(run.id, &name).await?.unwrap_or_default();
+            serde_json::from_slice(&body).unwrap_or_default()
+        } else {
+            Vec::new()
+        };
         Ok(pb::task::Work::Propose(pb::ProposeWork {
             step: Some(step.planned.clone().into()),
             fixer: healing.fixer().cloned().map(Into::into),
@@ -167,6 +205,33 @@ impl Work {
             log: log[from..].to_vec(),
             cache_key: run.cache_key.clone(),
             mount: run.mount.clone(),
+            edits: edits.into_iter().map(Into::into).collect(),
+        }))
+    }
+
+    async fn verify_work(&self, run: &Run, step: &Step) -> Result<pb::task::Work, Fault> {
+        let State::Healing(healing) = &step.state else { return Err(lease_lost()) };
+        let (Some(patch), Some(fixer)) = (&healing.patch, healing.fixer()) else {
+            return Err(lease_lost());
+        };
+        let asks = healing.approval.is_some() || healing.approved_by.is_some();
+        let put_back = put_back(step, fixer, asks);
+        let since = now().plus_ms(-FLAKY_MS);
+        let tables = &self.engine.tables;
+        let mut flaky = tables.flaky_steps(run.tenant, &run.cache_key, since).await?;
+        flaky.extend(run.steps.iter().filter(|s| s.flaky).map(|s| s.planned.name.clone()));
+        let siblings = siblings(run, &step.planned.name);
+        Ok(pb::task::Work::Verify(pb::VerifyWork {
+            step: Some(step.planned.clone().into()),
+            patch: patch.text.clone().into_bytes(),
+            cache_key: run.cache_key.clone(),
+            mount: run.mount.clone(),
+            attempt: step.executions,
+            siblings: siblings.into_iter().cloned().map(Into::into).collect(),
+            restore_tests: put_back.tests,
+            restore_config: put_back.config,
+            owned: put_back.owned,
+            flaky,
         }))
     }
 
@@ -259,18 +324,6 @@ fn wire(task: &Claimed, work: pb::task::Work) -> pb::Task {
     }
 }
 
-fn verify_work(run: &Run, step: &Step) -> Result<pb::task::Work, Fault> {
-    let State::Healing(healing) = &step.state else { return Err(lease_lost()) };
-    let patch = healing.patch.as_ref().ok_or_else(lease_lost)?;
-    Ok(pb::task::Work::Verify(pb::VerifyWork {
-        step: Some(step.planned.clone().into()),
-        patch: patch.text.clone().into_bytes(),
-        cache_key: run.cache_key.clone(),
-        mount: run.mount.clone(),
-        attempt: step.executions,
-    }))
-}
-
 fn commit_work(run: &Run, step: &Step) -> Result<pb::task::Work, Fault> {
     let State::Healing(healing) = &step.state else { return Err(lease_lost()) };
     let (Some(patch), Some(fixer), Phase::Committing) =
@@ -291,7 +344,7 @@ fn commit_work(run: &Run, step: &Step) -> Result<pb::task::Work, Fault> {
     Ok(pb::task::Work::Commit(pb::CommitWork { patch: patch.text.clone().into_bytes(), message }))
 }
 
-type Artifacts = Vec<(&'static str, Vec<u8>)>;
+type Artifacts = Vec<(String, Vec<u8>)>;
 
 /// What a runner's result is for the run.
 fn input(
@@ -300,28 +353,41 @@ fn input(
 ) -> Result<(Input, Artifacts), Fault> {
     use pb::complete_task_request::Result as R;
     let step = task.step.clone();
-    let files = |files: &[String]| ("files", serde_json::to_vec(files).unwrap_or_default());
+    let files =
+        |files: &[String]| ("files".to_owned(), serde_json::to_vec(files).unwrap_or_default());
+    let patch = |patch: Vec<u8>| ("patch".to_owned(), patch);
     Ok(match (task.kind, result) {
         (TaskKind::Prepare, R::Prepare(p)) => {
             let artifacts = vec![files(&p.files)];
-            (Input::Prepared { commit: p.commit, files: p.files.len() }, artifacts)
+            let (files, bot_commits) = (p.files.len(), p.bot_commits);
+            (Input::Prepared { commit: p.commit, files, bot_commits }, artifacts)
         }
         (TaskKind::Step, R::Step(s)) => {
-            let artifacts = s.combined_patch.map(|patch| ("patch", patch)).into_iter().collect();
+            let artifacts = s.combined_patch.map(patch).into_iter().collect();
             let execution = execution(s.execution.unwrap_or_default());
             (Input::StepFinished { step, execution, commit: s.commit }, artifacts)
         }
-        (TaskKind::Propose, R::Propose(p)) => (proposed(step, p)?, Vec::new()),
+        (TaskKind::Collect, R::Collect(c)) => {
+            let list: Vec<SourceFile> = c.files.into_iter().map(Into::into).collect();
+            let artifact = (context_of(&step), serde_json::to_vec(&list).unwrap_or_default());
+            (Input::Collected { step, files: list.len() }, vec![artifact])
+        }
+        (TaskKind::Propose, R::Propose(mut p)) => {
+            let before = std::mem::take(&mut p.before);
+            let list: Vec<SourceFile> = before.into_iter().map(Into::into).collect();
+            let artifact = (before_of(&step), serde_json::to_vec(&list).unwrap_or_default());
+            (proposed(step, p)?, vec![artifact])
+        }
         (TaskKind::Verify, R::Verify(v)) => {
-            (Input::Verified { step, passed: v.passed, detail: v.detail }, Vec::new())
+            (Input::Verified { step, evidence: Box::new(evidence(v)) }, Vec::new())
         }
         (TaskKind::Commit, R::Commit(c)) => {
-            let artifacts = vec![("patch", c.combined_patch), files(&c.files)];
+            let artifacts = vec![patch(c.combined_patch), files(&c.files)];
             (Input::Committed { step, commit: c.commit }, artifacts)
         }
         (TaskKind::Rollback, R::Rollback(r)) => {
             let artifacts =
-                if r.commit.is_empty() { Vec::new() } else { vec![("patch", r.combined_patch)] };
+                if r.commit.is_empty() { Vec::new() } else { vec![patch(r.combined_patch)] };
             (Input::RolledBack { step, commit: r.commit }, artifacts)
         }
         (kind, R::Error(e)) => (Input::TaskFailed { kind, step, message: e.message }, Vec::new()),
@@ -330,6 +396,37 @@ fn input(
             return Err(Fault::new(ErrorKind::InvalidArgument, "WRONG_RESULT", text));
         }
     })
+}
+
+/// What a verification showed, as far as the runner can say.
+fn evidence(v: pb::VerifyResult) -> Evidence {
+    Evidence {
+        passed: v.passed,
+        detail: v.detail,
+        checks: v.checks.into_iter().map(check).collect(),
+        check_files: v.check_files,
+        restored: v.restored,
+        ..Evidence::default()
+    }
+}
+
+fn check(c: pb::Check) -> Check {
+    let count = |c: pb::TestCount| TestCount {
+        tool: c.tool,
+        executed: c.executed,
+        failed: c.failed,
+        skipped: c.skipped,
+    };
+    let execution = c.execution.unwrap_or_default();
+    Check {
+        step: c.step,
+        exit: execution.exit.unwrap_or_default().into(),
+        duration_ms: execution.duration_ms,
+        before: c.before.into_iter().map(count).collect(),
+        after: execution.tests.into_iter().map(count).collect(),
+        newly_skipped: c.newly_skipped,
+        executions: c.executions,
+    }
 }
 
 fn proposed(step: String, p: pb::ProposeResult) -> Result<Input, Fault> {

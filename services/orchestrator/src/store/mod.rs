@@ -1,13 +1,15 @@
 //! The orchestrator's tables: the only place with SQL.
 
 mod builds;
+mod flaky;
 mod runs;
 mod tasks;
 mod tenants;
 
 pub use builds::{PlanRow, SpecRow};
+pub use flaky::FlakyRow;
 pub use runs::{Finish, ListRuns, Stored, StoredEvent};
-pub use tasks::{Claimed, NewTask};
+pub use tasks::{Claimed, Claimer, NewTask};
 pub use tenants::TenantRow;
 
 use meta_storage::sqlx::migrate::Migrator;

@@ -1,10 +1,11 @@
 //! Runs, their event log, gates and artifacts: one transaction a transition.
 
 use super::builds::{PlanRow, next_version, put_plan};
+use super::flaky::put_flaky;
 use super::{Tables, corrupt, json};
 use crate::core::event::RunEvent;
 use crate::core::run::Run;
-use crate::core::transition::{Effect, Transition};
+use crate::core::transition::{Effect, Sharing, TaskKind, Transition};
 use meta_domain::failure::FailureType;
 use meta_domain::gate::GateStatus;
 use meta_domain::id::{GateId, RunId, SpecId, TaskId, TenantId};
@@ -33,7 +34,7 @@ pub struct Finish {
     /// A task whose lease has to hold, without being finished.
     pub lease: Option<(TaskId, i64)>,
     /// Artifacts to put, by name.
-    pub artifacts: Vec<(&'static str, Vec<u8>)>,
+    pub artifacts: Vec<(String, Vec<u8>)>,
 }
 
 /// An event as stored.
@@ -168,7 +169,7 @@ impl Tables {
         let first = run.seq + 1 - next.events.len() as u64;
         for (seq, event) in (first..).zip(&next.events) {
             put_event(tx, run.id, seq, event, at).await?;
-            put_index(tx, run, event).await?;
+            put_index(tx, run, event, at).await?;
         }
         for effect in &next.effects {
             match effect {
@@ -181,7 +182,7 @@ impl Tables {
                         sqlx::query(sql).bind(run.id.0).execute(&mut **tx).await?;
                     }
                 }
-                Effect::Enqueue { kind, step, due, sharing } => {
+                Effect::Enqueue { kind, step, due, sharing, avoid } => {
                     let task = super::NewTask {
                         id: ids().into(),
                         tenant: run.tenant,
@@ -191,6 +192,22 @@ impl Tables {
                         sharing: *sharing,
                         due: *due,
                         payload: String::new(),
+                        avoid: avoid.clone(),
+                    };
+                    super::tasks::put_task(tx, &task).await?;
+                }
+                // It belongs to no run: it is told whatever becomes of this one.
+                Effect::Tell(told) => {
+                    let task = super::NewTask {
+                        id: ids().into(),
+                        tenant: run.tenant,
+                        run: None,
+                        kind: TaskKind::Record,
+                        step: String::new(),
+                        sharing: Sharing::None,
+                        due: at,
+                        payload: json("tasks", told)?,
+                        avoid: String::new(),
                     };
                     super::tasks::put_task(tx, &task).await?;
                 }
@@ -335,8 +352,10 @@ async fn put_index(
     tx: &mut Transaction<'static, Sqlite>,
     run: &Run,
     event: &RunEvent,
+    at: Timestamp,
 ) -> Result<(), Error> {
     match event {
+        RunEvent::StepSucceeded { step, flaky: true, .. } => put_flaky(tx, run, step, at).await?,
         RunEvent::Classified { signal, .. } => {
             let sql = "INSERT INTO run_failure_types (run_id, failure_type) VALUES ($1, $2) \
                        ON CONFLICT DO NOTHING";
@@ -355,7 +374,10 @@ async fn put_index(
                 .execute(&mut **tx)
                 .await?;
         }
-        RunEvent::ApprovalGranted { .. } | RunEvent::ApprovalRejected { .. } => {
+        RunEvent::ApprovalGranted { .. }
+        | RunEvent::ApprovalRejected { .. }
+        | RunEvent::GateExpired { .. }
+        | RunEvent::GateSuperseded { .. } => {
             if let Some((gate, status)) = event.gate_status() {
                 let sql = "UPDATE gates SET status = $1 WHERE id = $2";
                 sqlx::query(sql).bind(status.as_str()).bind(gate.0).execute(&mut **tx).await?;

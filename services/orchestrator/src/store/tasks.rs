@@ -25,8 +25,10 @@ pub struct NewTask {
     pub sharing: Sharing,
     /// Not before.
     pub due: Timestamp,
-    /// What an inspection reads, as JSON.
+    /// What an inspection reads or a record says, as JSON.
     pub payload: String,
+    /// Rather not on this runner; empty means on any.
+    pub avoid: String,
 }
 
 /// A leased task.
@@ -46,8 +48,21 @@ pub struct Claimed {
     pub epoch: i64,
     /// How often it was leased, this time included.
     pub tries: i64,
-    /// What an inspection reads.
+    /// What an inspection reads or a record says.
     pub payload: String,
+}
+
+/// Who leases, and what they may lease.
+#[derive(Debug, Clone, Copy)]
+pub struct Claimer<'a> {
+    /// The lease's owner.
+    pub owner: &'a str,
+    /// The orchestrator's own tasks, or a runner's.
+    pub internal: bool,
+    /// Only this run's (and what belongs to no run).
+    pub only: Option<RunId>,
+    /// Other runners are there, for tasks that rather not go to this one.
+    pub others: bool,
 }
 
 impl Tables {
@@ -61,19 +76,18 @@ impl Tables {
     /// Leases the next task, if one is due.
     pub async fn claim(
         &self,
-        owner: &str,
-        internal: bool,
-        only: Option<RunId>,
+        claimer: Claimer<'_>,
         now: Timestamp,
         lease_ms: i64,
     ) -> Result<Option<Claimed>, Error> {
         let mut tx = self.store.begin().await?;
         let row = sqlx::query(include_str!("../../sql/task_claim.sql"))
-            .bind(owner)
+            .bind(claimer.owner)
             .bind(now.plus_ms(lease_ms).0)
-            .bind(internal)
+            .bind(claimer.internal)
             .bind(now.0)
-            .bind(only.map(|r| r.0))
+            .bind(claimer.only.map(|r| r.0))
+            .bind(claimer.others)
             .fetch_optional(&mut *tx)
             .await?;
         let Some(row) = row else { return Ok(None) };
@@ -220,6 +234,7 @@ pub(super) async fn put_task(tx: &mut sqlx::SqliteConnection, task: &NewTask) ->
         .bind(task.sharing.as_str())
         .bind(task.due.0)
         .bind(&task.payload)
+        .bind(&task.avoid)
         .execute(tx)
         .await?;
     Ok(())

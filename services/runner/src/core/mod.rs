@@ -1,5 +1,8 @@
-//! Decisions without I/O: what a log keeps, what is masked, which system calls are refused.
+//! Decisions without I/O: what a log keeps, what is masked, which system calls are refused, how many
+//! tests ran, which files are the check itself.
 
 pub mod mask;
 pub mod output;
+pub mod protected;
 pub mod seccomp;
+pub mod tally;

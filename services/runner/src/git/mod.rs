@@ -265,9 +265,42 @@ pub fn split_list(bytes: &[u8]) -> (Vec<String>, &[u8]) {
     (entries, rest)
 }
 
+/// Bytes of all files that a script shows.
+pub const SHOWN_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// A file that a script shows: its name and its bytes.
+pub type Shown = (String, Vec<u8>);
+
+/// Reads what `SHOW` printed.
+pub fn split_shown(mut bytes: &[u8]) -> Vec<Shown> {
+    let mut files = Vec::new();
+    while let Some((file, rest)) = next_shown(bytes) {
+        files.push(file);
+        bytes = rest;
+    }
+    files
+}
+
+fn next_shown(bytes: &[u8]) -> Option<(Shown, &[u8])> {
+    let name_end = bytes.iter().position(|b| *b == 0)?;
+    let rest = &bytes[name_end + 1..];
+    let size_end = rest.iter().position(|b| *b == b'\n')?;
+    let size: usize = std::str::from_utf8(&rest[..size_end]).ok()?.trim().parse().ok()?;
+    let rest = &rest[size_end + 1..];
+    let body = rest.get(..size)?.to_vec();
+    let name = String::from_utf8(bytes[..name_end].to_vec()).ok()?;
+    Some(((name, body), &rest[size..]))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shown_files_are_read_back_whole() {
+        let files = split_shown(b"a b\x003\nx\0yc/d\x000\ne\x0099\ntorn");
+        assert_eq!(files, [("a b".to_owned(), b"x\0y".to_vec()), ("c/d".to_owned(), Vec::new())]);
+    }
 
     #[test]
     fn a_list_ends_with_an_empty_entry() {

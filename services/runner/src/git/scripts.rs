@@ -14,7 +14,16 @@ fill() {
   printf 'ref: refs/heads/metabuilder\n' > "$1/HEAD"
   printf '[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = false\n' > "$1/config"
   cp "$GIT_DIR/index" "$1/index"
-  git rev-parse HEAD > "$1/refs/heads/metabuilder"
+  head_of > "$1/refs/heads/metabuilder"
+}
+# The head, read without starting git where its branch is a plain file.
+head_of() {
+  if [ -s "$GIT_DIR/refs/heads/metabuilder" ]; then
+    read -r line < "$GIT_DIR/refs/heads/metabuilder"
+    printf '%s\n' "$line"
+  else
+    git rev-parse HEAD
+  fi
 }
 diff_of() { git diff --binary --full-index --no-renames --no-ext-diff --no-textconv "$@"; }
 # Writes a difference from the base to $TMPDIR/combined; more than $PATCH_MAX bytes of it end the
@@ -24,10 +33,36 @@ combine() {
   [ "$(wc -c < "$TMPDIR/combined")" -le "$PATCH_MAX" ] || exit 93
   [ ! -e "$TMPDIR/broken" ]
 }
+# For each path: its name, a zero byte, its size, a line feed, its bytes at the head. Files larger
+# than $FILE_MAX, links and what is not there are left out; it ends before more than $SHOWN_MAX bytes.
+SHOW='total=0
+for path; do
+  entry=$(git ls-tree -l HEAD -- "$path")
+  case $entry in 100644\ blob\ * | 100755\ blob\ *) ;; *) continue ;; esac
+  entry=${entry#* blob }
+  object=${entry%% *}
+  entry=${entry#"$object"}
+  entry=${entry%%	*}
+  size=${entry##* }
+  [ "$size" -le "$FILE_MAX" ] || continue
+  total=$((total + size))
+  [ "$total" -le "$SHOWN_MAX" ] || break
+  printf "%s\0%s\n" "$path" "$size"
+  git cat-file blob "$object"
+done'
+# How many commits from $1 down were made by the loop, with no other between them.
+bots() {
+  count=0
+  for commit in $(git rev-list --first-parent --max-count=8 "$1"); do
+    [ -n "$(git log -1 --format='%(trailers:key=Metabuilder-Patch,valueonly)' "$commit")" ] || break
+    count=$((count + 1))
+  done
+  echo "$count"
+}
 # Head, then the files named by $1, then everything since the base; without the last when it is too
 # large.
 report() {
-  git rev-parse HEAD
+  head_of
   cat "$1"
   printf '\0'
   combine refs/metabuilder/base HEAD
@@ -35,17 +70,50 @@ report() {
 }
 "#;
 
-/// Fetches `REF` of `URL` into the (empty) folder and forgets where it came from.
+/// How many commits at the head of the repository the loop made.
+pub const BOTS: &str = "bots HEAD\n";
+
+/// Shows the files given as arguments.
+pub const COLLECT: &str = r#"
+sh -c "$SHOW" show "$@"
+"#;
+
+/// Writes edits into a copy: arguments are pairs of a path and the name of a file in `EDITS`, which
+/// is empty for a file that goes away. A link is never written through.
+pub const EDIT: &str = r#"
+linked() {
+  part=$1
+  while :; do
+    [ ! -L "$part" ] || return 0
+    case $part in */*) part=${part%/*} ;; *) return 1 ;; esac
+  done
+}
+while [ $# -gt 0 ]; do
+  linked "$1" && refuse "$1 is a link, or lies behind one"
+  case $2 in
+  '') rm -f -- "$1" ;;
+  *)
+    case $1 in */*) mkdir -p -- "${1%/*}" ;; esac
+    cat "$EDITS/$2" > "$1"
+    ;;
+  esac
+  shift 2
+done
+"#;
+
+/// Fetches `REF` of `URL` into the (empty) folder and forgets where it came from. Answers how many
+/// commits at its head the loop made.
 pub const CLONE: &str = r#"
 git init -q .
 git remote add origin "$URL"
-if git fetch -q --depth 1 --no-tags origin "${REF:-HEAD}" 2>"$TMPDIR/why"; then
+if git fetch -q --depth 8 --no-tags origin "${REF:-HEAD}" 2>"$TMPDIR/why"; then
   git checkout -q --detach FETCH_HEAD
 elif [ -n "$REF" ] && git fetch -q --tags origin '+refs/heads/*:refs/remotes/origin/*' 2>>"$TMPDIR/why"; then
   git checkout -q --detach "$REF" 2>>"$TMPDIR/why" || refuse "$(tail -n 1 "$TMPDIR/why")"
 else
   refuse "$(grep -m 1 -E '^(fatal|error|remote):' "$TMPDIR/why" || tail -n 1 "$TMPDIR/why")"
 fi
+bots HEAD
 rm -rf .git
 "#;
 
@@ -78,7 +146,7 @@ if [ -n "$TOUCH" ]; then
   git update-index -q --refresh || true
 fi
 borrow .git
-git rev-parse HEAD
+head_of
 "#;
 
 /// Commits what a step changed of the tracked files when it passed (`PASSED`).
@@ -92,8 +160,8 @@ if [ -n "$PASSED" ]; then
     borrow .git
   fi
 fi
-if [ "$(git rev-parse HEAD)" = "$KNOWN" ]; then
-  git rev-parse HEAD
+if [ "$(head_of)" = "$KNOWN" ]; then
+  head_of
 else
   report /dev/null
 fi
@@ -122,31 +190,53 @@ git read-tree --reset -u HEAD
 "#;
 
 /// The copy in which a fixer works; answers the tree before it.
-pub const COPY_FOR_FIXER: &str = r"
-borrow .git
+pub const COPY_FOR_FIXER: &str = r#"
+cp -R "$GIT_DIR" .git
 git add -A
 git write-tree
-";
+"#;
 
 /// What the fixer changed since the tree `BEFORE`, as a patch on the head. Files that are not
-/// tracked and were there before are no part of it.
+/// tracked and were there before are no part of it. Answers the patch's size in a line, the patch,
+/// and the touched files as they were.
 pub const DIFF_OF_FIXER: &str = r#"
 git add -A
 git diff --name-only -z --diff-filter=A HEAD "$BEFORE" > "$TMPDIR/litter"
-git update-index --force-remove -z --stdin < "$TMPDIR/litter"
-diff_of HEAD "$(git write-tree)" > "$TMPDIR/patch"
+if [ -s "$TMPDIR/litter" ]; then git update-index --force-remove -z --stdin < "$TMPDIR/litter"; fi
+tree=$(git write-tree)
+diff_of HEAD "$tree" > "$TMPDIR/patch"
 if [ -s "$TMPDIR/patch" ]; then
   export GIT_INDEX_FILE="$TMPDIR/index"
   git read-tree HEAD
   git apply --cached --check --whitespace=nowarn "$TMPDIR/patch" || exit 91
+  wc -c < "$TMPDIR/patch"
   cat "$TMPDIR/patch"
+  unset GIT_INDEX_FILE
+  git diff --name-only -z --diff-filter=MDT HEAD "$tree" |
+    xargs -0 -r sh -c "$SHOW" show
 fi
 "#;
 
-/// The copy in which a patch is verified, with the patch as its last commit.
+/// The copy in which a patch is verified, with the patch as its last commit; answers the files that
+/// it changes.
 pub const COPY_WITH_PATCH: &str = r#"
 git apply --index --whitespace=nowarn "$PATCH" || exit 91
 git commit -q --allow-empty -m 'proposed patch'
+git diff --name-only -z --no-renames HEAD^ HEAD
+cp -R "$GIT_DIR" .git
+"#;
+
+/// Puts the files given as arguments back to what they were before the patch.
+pub const RESTORE: &str = r#"
+for path; do
+  if git cat-file -e "HEAD^:$path" 2>/dev/null; then
+    git checkout -q HEAD^ -- ":(literal)$path"
+  else
+    git rm -q -f -- ":(literal)$path"
+  fi
+done
+git commit -q --allow-empty -m 'the check as it was'
+rm -rf .git
 cp -R "$GIT_DIR" .git
 "#;
 

@@ -5,7 +5,7 @@ mod fetch;
 mod listing;
 
 pub use copy::{copy_tree, write_inline};
-pub use fetch::fetch;
+pub use fetch::{bot_commits, fetch};
 pub use listing::{FILES_MAX, list_inline, list_tree};
 
 use crate::config::{Config, PathSources};

@@ -1,8 +1,9 @@
 //! Executes a command of a step in a workspace, and sends what it prints.
 
-use super::{Job, Workshop};
+use super::{Job, Workshop, reports};
 use crate::core::mask::{Masker, secret_values};
 use crate::core::output::Output;
+use crate::core::tally::{Reader, Tally};
 use crate::error::{Error, doing};
 use crate::exec::{Ended, Event};
 use crate::folders::{CacheFolder, plain};
@@ -11,7 +12,7 @@ use crate::sandbox::{Bind, Jail};
 use meta_domain::limits::{STEP_TIMEOUT_MS_DEFAULT, STEP_TIMEOUT_MS_MAX};
 use meta_domain::plan::{Command, PlannedStep};
 use meta_domain::signal::ExitInfo;
-use meta_proto::runner::Execution;
+use meta_proto::runner::{Execution, TestCount};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -33,6 +34,7 @@ pub(super) struct Stage<'a> {
 pub(super) struct Executed {
     pub(super) exit: ExitInfo,
     pub(super) execution: Execution,
+    pub(super) tally: Tally,
 }
 
 impl Workshop {
@@ -87,12 +89,14 @@ impl Workshop {
             output.note(line, meta_runtime::now());
         }
         let kills_before = oom_kills();
-        let started = Instant::now();
+        let mut tests = Reader::default();
+        let (started, since) = (Instant::now(), reports::now());
         let ended = self
             .sandbox
             .run(&jail, time_limit(step), &job.stop, |event| {
                 match event {
                     Event::Output(stream, bytes) => {
+                        tests.push(stream, bytes);
                         output.push(stream, bytes, meta_runtime::now());
                     }
                     Event::Tick => {
@@ -109,19 +113,33 @@ impl Workshop {
         let (rest, cut_bytes) = output.finish(meta_runtime::now());
         job.log.send(rest);
         let exit = exit_info(ended, kills_before);
+        let mut tally = tests.finish();
+        tally.add(reports::read(&stage.workspace, stage.mount, step, since));
         let execution = Execution {
             exit: Some(exit.into()),
             duration_ms,
             cut_bytes,
             sandbox: self.sandbox.level().to_owned(),
+            tests: counts(&tally),
         };
-        Ok(Executed { exit, execution })
+        Ok(Executed { exit, execution, tally })
     }
 
     /// A shell line as a command.
     pub(super) fn shell(&self, line: &str) -> Vec<String> {
         [self.sandbox.shell(), "-c", line].map(str::to_owned).to_vec()
     }
+}
+
+/// The numbers of a tally, for the wire.
+pub(super) fn counts(tally: &Tally) -> Vec<TestCount> {
+    let count = |(tool, c): (&String, &crate::core::tally::Counts)| TestCount {
+        tool: tool.clone(),
+        executed: c.executed,
+        failed: c.failed,
+        skipped: c.skipped,
+    };
+    tally.tools.iter().map(count).collect()
 }
 
 fn time_limit(step: &PlannedStep) -> Duration {

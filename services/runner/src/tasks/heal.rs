@@ -76,7 +76,7 @@ impl Workshop {
         job: &Job,
         place: &Place,
         copy: &Copy,
-        step: &PlannedStep,
+        steps: &[PlannedStep],
         text: String,
     ) -> Result<(Script<'_>, Vec<String>), Error> {
         let sandbox = &self.sandbox;
@@ -85,7 +85,10 @@ impl Workshop {
             exclude.push_str("target/\n");
         }
         let mut folders = vec![(place.caches.home()?, copy.caches.home()?)];
-        for path in &step.cache {
+        let mut kept: Vec<&String> = steps.iter().flat_map(|s| &s.cache).collect();
+        kept.sort_unstable();
+        kept.dedup();
+        for path in kept {
             exclude.push_str(&format!("/{}\n", plain(path)));
             folders.push((place.caches.folder(path)?, copy.caches.folder(path)?));
         }

@@ -1,11 +1,13 @@
 //! What a runner can do: one file a kind of task.
 
+mod collect;
 mod commit;
 mod execute;
 mod heal;
 mod inspect;
 mod prepare;
 mod propose;
+mod reports;
 mod step;
 mod verify;
 
@@ -96,6 +98,7 @@ impl Workshop {
             Some(Work::Propose(w)) => self.propose(&job, w).await.map(Outcome::Propose),
             Some(Work::Verify(w)) => self.verify(&job, w).await.map(Outcome::Verify),
             Some(Work::Commit(w)) => self.commit(&job, &w).await.map(Outcome::Commit),
+            Some(Work::Collect(w)) => self.collect(&job, w).await.map(Outcome::Collect),
             Some(Work::Rollback(_)) => self.roll_back(&job).await.map(Outcome::Rollback),
             None => {
                 Err(Error::refused("work: is missing (expected a kind that this runner knows)"))

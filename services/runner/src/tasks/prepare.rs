@@ -20,6 +20,7 @@ impl Workshop {
         let run = self.run_folder(job)?;
         let lock = self.history_lock(&job.run_id);
         let _writing = lock.lock().await;
+        let mut bot_commits = 0;
         let text = if run.is_prepared() {
             format!("{HEAD}{LIST}")
         } else {
@@ -27,7 +28,7 @@ impl Workshop {
             nofollow::make_own(run.root(), None)?;
             nofollow::make_own(&run.workspace(), job.owner)?;
             nofollow::make_own(&run.history(), job.owner)?;
-            self.bring(job, &run, source).await?;
+            bot_commits = self.bring(job, &run, source).await?;
             PREPARE.to_owned()
         };
         let script = Script::new(&self.sandbox, &self.data_dir, job.owner, &run.workspace(), text)?
@@ -37,10 +38,11 @@ impl Workshop {
         let (mut files, _) = split_list(rest);
         files.truncate(source::FILES_MAX);
         run.mark_prepared()?;
-        Ok(PrepareResult { commit, files })
+        Ok(PrepareResult { commit, files, bot_commits })
     }
 
-    async fn bring(&self, job: &Job, run: &RunFolder, source: Source) -> Result<(), Error> {
+    /// Brings the files; answers how many commits at the head of the source the loop made.
+    async fn bring(&self, job: &Job, run: &RunFolder, source: Source) -> Result<u32, Error> {
         let (to, owner) = (run.workspace(), job.owner);
         match source {
             Source::Git { url, reference } => {
@@ -50,10 +52,15 @@ impl Workshop {
             }
             Source::Path { path } => {
                 let from = self.folders.resolve(&path)?;
-                blocking(move || source::copy_tree(&from, &to, owner)).await
+                let (repository, scratch) = (from.join(".git"), to.clone());
+                blocking(move || source::copy_tree(&from, &to, owner)).await?;
+                let (sandbox, data_dir) = (&self.sandbox, &self.data_dir);
+                let stop = &job.stop;
+                source::bot_commits(sandbox, data_dir, owner, &repository, &scratch, stop).await
             }
             Source::Inline { files } => {
-                blocking(move || source::write_inline(&files, &to, owner)).await
+                blocking(move || source::write_inline(&files, &to, owner)).await?;
+                Ok(0)
             }
         }
     }

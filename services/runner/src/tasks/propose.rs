@@ -3,13 +3,17 @@
 
 use super::heal::Copy;
 use super::{Job, Place, Workshop};
+use crate::core::protected::denied;
 use crate::error::{Error, doing};
 use crate::exec::{Ended, Event};
-use crate::git::{DIFF_OF_FIXER, EXIT_PATCH, copy_for_fixer};
-use meta_domain::autofix::{FixerCommand, TryVerdict};
+use crate::git::{
+    DIFF_OF_FIXER, EDIT, EXIT_PATCH, EXIT_REFUSED, SHOWN_BYTES_MAX, copy_for_fixer, split_shown,
+};
+use meta_domain::autofix::{FixerCommand, FixerKind, TryVerdict};
 use meta_domain::limits::PATCH_BYTES_MAX;
 use meta_domain::plan::PlannedStep;
 use meta_domain::signal::Signal;
+use meta_proto::common::FileEdit;
 use meta_proto::convert::{Field, Number, Required};
 use meta_proto::runner::{ProposeResult, ProposeWork};
 use std::os::unix::fs::lchown;
@@ -43,16 +47,58 @@ impl Workshop {
         let started = Instant::now();
         let place = self.place(job, &work.cache_key, &work.mount)?;
         let copy = Copy::new(job, &place)?;
-        let (script, pairs) = self.copy_script(job, &place, &copy, &step, copy_for_fixer())?;
+        let (script, pairs) =
+            self.copy_script(job, &place, &copy, std::slice::from_ref(&step), copy_for_fixer())?;
         let before = script.run(&pairs, &job.stop).await?.split_line().0;
-        lay_out(&copy.state, job, &fixer, &signal, &work.log)?;
-        let (ended, said) = self.run_fixer(job, &step, &fixer, &place, &copy).await?;
-        let (verdict, detail, patch) = match verdict_of(ended, &said) {
-            Some((verdict, detail)) => (verdict.number(), detail, Vec::new()),
+        let ended = match fixer.kind {
+            FixerKind::Script => {
+                lay_out(&copy.state, job, &fixer, &signal, &work.log)?;
+                let (ended, said) = self.run_fixer(job, &step, &fixer, &place, &copy).await?;
+                verdict_of(ended, &said)
+            }
+            FixerKind::Model => self.edit(job, &place, &copy, &fixer, work.edits).await?,
+        };
+        let mut result = match ended {
+            Some((verdict, detail)) => {
+                ProposeResult { verdict: verdict.number(), detail, ..ProposeResult::default() }
+            }
             None => self.patch_of(job, &place, &copy, &before).await?,
         };
-        let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Ok(ProposeResult { verdict, detail, patch, duration_ms })
+        result.duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Ok(result)
+    }
+
+    /// Writes a model's edits into the copy; answers why not, when they may not be written.
+    async fn edit(
+        &self,
+        job: &Job,
+        place: &Place,
+        copy: &Copy,
+        fixer: &FixerCommand,
+        edits: Vec<FileEdit>,
+    ) -> Result<Option<(TryVerdict, String)>, Error> {
+        let shown = |path: &str| fixer.context.files.iter().any(|f| f.path == path && f.read_only);
+        let mut arguments = Vec::new();
+        for (i, edit) in edits.into_iter().enumerate() {
+            if denied(&edit.path) || shown(&edit.path) {
+                let detail = format!("the model edits {:?}, which it may not", edit.path);
+                return Ok(Some((TryVerdict::GuardReject, detail)));
+            }
+            let name = edit.contents.as_ref().map(|_| format!("edit-{i}")).unwrap_or_default();
+            if let Some(contents) = edit.contents {
+                let path = copy.state.join(&name);
+                std::fs::write(&path, contents).map_err(doing("cannot write an edit"))?;
+                lchown(&path, job.owner, job.owner).map_err(doing("cannot write an edit"))?;
+            }
+            arguments.extend([edit.path, name]);
+        }
+        let script = self
+            .repository_script(job, place, copy, EDIT.to_owned())?
+            .path("EDITS", self.sandbox.show(&copy.state, "state", false));
+        let answer = script.run(&arguments, &job.stop).await?;
+        Ok((answer.code == EXIT_REFUSED).then(|| {
+            (TryVerdict::GuardReject, format!("the model edits a link: {}", answer.why()))
+        }))
     }
 
     async fn run_fixer(
@@ -97,27 +143,43 @@ impl Workshop {
         place: &Place,
         copy: &Copy,
         before: &str,
-    ) -> Result<(i32, String, Vec<u8>), Error> {
+    ) -> Result<ProposeResult, Error> {
         let script = self
             .repository_script(job, place, copy, DIFF_OF_FIXER.to_owned())?
-            .set("BEFORE", before);
+            .set("BEFORE", before)
+            .set("FILE_MAX", &BEFORE_BYTES_MAX.to_string())
+            .set("SHOWN_MAX", &SHOWN_BYTES_MAX.to_string());
         let answer = script.run(&[], &job.stop).await?;
-        let no_change = TryVerdict::NoChange.number();
-        let error = TryVerdict::FixerError.number();
-        Ok(match answer.stdout.len() {
-            _ if answer.code == EXIT_PATCH => {
-                let detail = format!("its changes do not make a patch: {}", answer.why());
-                (error, detail, Vec::new())
-            }
-            0 => (no_change, "the fixer changed nothing".to_owned(), Vec::new()),
-            bytes if bytes > PATCH_BYTES_SENT_MAX => {
-                let detail = format!("its patch is too large: {bytes} bytes");
-                (error, detail, Vec::new())
-            }
-            _ => (0, String::new(), answer.stdout),
+        let without = |verdict: TryVerdict, detail: String| ProposeResult {
+            verdict: verdict.number(),
+            detail,
+            ..ProposeResult::default()
+        };
+        if answer.code == EXIT_PATCH {
+            let detail = format!("its changes do not make a patch: {}", answer.why());
+            return Ok(without(TryVerdict::FixerError, detail));
+        }
+        let (size, rest) = answer.split_line();
+        let bytes: usize = size.trim().parse().unwrap_or(0);
+        if bytes == 0 {
+            return Ok(without(TryVerdict::NoChange, "the fixer changed nothing".to_owned()));
+        }
+        if bytes > PATCH_BYTES_SENT_MAX {
+            let detail = format!("its patch is too large: {bytes} bytes");
+            return Ok(without(TryVerdict::FixerError, detail));
+        }
+        let patch = rest.get(..bytes).unwrap_or(rest);
+        let files = split_shown(rest.get(bytes..).unwrap_or_default());
+        Ok(ProposeResult {
+            patch: patch.to_vec(),
+            before: super::collect::texts(files),
+            ..ProposeResult::default()
         })
     }
 }
+
+/// A touched file that is larger is not shown to the guard whole, in bytes.
+const BEFORE_BYTES_MAX: u64 = 512 * 1024;
 
 const LOG_FILE: &str = "failed-step.log";
 const FAILURE_FILE: &str = "failure.json";

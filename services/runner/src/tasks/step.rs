@@ -1,7 +1,7 @@
 //! Executes a step in the run's workspace.
 
 use super::execute::Stage;
-use super::{Job, Workshop, keep_report};
+use super::{Job, Workshop, keep_report, reports};
 use crate::error::Error;
 use crate::folders::RunFolder;
 use crate::git::{AFTER_STEP, BEFORE_STEP, COMBINED_BYTES_MAX, EXIT_TOO_LARGE, Script};
@@ -36,6 +36,7 @@ impl Workshop {
             caches: &place.caches,
         };
         let executed = self.execute(job, &step, &stage, None).await?;
+        reports::remember(&place.run, &step.name, executed.tally)?;
         let lock = self.history_lock(&job.run_id);
         let _writing = lock.lock().await;
         let execution = Some(executed.execution);

@@ -78,6 +78,54 @@ words! {
     }
 }
 
+words! {
+    /// How a fixer's change is made.
+    FixerKind {
+        /// Its script runs in a copy of the workspace.
+        Script = "script",
+        /// A model is asked for edits.
+        Model = "model",
+    }
+}
+
+/// A file that a model wants to see.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WantedFile {
+    /// Relative to the workspace.
+    pub path: String,
+    /// Shown for understanding only: edits of it are refused.
+    pub read_only: bool,
+}
+
+/// What to collect from the workspace before a model is asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContextPlan {
+    /// Most wanted first; every path is inside the workspace and not denied.
+    pub files: Vec<WantedFile>,
+    /// Larger files are left out, in bytes.
+    pub file_bytes_max: u64,
+    /// The collection ends before the file that would exceed this, in bytes.
+    pub bytes_max: u64,
+}
+
+/// A file as it is in the workspace at the failing commit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceFile {
+    /// Relative to the workspace.
+    pub path: String,
+    /// Its text.
+    pub contents: String,
+}
+
+/// What a file becomes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileEdit {
+    /// Relative to the workspace.
+    pub path: String,
+    /// Its new text; `None` takes it away.
+    pub contents: Option<String>,
+}
+
 /// A file that is written beside a fixer's script before it runs (in `$STATE_DIR`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FixerFile {
@@ -124,6 +172,17 @@ pub struct FixerCommand {
     pub safety: FixerSafety,
     /// What it may change.
     pub grant: PathGrant,
+    /// How its change is made.
+    #[serde(default = "script")]
+    pub kind: FixerKind,
+    /// What to collect first; only for models.
+    #[serde(default)]
+    pub context: ContextPlan,
+}
+
+/// What a stored fixer is that names no kind.
+fn script() -> FixerKind {
+    FixerKind::Script
 }
 
 /// What one fixer did about one failure.
@@ -189,6 +248,13 @@ pub struct Case {
     pub files: Vec<String>,
     /// Whether a commit made by the loop stands above the base commit for this step.
     pub patched: bool,
+    /// Commits at the head of the source that the loop made with no human's commit above them; 0
+    /// where nobody counted.
+    #[serde(default)]
+    pub bot_commits_in_a_row: u32,
+    /// All steps of the plan in force; empty where only the failed one is known.
+    #[serde(default)]
+    pub plan: Vec<PlannedStep>,
 }
 
 /// What to do about a failure.

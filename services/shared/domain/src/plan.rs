@@ -113,6 +113,14 @@ words! {
         ExtendTimeout = "extend_timeout",
         /// A new step is put before it.
         InsertBefore = "insert_before",
+        /// The step also waits for other steps.
+        AddNeeds = "add_needs",
+        /// The step gets variables.
+        SetEnv = "set_env",
+        /// The step's next execution goes to another runner than its last, where there is one.
+        MoveRunner = "move_runner",
+        /// The step becomes a chain of steps; the last one keeps its name.
+        Split = "split",
     }
 }
 
@@ -129,6 +137,31 @@ pub struct PlanOp {
     pub insert: Option<PlannedStep>,
     /// Why.
     pub why: String,
+    /// Names of steps, for `add_needs`.
+    #[serde(default)]
+    pub needs: Vec<String>,
+    /// Variables, for `set_env`.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// The chain, for `split`.
+    #[serde(default)]
+    pub parts: Vec<PlannedStep>,
+}
+
+impl PlanOp {
+    /// An operation that needs nothing but its kind and its step.
+    pub fn new(kind: PlanOpKind, step: &str, why: &str) -> Self {
+        Self {
+            kind,
+            step: step.to_owned(),
+            timeout_ms: None,
+            insert: None,
+            why: why.to_owned(),
+            needs: Vec::new(),
+            env: BTreeMap::new(),
+            parts: Vec::new(),
+        }
+    }
 }
 
 impl PlanGraph {
@@ -151,6 +184,15 @@ impl PlanGraph {
                     if let Some(step) = &op.insert {
                         graph.steps[at].needs.push(step.name.clone());
                         graph.steps.insert(at, step.clone());
+                    }
+                }
+                PlanOpKind::AddNeeds => add_needs(&mut graph.steps, at, &op.needs),
+                PlanOpKind::SetEnv => graph.steps[at].env.extend(op.env.clone()),
+                // Where it runs is the queue's business: the delta itself is what it reads.
+                PlanOpKind::MoveRunner => {}
+                PlanOpKind::Split => {
+                    if op.parts.last().is_some_and(|last| last.name == op.step) {
+                        graph.steps.splice(at..=at, op.parts.iter().cloned());
                     }
                 }
             }
@@ -197,6 +239,34 @@ impl PlanGraph {
     }
 }
 
+/// Makes the step at `at` wait for other steps too, and moves it behind them.
+fn add_needs(steps: &mut Vec<PlannedStep>, at: usize, needs: &[String]) {
+    let known: Vec<String> =
+        needs.iter().filter(|n| steps.iter().any(|s| s.name == **n)).cloned().collect();
+    for need in known {
+        if need != steps[at].name && !steps[at].needs.contains(&need) {
+            steps[at].needs.push(need);
+        }
+    }
+    sort(steps);
+}
+
+/// Puts every step behind those it waits for, else keeps the order; a cycle keeps it whole.
+fn sort(steps: &mut Vec<PlannedStep>) {
+    let mut sorted: Vec<PlannedStep> = Vec::with_capacity(steps.len());
+    let mut open = steps.clone();
+    while let Some(next) = open.iter().position(|s| {
+        s.needs
+            .iter()
+            .all(|n| sorted.iter().any(|d| d.name == *n) || !steps.iter().any(|s| s.name == *n))
+    }) {
+        sorted.push(open.remove(next));
+    }
+    if open.is_empty() {
+        *steps = sorted;
+    }
+}
+
 /// Makes the step at `at` wait for every step that could run beside it.
 fn serialise(steps: &mut [PlannedStep], at: usize) {
     let graph = PlanGraph {
@@ -227,7 +297,7 @@ mod tests {
     }
 
     fn op(kind: PlanOpKind, step: &str) -> PlanOp {
-        PlanOp { kind, step: step.into(), timeout_ms: Some(5), insert: None, why: String::new() }
+        PlanOp { timeout_ms: Some(5), ..PlanOp::new(kind, step, "") }
     }
 
     #[test]
@@ -253,5 +323,33 @@ mod tests {
         assert!(g.step("b").unwrap().clean_cache && !g.step("a").unwrap().clean_cache);
         assert_eq!(g.step("a").unwrap().timeout_ms, 5);
         assert_eq!(g.steps[2], graph().steps[2]);
+    }
+
+    #[test]
+    fn a_new_need_moves_the_step_behind_it() {
+        let add = PlanOp { needs: vec!["d".into()], ..op(PlanOpKind::AddNeeds, "c") };
+        let g = graph().rewritten(&[add]);
+        let names: Vec<&str> = g.steps.iter().map(|s| s.name.as_str()).collect();
+        assert_eq!(names, ["a", "b", "d", "c"]);
+        assert_eq!(g.step("c").unwrap().needs, ["a", "d"]);
+    }
+
+    #[test]
+    fn a_split_step_keeps_its_name_at_the_end_of_the_chain() {
+        let mut first = graph().steps[1].clone();
+        first.name = "b-1".into();
+        let mut last = graph().steps[1].clone();
+        last.needs = vec!["b-1".into()];
+        let split = PlanOp { parts: vec![first, last], ..op(PlanOpKind::Split, "b") };
+        let g = graph().rewritten(&[split]);
+        let names: Vec<&str> = g.steps.iter().map(|s| s.name.as_str()).collect();
+        assert_eq!(names, ["a", "b-1", "b", "c", "d"]);
+    }
+
+    #[test]
+    fn variables_join_the_steps_own() {
+        let env = BTreeMap::from([("JOBS".to_owned(), "1".to_owned())]);
+        let g = graph().rewritten(&[PlanOp { env: env.clone(), ..op(PlanOpKind::SetEnv, "b") }]);
+        assert_eq!(g.step("b").unwrap().env, env);
     }
 }

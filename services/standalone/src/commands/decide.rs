@@ -5,6 +5,7 @@ use crate::args::{DecideArgs, Output};
 use crate::client::{Client, RUNS_SEARCHED_MAX};
 use crate::display::{Display, print, print_json};
 use crate::error::{Error, Exit, Result};
+use crate::patch::summary;
 use crate::rest::Rest;
 use crate::select::pick;
 use crate::session::{Local, Session};
@@ -28,7 +29,10 @@ pub async fn run(args: DecideArgs, approve: bool, session: &Session) -> Result<E
     let folder = client.folder(&run.spec_id).await?;
     // taken first, so that the decision is not made while another process works on the run
     let claim = local.claim(&run.id)?;
-    client.decide(&gate.id, approve, &args.notes).await?;
+    client.decide(&gate, approve, &args.notes).await?;
+    if let (Output::Text, true) = (args.output.output, approve) {
+        print(&approved(&gate))?;
+    }
     drop(claim);
     let mut display = Display::new(args.output.output, &session.vars);
     display.show(&told(&run.id, &client.plan(&run.plan_id).await?)?)?;
@@ -39,6 +43,19 @@ pub async fn run(args: DecideArgs, approve: bool, session: &Session) -> Result<E
         verbose: args.verbose,
     };
     go_on.go(&local, session, &args.patch, &mut display).await
+}
+
+/// What exactly was approved.
+fn approved(gate: &pb::Gate) -> String {
+    let step = &gate.step;
+    if gate.patch_sha256.is_empty() {
+        return format!("approved for step {step}, plan version {}", gate.plan_version);
+    }
+    let size = summary(gate.files as usize, gate.added, gate.removed);
+    format!(
+        "approved patch {:.12} by {} for step {step}, plan version {}: {size}, risk {}",
+        gate.patch_sha256, gate.fixer, gate.plan_version, gate.risk
+    )
 }
 
 /// The pending gate of that id, or of the run of that id.

@@ -5,10 +5,11 @@ use crate::display::lines::{Paint, because, evidence};
 use crate::display::{colour, print, print_json};
 use crate::error::{Error, Exit, Result};
 use crate::patch::{printable, summary};
-use crate::progress::{Happened, Progress, Tracker};
+use crate::progress::{Check, Evidence, Happened, Progress, TestCount, Tracker};
 use crate::rest::Rest;
 use crate::session::{Local, Session};
 use meta_domain::autofix::TryVerdict;
+use serde::Serialize;
 use std::ops::ControlFlow;
 use tokio_stream::StreamExt;
 
@@ -19,10 +20,10 @@ pub async fn run(args: WhyArgs, session: &Session) -> Result<Exit> {
         None => local_log(session, &args.run).await?,
     };
     let mut tracker = Tracker::new(&session.program);
-    let told: Vec<Progress> = log.into_iter().flat_map(|h| tracker.next(h)).collect();
-    let story: Vec<&Progress> = told.iter().filter(|p| step_of(p) == Some(&args.step)).collect();
+    let told: Vec<Part> = log.into_iter().flat_map(|h| parts(h, &mut tracker)).collect();
+    let story: Vec<&Part> = told.iter().filter(|p| p.step() == Some(&args.step)).collect();
     if story.is_empty() {
-        let mut steps: Vec<&str> = told.iter().filter_map(step_of).collect();
+        let mut steps: Vec<&str> = told.iter().filter_map(Part::step).collect();
         steps.sort_unstable();
         steps.dedup();
         let known = format!("steps that ran: {}", steps.join(", "));
@@ -32,12 +33,139 @@ pub async fn run(args: WhyArgs, session: &Session) -> Result<Exit> {
         Output::Json => story.iter().try_for_each(print_json)?,
         Output::Text => {
             let paint = if colour(&session.vars) { Paint::coloured() } else { Paint::plain() };
-            for line in story.iter().flat_map(|p| tell(p, paint)) {
+            for line in story.iter().flat_map(|p| p.lines(paint)) {
                 print(&line)?;
             }
         }
     }
     Ok(Exit::Done)
+}
+
+/// A part of the story: what everybody is told, and what only this command tells.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Part {
+    Progress(Progress),
+    Guard(Guard),
+    Evidence(Shown),
+}
+
+/// What the patch guard said.
+#[derive(Debug, Serialize)]
+struct Guard {
+    event: &'static str,
+    step: String,
+    needs_approval: bool,
+    reasons: Vec<String>,
+    risk: u32,
+}
+
+/// What a verification showed.
+#[derive(Debug, Serialize)]
+struct Shown {
+    event: &'static str,
+    step: String,
+    #[serde(flatten)]
+    evidence: Evidence,
+}
+
+fn parts(happened: Happened, tracker: &mut Tracker) -> Vec<Part> {
+    let shown = |step: &String, evidence: &Evidence| {
+        let (step, evidence) = (step.clone(), evidence.clone());
+        Part::Evidence(Shown { event: "evidence", step, evidence })
+    };
+    let first = match &happened {
+        Happened::Reviewed { step, approval, reasons, risk } => Some(Part::Guard(Guard {
+            event: "guard",
+            step: step.clone(),
+            needs_approval: approval.is_some(),
+            reasons: reasons.clone(),
+            risk: *risk,
+        })),
+        Happened::Verified { step, evidence }
+        | Happened::Tried { step, evidence: Some(evidence), .. } => Some(shown(step, evidence)),
+        _ => None,
+    };
+    let rest = tracker.next(happened).into_iter().map(Part::Progress);
+    first.into_iter().chain(rest).collect()
+}
+
+impl Part {
+    fn step(&self) -> Option<&str> {
+        match self {
+            Self::Progress(progress) => step_of(progress),
+            Self::Guard(guard) => Some(&guard.step),
+            Self::Evidence(shown) => Some(&shown.step),
+        }
+    }
+
+    fn lines(&self, paint: Paint) -> Vec<String> {
+        match self {
+            Self::Progress(progress) => tell(progress, paint),
+            Self::Guard(guard) => guard.lines(),
+            Self::Evidence(shown) => evidence_lines(&shown.evidence, paint),
+        }
+    }
+}
+
+impl Guard {
+    fn lines(&self) -> Vec<String> {
+        let verdict = if self.needs_approval { "needs approval" } else { "passes" };
+        let why = match self.reasons.as_slice() {
+            [] => String::new(),
+            reasons => format!(": {}", printable(&reasons.join("; "))),
+        };
+        vec![format!("  guard     {verdict}, risk {}{why}", self.risk)]
+    }
+}
+
+fn evidence_lines(evidence: &Evidence, paint: Paint) -> Vec<String> {
+    let verdict = if evidence.passed { paint.good("holds") } else { paint.bad("no proof") };
+    let why = match evidence.detail.as_str() {
+        "" => String::new(),
+        detail => format!(": {}", printable(detail)),
+    };
+    let mut lines = vec![format!(
+        "  verified  {verdict} for patch {:.12} on {:.12}{why}",
+        evidence.patch_sha256, evidence.base
+    )];
+    for check in &evidence.checks {
+        let exit = match check.exit.code {
+            _ if check.exit.timed_out => "ran out of time".to_owned(),
+            Some(0) => "passed".to_owned(),
+            Some(code) => format!("exit code {code}"),
+            None => "killed".to_owned(),
+        };
+        let times = if check.executions > 1 { " twice" } else { "" };
+        lines.push(format!(
+            "            {} {exit}{times} in {} ms{}",
+            check.step,
+            check.duration_ms,
+            tests(check)
+        ));
+    }
+    if !evidence.check_files.is_empty() {
+        let restored = if evidence.restored.is_empty() { "" } else { " (put back first)" };
+        let files = printable(&evidence.check_files.join(", "));
+        lines.push(format!("            changes the check itself: {files}{restored}"));
+    }
+    lines
+}
+
+/// How many tests ran, with the patch and before.
+fn tests(check: &Check) -> String {
+    let before =
+        |tool: &str| check.before.iter().find(|c| c.tool == tool).map_or(0, |c| c.executed);
+    let told = |c: &TestCount| {
+        format!(
+            "; {}: {} tests, before {}, skipped {}",
+            c.tool,
+            c.executed,
+            before(&c.tool),
+            c.skipped
+        )
+    };
+    check.after.iter().map(told).collect()
 }
 
 async fn local_log(session: &Session, run: &str) -> Result<Vec<Happened>> {

@@ -5,7 +5,7 @@ use meta_domain::autofix::FixTry;
 use meta_domain::gate::{GateEffect, GateType};
 use meta_domain::plan::PlanOp;
 use meta_domain::signal::{ExitInfo, Signal};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// How an execution went.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -39,6 +39,58 @@ pub struct Turn {
     pub tries: Vec<FixTry>,
     /// The patch.
     pub patch: Option<String>,
+}
+
+/// How many tests a tool says it executed.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct TestCount {
+    /// The tool.
+    pub tool: String,
+    /// Tests that ran.
+    pub executed: u64,
+    /// Tests that did not.
+    pub skipped: u64,
+}
+
+/// What one step of a verification showed.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Check {
+    /// The step.
+    pub step: String,
+    /// How it ended.
+    pub exit: ExitInfo,
+    /// Milliseconds.
+    pub duration_ms: u64,
+    /// The most that its tests did before.
+    pub before: Vec<TestCount>,
+    /// What they did with the patch.
+    pub after: Vec<TestCount>,
+    /// How often it was executed.
+    pub executions: u32,
+}
+
+/// What a verification of a patch showed.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Evidence {
+    /// The fixer.
+    pub fixer: String,
+    /// The patch.
+    pub patch_sha256: String,
+    /// The commit it was applied to.
+    pub base: String,
+    /// Whether it was good enough.
+    pub passed: bool,
+    /// Why not.
+    pub detail: String,
+    /// The failing step first.
+    pub checks: Vec<Check>,
+    /// Files of the patch that are part of the check itself.
+    pub check_files: Vec<String>,
+    /// Those of them that were put back first.
+    pub restored: Vec<String>,
 }
 
 /// A gate that opens.
@@ -98,7 +150,28 @@ pub enum Happened {
         reason: String,
     },
     #[serde(rename = "autofix.tried")]
-    Tried { step: String, result: FixTry },
+    Tried {
+        step: String,
+        result: FixTry,
+        #[serde(default)]
+        evidence: Option<Evidence>,
+    },
+    #[serde(rename = "autofix.reviewed")]
+    Reviewed {
+        step: String,
+        #[serde(default)]
+        approval: Option<String>,
+        #[serde(default)]
+        reasons: Vec<String>,
+        #[serde(default)]
+        risk: u32,
+    },
+    #[serde(rename = "autofix.verified")]
+    Verified {
+        step: String,
+        #[serde(default)]
+        evidence: Evidence,
+    },
     #[serde(rename = "autofix.retry")]
     Retry { attempt: Turn },
     #[serde(rename = "autofix.patch_applied")]

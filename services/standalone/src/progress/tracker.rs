@@ -56,7 +56,7 @@ impl Tracker {
                 let fixers = fixers.into_iter().map(|f| f.title).collect();
                 vec![Progress::Fixing { step, fixers, reason }]
             }
-            Happened::Tried { step, result } => vec![self.tried(&step, result)],
+            Happened::Tried { step, result, .. } => vec![self.tried(&step, result)],
             Happened::Retry { attempt } => {
                 self.step(&attempt.step).backoff_ms = attempt.backoff_ms;
                 let Turn { step, number, backoff_ms, reason, .. } = attempt;
@@ -90,6 +90,8 @@ impl Tracker {
             Happened::StepFailed { step, reason } => self.gave_up(&step, reason),
             Happened::RollbackStarted { .. }
             | Happened::RollbackFailed { .. }
+            | Happened::Reviewed { .. }
+            | Happened::Verified { .. }
             | Happened::Paused
             | Happened::Other => Vec::new(),
         }

@@ -152,6 +152,19 @@ pub fn patches_refused(case: &Case) -> Vec<String> {
     tries.filter(refused).map(|t| t.patch_sha256.clone()).collect()
 }
 
+/// Hashes of patches that are not worth another look: those that did not help against this failure,
+/// and those that were committed and taken back.
+pub fn given_up(case: &Case) -> Vec<String> {
+    let mut hashes = patches_refused(case);
+    for (index, attempt) in case.history.iter().enumerate() {
+        let back = case.history.get(index + 1).is_some_and(|a| a.strategy == Strategy::Rollback);
+        if let Some(patch) = accepted(attempt).filter(|_| back) {
+            hashes.push(patch.patch_sha256.clone());
+        }
+    }
+    hashes
+}
+
 /// Whether a patch with this hash was already tried on this failure, with or without success, twice.
 pub fn repeats(case: &Case, patch_sha256: &str) -> bool {
     let here = case.history.iter().filter(|a| a.fingerprint == case.signal.fingerprint);

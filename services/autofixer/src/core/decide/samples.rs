@@ -51,6 +51,8 @@ pub(crate) fn case(line: &str, failure_type: FailureType) -> Case {
         replans_of_run: 0,
         files: Vec::new(),
         patched: false,
+        bot_commits_in_a_row: 0,
+        plan: Vec::new(),
     }
 }
 

@@ -7,11 +7,11 @@ use meta_domain::plan::PlanOpKind;
 mod table;
 
 fn run(case: &Case) -> Decision {
-    decide(case, &Registry::builtin().unwrap(), 0.0)
+    decide(case, &Registry::builtin().unwrap(), &Memory::default(), 0.0)
 }
 
 fn backoff(case: &Case, jitter: f64) -> u64 {
-    match decide(case, &Registry::builtin().unwrap(), jitter) {
+    match decide(case, &Registry::builtin().unwrap(), &Memory::default(), jitter) {
         Decision::RetryStep { backoff_ms, .. } => backoff_ms,
         other => panic!("expected a retry, got {other:?}"),
     }
@@ -277,7 +277,7 @@ fn every_failure_ends_within_its_budget() {
             endless.parallel_steps = vec!["y".to_owned()];
             let mut turns = 0;
             loop {
-                let decision = decide(&endless, &registry, 0.3);
+                let decision = decide(&endless, &registry, &Memory::default(), 0.3);
                 let outcome = match &decision {
                     Decision::RetryStep { .. } => Outcome::Retried,
                     Decision::RePlan { .. } => {

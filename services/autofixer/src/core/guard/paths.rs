@@ -9,6 +9,33 @@ use std::collections::HashSet;
 const WRITABLE: &[&str] = &["src", "app", "lib", "backend", "frontend", "tests", "migrations"];
 /// Folders that no patch may touch, at any depth, whatever is granted.
 const DENIED_FOLDERS: &[&str] = &[".git", "node_modules", "__pycache__"];
+/// Files and folders that hold credentials.
+const CREDENTIALS: &[&str] = &[
+    ".ssh",
+    ".aws",
+    ".gnupg",
+    ".kube",
+    ".docker",
+    ".netrc",
+    ".pgpass",
+    ".pypirc",
+    ".git-credentials",
+    "id_rsa",
+    "id_ed25519",
+    "id_ecdsa",
+];
+/// Endings of keys.
+const KEY_ENDINGS: &[&str] = &[".pem", ".key", ".p12", ".pfx", ".jks", ".keystore"];
+/// Files that an interpreter runs before anything else.
+const STARTUP: &[&str] =
+    &["sitecustomize.py", "usercustomize.py", ".pythonrc", ".bashrc", ".profile"];
+/// Names that are devices on some systems.
+const DEVICES: &[&str] =
+    &["con", "prn", "aux", "nul", "com1", "com2", "com3", "lpt1", "lpt2", "lpt3"];
+/// Longest path, in bytes.
+const PATH_BYTES_MAX: usize = 1024;
+/// Longest name in a path, in bytes.
+const NAME_BYTES_MAX: usize = 255;
 /// Files that decide what a check asks for, or what a build consists of. Only a grant or a plan that
 /// names the file itself (no wildcard in the name) opens them.
 pub(in crate::core) const PROTECTED: &[&str] = &[
@@ -155,6 +182,9 @@ pub(super) fn problem(patch: &Patch, policy: &PatchPolicy) -> Option<String> {
                 return Some(format!("{path}: the patch touches the path twice"));
             }
         }
+        if let Some(problem) = shadows(file, policy) {
+            return Some(format!("{}: {problem}", file.path()));
+        }
         if let Some(problem) = way_problem(file, policy) {
             return Some(format!("{}: {problem}", file.path()));
         }
@@ -171,6 +201,12 @@ fn denied(path: &str) -> Option<String> {
     if path.starts_with('/') || path.contains('\\') || lower.as_bytes().get(1) == Some(&b':') {
         return Some(format!("{path}: is not a relative path inside the workspace"));
     }
+    if path.len() > PATH_BYTES_MAX || path.split('/').any(|p| p.len() > NAME_BYTES_MAX) {
+        return Some(format!(
+            "{}...: is too long a path",
+            path.chars().take(60).collect::<String>()
+        ));
+    }
     if path.chars().any(|c| c.is_control() || is_invisible(c)) {
         return Some(format!("{path:?}: has invisible characters in its name"));
     }
@@ -181,6 +217,21 @@ fn denied(path: &str) -> Option<String> {
     let folder = |p: &&str| DENIED_FOLDERS.contains(&p.trim_end_matches(['.', ' ']));
     if parts.iter().any(folder) || parts.iter().any(|p| p.starts_with("git~")) {
         return Some(format!("{path}: is a denied path"));
+    }
+    if parts.iter().any(|p| p.contains(':') || p.ends_with([' ', '.']) || p.starts_with('-')) {
+        return Some(format!("{path}: has a name that not every system or tool takes for a file"));
+    }
+    let stem = |p: &str| p.split('.').next().unwrap_or(p).to_owned();
+    if parts.iter().any(|p| DEVICES.contains(&stem(p).as_str())) {
+        return Some(format!("{path}: names a device"));
+    }
+    if parts.iter().any(|p| CREDENTIALS.contains(p))
+        || parts.last().is_some_and(|p| KEY_ENDINGS.iter().any(|e| p.ends_with(e)))
+    {
+        return Some(format!("{path}: credentials are denied"));
+    }
+    if parts.last().is_some_and(|p| STARTUP.contains(p) || p.ends_with(".pth")) {
+        return Some(format!("{path}: runs by itself before any check"));
     }
     if parts.iter().any(|p| p.starts_with(".env")) {
         return Some(format!("{path}: environment files are denied"));
@@ -194,6 +245,47 @@ fn denied(path: &str) -> Option<String> {
 fn is_invisible(c: char) -> bool {
     super::content::is_bidi(c) || matches!(c, '\u{200b}'..='\u{200d}' | '\u{2060}' | '\u{feff}')
 }
+
+/// Why a new file may not have its name: an interpreter would take it for the tool itself.
+fn shadows(file: &FilePatch, policy: &PatchPolicy) -> Option<String> {
+    if file.old.is_some() && !file.moved {
+        return None;
+    }
+    let path = file.new.as_deref()?.to_lowercase();
+    let name = path.rsplit('/').next()?;
+    let (stem, ending) = name.split_once('.').unwrap_or((name, ""));
+    let module = match name {
+        "__init__.py" | "__main__.py" | "index.js" => path.rsplit('/').nth(1).unwrap_or(stem),
+        _ if matches!(ending, "py" | "pyc" | "so" | "") => stem,
+        _ => return None,
+    };
+    let tools = policy.command.as_ref().map(super::super::command::invocations).unwrap_or_default();
+    let known = TOOLS.contains(&module)
+        || tools.iter().any(|t| t.name == module && !t.starts_with.iter().any(|w| w.contains('/')));
+    known.then(|| format!("a file of this name stands in the way of the tool {module:?}"))
+}
+
+/// Modules that check Python projects.
+const TOOLS: &[&str] = &[
+    "pytest",
+    "_pytest",
+    "unittest",
+    "ruff",
+    "mypy",
+    "flake8",
+    "pylint",
+    "black",
+    "isort",
+    "bandit",
+    "coverage",
+    "hypothesis",
+    "tox",
+    "nox",
+    "pyright",
+    "assertpy",
+    "doctest",
+    "conftest",
+];
 
 /// Why a file may not be changed in this way: what it becomes, not where it stands.
 fn way_problem(file: &FilePatch, policy: &PatchPolicy) -> Option<String> {
@@ -216,6 +308,29 @@ fn way_problem(file: &FilePatch, policy: &PatchPolicy) -> Option<String> {
     None
 }
 
+/// The paths that a fixer may write, asked before there is a patch.
+pub(in crate::core) struct Reach(Result<Allowed, String>);
+
+impl Reach {
+    /// What the plan lists and what is granted, beside the default folders.
+    pub(in crate::core) fn of(writable: &[String], granted: &[String]) -> Self {
+        Self(Allowed::from_globs(writable.iter().chain(granted)))
+    }
+
+    /// Why a path may not be written.
+    pub(in crate::core) fn problem(&self, path: &str) -> Option<String> {
+        match &self.0 {
+            Ok(allowed) => denied(path).or_else(|| allowed.problem(path)),
+            Err(problem) => Some(problem.clone()),
+        }
+    }
+
+    /// Whether a path may be written.
+    pub(in crate::core) fn opens(&self, path: &str) -> bool {
+        self.problem(path).is_none()
+    }
+}
+
 /// The globs that open paths.
 struct Allowed {
     all: GlobSet,
@@ -224,9 +339,13 @@ struct Allowed {
 
 impl Allowed {
     fn of(policy: &PatchPolicy) -> Result<Self, String> {
+        Self::from_globs(policy.grant.add.iter().chain(&policy.writable))
+    }
+
+    fn from_globs<'a>(globs: impl Iterator<Item = &'a String>) -> Result<Self, String> {
         let mut all = GlobSetBuilder::new();
         let mut exact = GlobSetBuilder::new();
-        for pattern in policy.grant.add.iter().chain(&policy.writable) {
+        for pattern in globs {
             for pattern in spelled_out(pattern) {
                 let glob = GlobBuilder::new(&pattern)
                     .literal_separator(true)

@@ -1,14 +1,19 @@
 use super::*;
 use std::fmt::Write as _;
 
-fn policy(safety: FixerSafety, failure_type: FailureType) -> PatchPolicy {
+pub(super) fn policy(safety: FixerSafety, failure_type: FailureType) -> PatchPolicy {
     PatchPolicy {
         writable: Vec::new(),
         grant: PathGrant::default(),
         safety,
+        kind: FixerKind::Script,
         failure_type,
         approval_on_fix: false,
+        command: None,
+        located: Vec::new(),
         refused: Vec::new(),
+        bot_commits_in_a_row: 0,
+        before: Vec::new(),
     }
 }
 
@@ -73,6 +78,10 @@ fn a_plain_edit_in_a_writable_folder_is_taken() {
 #[test]
 fn patterns_compile() {
     assert!(suppressions::all_compile());
+    assert!(content::all_compile());
+    assert!(evasion::all_compile());
+    assert!(manifests::all_compile());
+    assert!(tests_kept::all_compile());
 }
 
 #[test]

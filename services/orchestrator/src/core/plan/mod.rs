@@ -2,12 +2,15 @@
 
 mod detect;
 mod risk;
+mod valid;
 
 use meta_domain::fault::{ErrorKind, Fault, InvalidField};
 use meta_domain::plan::{PlanGraph, PlannedStep};
 use meta_domain::project;
 use meta_domain::settings::Overrides;
 use meta_domain::source::SourceListing;
+
+pub use valid::problem;
 
 /// Makes a plan.
 ///

@@ -2,12 +2,13 @@
 
 use super::{Sharing, TaskKind, Turn, stale};
 use crate::core::event::RunEvent;
-use crate::core::run::{Delta, State};
+use crate::core::plan::problem as plan_problem;
+use crate::core::run::{Delta, Gate, State};
 use meta_domain::autofix::{Decision, FixerCommand, Outcome, Strategy};
+use meta_domain::failure::FailureType;
 use meta_domain::fault::{ErrorKind, Fault};
-use meta_domain::gate::{GateEffect, GateType};
-use meta_domain::plan::PlanOp;
-use meta_domain::project::find_cycle;
+use meta_domain::gate::{GateEffect, GateStatus, GateType};
+use meta_domain::plan::{PlanGraph, PlanOp, PlanOpKind};
 use meta_domain::signal::Signal;
 
 impl Turn {
@@ -29,6 +30,11 @@ impl Turn {
         if at.signal.is_none() {
             self.emit(RunEvent::Classified { step: step.clone(), signal });
         }
+        if let Some(reason) = self.broken_by_patch(&step, &decision) {
+            self.emit(RunEvent::RollbackStarted { step: step.clone(), reason });
+            self.enqueue_now(TaskKind::Rollback, &step);
+            return Ok(());
+        }
         match decision {
             Decision::RetryStep { backoff_ms, reason } => {
                 self.retry_step(&step, backoff_ms, reason)
@@ -49,6 +55,22 @@ impl Turn {
         }
     }
 
+    /// Why the newest patch has to go: the step passed in this run before it, fails since, and not
+    /// for a reason that passes by itself. Switched off, the loop takes nothing back.
+    fn broken_by_patch(&self, step: &str, decision: &Decision) -> Option<String> {
+        if matches!(decision, Decision::RetryStep { .. } | Decision::Rollback { .. }) {
+            return None;
+        }
+        let failure = self.run.step(step)?.signal.as_ref()?.failure_type;
+        let passing =
+            matches!(failure, FailureType::Transient | FailureType::RateLimit | FailureType::Infra);
+        let patch = self.run.broken_by(step).filter(|_| !passing)?;
+        Some(format!(
+            "the step passed in this run before the patch for step {:?} (attempt {}), and fails since",
+            patch.step, patch.number
+        ))
+    }
+
     fn retry_step(&mut self, step: &str, backoff_ms: u64, reason: String) -> Result<(), Fault> {
         let mut attempt = self.attempt(step, Strategy::RetryStep, Outcome::Retried, reason)?;
         attempt.backoff_ms = backoff_ms;
@@ -63,7 +85,7 @@ impl Turn {
             return self.give_up(step, Strategy::FixSpecificIssue, reason);
         }
         self.emit(RunEvent::FixStarted { step: step.to_owned(), fixers, reason });
-        self.enqueue_now(TaskKind::Propose, step);
+        self.begin_fixer(step);
         Ok(())
     }
 
@@ -81,10 +103,17 @@ impl Turn {
                 format!("{reason}; but max_iterations ({}) is reached", self.run.max_iterations);
             return self.give_up(step, Strategy::RePlan, why);
         }
-        if graph == self.run.graph || find_cycle(&graph.steps).is_some() {
-            let why = format!("{reason}; but the re-plan changes nothing or makes a cycle");
+        let moves = ops.iter().any(|op| op.kind == PlanOpKind::MoveRunner);
+        let problem = if graph == self.run.graph && !moves {
+            Some("it changes nothing".to_owned())
+        } else {
+            plan_problem(&graph)
+        };
+        if let Some(problem) = problem {
+            let why = format!("{reason}; but the re-plan is not carried out: {problem}");
             return self.give_up(step, Strategy::RePlan, why);
         }
+        self.supersede_gates(&graph);
         let attempt = self.attempt(step, Strategy::RePlan, Outcome::Replanned, reason)?;
         let delta = Delta {
             id: self.id().into(),
@@ -100,6 +129,19 @@ impl Turn {
         Ok(())
     }
 
+    /// Gates of steps that the new plan changes are for nothing any more.
+    fn supersede_gates(&mut self, graph: &PlanGraph) {
+        let changed = |g: &&Gate| {
+            let planned = self.run.step(&g.step).map(|s| &s.planned);
+            g.status == GateStatus::Pending && graph.step(&g.step) != planned
+        };
+        let gone: Vec<_> =
+            self.run.gates.iter().filter(changed).map(|g| (g.id, g.step.clone())).collect();
+        for (gate, step) in gone {
+            self.emit(RunEvent::GateSuperseded { gate, step });
+        }
+    }
+
     fn escalate(
         &mut self,
         step: &str,
@@ -107,12 +149,27 @@ impl Turn {
         effect: GateEffect,
         reason: String,
     ) -> Result<(), Fault> {
+        if effect == GateEffect::Accept
+            && let Some(actor) = self.accepted_before(step)
+        {
+            self.emit(RunEvent::StepAccepted { step: step.to_owned(), actor });
+            self.advance();
+            return Ok(());
+        }
         let attempt =
             self.attempt(step, Strategy::ManualIntervention, Outcome::Escalated, reason.clone())?;
         let gate = self.gate(step, gate_type, effect, reason);
         self.emit(RunEvent::Escalated { attempt, gate });
         self.advance();
         Ok(())
+    }
+
+    /// Who accepted the very same finding of the same step in this run.
+    fn accepted_before(&self, step: &str) -> Option<String> {
+        let at = self.run.step(step)?;
+        let (planned, signal) = (at.fingerprint(), at.signal.as_ref()?);
+        let gate = self.run.gates.iter().find(|g| g.covers_finding(&planned, signal))?;
+        Some(gate.decided_by.clone())
     }
 
     pub(super) fn give_up(

@@ -6,6 +6,7 @@ mod control;
 mod gate;
 mod healing;
 mod judged;
+mod rollback;
 mod schedule;
 mod step;
 #[cfg(test)]
@@ -13,6 +14,7 @@ mod tests;
 
 use super::apply::apply;
 use super::event::{Execution, RunEvent};
+use super::evidence::Evidence;
 use super::run::{Attempt, Gate, Patch, Run};
 use meta_domain::autofix::{Decision, GuardVerdict, Outcome, Strategy, TryVerdict};
 use meta_domain::fault::{ErrorKind, Fault};
@@ -47,6 +49,14 @@ words! {
         Commit = "commit",
         /// Take the workspace back.
         Rollback = "rollback",
+        /// Read files of the workspace for a model.
+        Collect = "collect",
+        /// Ask a model for edits.
+        Draft = "draft",
+        /// Tell the auto-fixer what came of a fixer (belongs to no run).
+        Record = "record",
+        /// Decide a gate that nobody decided in time.
+        Expire = "expire",
     }
 }
 
@@ -65,7 +75,17 @@ words! {
 impl TaskKind {
     /// Whether the orchestrator itself carries it out.
     pub fn is_internal(self) -> bool {
-        matches!(self, Self::Judge | Self::Review)
+        match self {
+            Self::Judge | Self::Review | Self::Draft | Self::Record | Self::Expire => true,
+            Self::Inspect
+            | Self::Prepare
+            | Self::Step
+            | Self::Propose
+            | Self::Verify
+            | Self::Commit
+            | Self::Rollback
+            | Self::Collect => false,
+        }
     }
 }
 
@@ -80,6 +100,8 @@ pub enum Input {
         commit: String,
         /// How many files.
         files: usize,
+        /// Commits at the head of the source that the loop made.
+        bot_commits: u32,
     },
     /// A runner took a step.
     StepStarted {
@@ -110,6 +132,22 @@ pub enum Input {
         /// Attempts that the run had paid when it was decided.
         paid: usize,
     },
+    /// A model's files were read.
+    Collected {
+        /// The step.
+        step: String,
+        /// How many.
+        files: usize,
+    },
+    /// A model answered.
+    Drafted {
+        /// The step.
+        step: String,
+        /// Which model, its own words and the tokens it took; or what else came of it.
+        result: Result<(String, String), (TryVerdict, String)>,
+        /// What it took.
+        tokens: u64,
+    },
     /// A fixer ended.
     Proposed {
         /// The step.
@@ -125,6 +163,10 @@ pub enum Input {
         verdict: GuardVerdict,
         /// The patch with its measures.
         patch: Patch,
+        /// Everything that the guard said.
+        reasons: Vec<String>,
+        /// How much a human should mind it, 0 to 100.
+        risk: u32,
     },
     /// A verification began.
     VerificationStarted {
@@ -137,10 +179,8 @@ pub enum Input {
     Verified {
         /// The step.
         step: String,
-        /// Whether the step passed.
-        passed: bool,
-        /// Why not.
-        detail: String,
+        /// What it showed; whose it is and its log are filled in here.
+        evidence: Box<Evidence>,
     },
     /// A patch was committed.
     Committed {
@@ -175,6 +215,13 @@ pub enum Input {
         actor: String,
         /// What they said.
         notes: String,
+        /// The patch and the plan version that they saw; empty and 0 when they do not say.
+        seen: (String, u32),
+    },
+    /// Nobody decided the gate of this step in time.
+    GateExpired {
+        /// The step.
+        step: String,
     },
     /// Stop it.
     Cancel {
@@ -206,9 +253,54 @@ pub enum Effect {
         due: Timestamp,
         /// How it uses the workspace.
         sharing: Sharing,
+        /// Rather not on this runner; empty means on any.
+        avoid: String,
     },
+    /// Tell the auto-fixer what came of a fixer.
+    Tell(Box<Told>),
     /// Remove all tasks of the run; runners are told to stop theirs.
     DropTasks,
+}
+
+/// What came of a fixer, for the auto-fixer's memory.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Told {
+    /// Unique for what is said.
+    pub key: String,
+    /// The failure.
+    pub signal: Signal,
+    /// Id of the fixer.
+    pub fixer: String,
+    /// What came of it.
+    pub outcome: FixOutcome,
+    /// The patch; empty when there was none.
+    pub patch: String,
+    /// How long fixer and verification took.
+    pub duration_ms: u64,
+    /// Tokens that its model took.
+    pub tokens: u64,
+}
+
+words! {
+    /// What came of a fixer's patch.
+    FixOutcome {
+        /// Verified and committed.
+        Accepted = "accepted",
+        /// A human approved it.
+        Approved = "approved",
+        /// A human rejected it.
+        Rejected = "rejected",
+        /// The step still failed with it.
+        VerifyFail = "verify_fail",
+        /// The guard refused it.
+        GuardReject = "guard_reject",
+        /// There was no patch.
+        NoChange = "no_change",
+        /// The fixer could not work.
+        FixerError = "fixer_error",
+        /// It was committed and taken back later.
+        Reverted = "reverted",
+    }
 }
 
 /// What came out: the run afterwards, and how it came there.
@@ -260,7 +352,9 @@ impl Turn {
     fn take(&mut self, input: Input) -> Result<(), Fault> {
         match input {
             Input::Start => self.start(),
-            Input::Prepared { commit, files } => self.prepared(commit, files),
+            Input::Prepared { commit, files, bot_commits } => {
+                self.prepared(commit, files, bot_commits)
+            }
             Input::StepStarted { step, log, runner } => self.step_started(step, log, runner),
             Input::StepFinished { step, execution, commit } => {
                 self.step_finished(step, execution, commit)
@@ -268,16 +362,21 @@ impl Turn {
             Input::Judged { step, signal, decision, paid } => {
                 self.judged(step, signal, decision, paid)
             }
+            Input::Collected { step, files } => self.collected(step, files),
+            Input::Drafted { step, result, tokens } => self.drafted(step, result, tokens),
             Input::Proposed { step, result } => self.proposed(step, result),
-            Input::Reviewed { step, verdict, patch } => self.reviewed(step, verdict, patch),
+            Input::Reviewed { step, verdict, patch, reasons, risk } => {
+                self.reviewed(step, verdict, patch, reasons, risk)
+            }
             Input::VerificationStarted { step, log } => self.verification_started(step, log),
-            Input::Verified { step, passed, detail } => self.verified(step, passed, detail),
+            Input::Verified { step, evidence } => self.verified(step, *evidence),
             Input::Committed { step, commit } => self.committed(step, commit),
             Input::RolledBack { step, commit } => self.rolled_back(step, commit),
             Input::TaskFailed { kind, step, message } => self.task_failed(kind, step, message),
-            Input::GateDecided { gate, approve, actor, notes } => {
-                self.gate_decided(gate, approve, actor, notes)
+            Input::GateDecided { gate, approve, actor, notes, seen } => {
+                self.gate_decided(gate, approve, actor, notes, &seen)
             }
+            Input::GateExpired { step } => self.gate_expired(&step),
             Input::Cancel { actor } => self.cancel(actor),
             Input::Retry { actor } => self.retry(actor),
             Input::Rollback { actor } => self.operator_rollback(actor),
@@ -290,13 +389,25 @@ impl Turn {
     }
 
     fn enqueue(&mut self, kind: TaskKind, step: &str, due: Timestamp, sharing: Sharing) {
-        self.effects.push(Effect::Enqueue { kind, step: step.to_owned(), due, sharing });
+        let avoid = match kind {
+            TaskKind::Step => self.run.step(step).map(|s| s.avoid_runner.clone()),
+            _ => None,
+        };
+        let (step, avoid) = (step.to_owned(), avoid.unwrap_or_default());
+        self.effects.push(Effect::Enqueue { kind, step, due, sharing, avoid });
     }
 
     fn enqueue_now(&mut self, kind: TaskKind, step: &str) {
         let sharing = match kind {
-            TaskKind::Inspect | TaskKind::Judge | TaskKind::Review => Sharing::None,
-            TaskKind::Step | TaskKind::Propose | TaskKind::Verify => Sharing::Shared,
+            TaskKind::Inspect
+            | TaskKind::Judge
+            | TaskKind::Review
+            | TaskKind::Draft
+            | TaskKind::Record
+            | TaskKind::Expire => Sharing::None,
+            TaskKind::Step | TaskKind::Propose | TaskKind::Verify | TaskKind::Collect => {
+                Sharing::Shared
+            }
             TaskKind::Prepare | TaskKind::Commit | TaskKind::Rollback => Sharing::Exclusive,
         };
         self.enqueue(kind, step, self.now, sharing);
@@ -331,6 +442,10 @@ impl Turn {
             patch: None,
             rollback_to_step: String::new(),
             created_at: self.now,
+            evidence: None,
+            commit: String::new(),
+            seq: 0,
+            reverted: false,
         })
     }
 
@@ -341,7 +456,20 @@ impl Turn {
         effect: GateEffect,
         reason: String,
     ) -> Gate {
+        let wait = i64::try_from(self.run.gate_policy.expires_after_ms).unwrap_or(i64::MAX);
+        let expires_at = (wait > 0).then(|| self.now.plus_ms(wait));
+        if let Some(due) = expires_at {
+            self.enqueue(TaskKind::Expire, step, due, Sharing::None);
+        }
         Gate {
+            plan: Some(self.run.plan),
+            plan_version: self.run.plan_version,
+            planned: self.run.step(step).map(super::run::Step::fingerprint).unwrap_or_default(),
+            base: self.run.head.clone(),
+            evidence: None,
+            guard_reasons: Vec::new(),
+            risk: 0,
+            expires_at,
             id: self.id().into(),
             step: step.to_owned(),
             gate_type,
@@ -355,6 +483,11 @@ impl Turn {
             created_at: self.now,
             decided_at: None,
         }
+    }
+
+    /// Puts into the queue what came of a fixer.
+    fn tell(&mut self, told: Told) {
+        self.effects.push(Effect::Tell(Box::new(told)));
     }
 
     fn step_of(&self, name: &str) -> Result<&super::run::Step, Fault> {

@@ -15,8 +15,13 @@ impl Turn {
         Ok(())
     }
 
-    pub(super) fn prepared(&mut self, commit: String, files: usize) -> Result<(), Fault> {
-        self.emit(RunEvent::Prepared { commit, files });
+    pub(super) fn prepared(
+        &mut self,
+        commit: String,
+        files: usize,
+        bot_commits: u32,
+    ) -> Result<(), Fault> {
+        self.emit(RunEvent::Prepared { commit, files, bot_commits });
         self.advance();
         Ok(())
     }

@@ -1,9 +1,10 @@
 //! A step starts and ends.
 
-use super::{Input, Sharing, TaskKind, Turn, stale};
+use super::{Input, TaskKind, Turn, stale};
 use crate::core::event::{Execution, RunEvent};
+use crate::core::evidence::Evidence;
 use crate::core::run::State;
-use meta_domain::autofix::{FixTry, Outcome, Strategy, TryVerdict};
+use meta_domain::autofix::{Outcome, Strategy, TryVerdict};
 use meta_domain::fault::Fault;
 use meta_domain::signal::ExitInfo;
 
@@ -77,10 +78,17 @@ impl Turn {
             TaskKind::Propose => {
                 self.take(Input::Proposed { step, result: Err((TryVerdict::FixerError, message)) })
             }
-            TaskKind::Verify => self.take(Input::Verified { step, passed: false, detail: message }),
+            TaskKind::Collect => {
+                let result = Err((TryVerdict::FixerError, message));
+                self.take(Input::Drafted { step, result, tokens: 0 })
+            }
+            TaskKind::Verify => {
+                let evidence = Evidence { detail: message, ..Evidence::default() };
+                self.take(Input::Verified { step, evidence: Box::new(evidence) })
+            }
             TaskKind::Commit => {
                 let detail = format!("it could not be committed: {message}");
-                self.try_ended(&step, TryVerdict::FixerError, detail)
+                self.try_ended(&step, TryVerdict::FixerError, detail, None)
             }
             TaskKind::Rollback if step.is_empty() => {
                 self.emit(RunEvent::RollbackFailed { reason: message });
@@ -90,49 +98,12 @@ impl Turn {
                 let why = format!("the workspace could not go back: {message}");
                 self.give_up(&step, Strategy::Rollback, why)
             }
-            TaskKind::Inspect | TaskKind::Judge | TaskKind::Review => {
-                Err(stale(&step, "has no such task"))
-            }
+            TaskKind::Inspect
+            | TaskKind::Judge
+            | TaskKind::Review
+            | TaskKind::Draft
+            | TaskKind::Record
+            | TaskKind::Expire => Err(stale(&step, "has no such task")),
         }
-    }
-
-    /// The fixer at work ended without a patch that counts: the next one, or a new decision.
-    pub(super) fn try_ended(
-        &mut self,
-        step: &str,
-        verdict: TryVerdict,
-        detail: String,
-    ) -> Result<(), Fault> {
-        let State::Healing(healing) = &self.step_of(step)?.state else {
-            return Err(stale(step, "is not being healed"));
-        };
-        let fixer = healing.fixer();
-        let patch = healing.patch.clone();
-        let result = FixTry {
-            fixer: fixer.map(|f| f.id.clone()).unwrap_or_default(),
-            title: fixer.map(|f| f.title.clone()).unwrap_or_default(),
-            verdict,
-            detail,
-            patch_sha256: patch.as_ref().map(|p| p.sha256.clone()).unwrap_or_default(),
-            files: patch.as_ref().map_or(0, |p| p.files),
-            added: patch.as_ref().map_or(0, |p| p.added),
-            removed: patch.as_ref().map_or(0, |p| p.removed),
-        };
-        self.emit(RunEvent::Tried { step: step.to_owned(), result });
-        let at = self.step_of(step)?;
-        if at.failed_at_commit != self.run.head {
-            // Another step's commit came in between: the failure, and the patch made for it, are of
-            // an older tree. Look again before anything is said about this one.
-            let due = self.now;
-            self.emit(RunEvent::StepQueued { step: step.to_owned(), due });
-            self.enqueue(TaskKind::Step, step, due, Sharing::Exclusive);
-            return Ok(());
-        }
-        let next = match at.state {
-            State::Healing(_) => TaskKind::Propose,
-            _ => TaskKind::Judge,
-        };
-        self.enqueue_now(next, step);
-        Ok(())
     }
 }

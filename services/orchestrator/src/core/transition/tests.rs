@@ -1,13 +1,17 @@
 //! Scenarios of single runs, and random inputs under the invariants.
 
+mod healing;
+
+use super::Told;
 use super::{
     Context, Decision, Effect, ErrorKind, Execution, Fault, GateEffect, GateType, GuardVerdict,
     Input, Outcome, Patch, RunEvent, Sharing, Signal, Strategy, TaskKind, Timestamp, TryVerdict,
     Uuid, transition,
 };
 use crate::core::apply::apply;
+use crate::core::evidence::{Check, Evidence, hash};
 use crate::core::invariants::broken;
-use crate::core::run::{Run, State, Step};
+use crate::core::run::{GatePolicy, Run, State, Step};
 use meta_domain::autofix::{FixerCommand, FixerSafety, PathGrant};
 use meta_domain::failure::{FailureType, Severity};
 use meta_domain::id::{PlanId, RunId, SpecId, TenantId};
@@ -54,6 +58,8 @@ fn run(file: &str) -> Run {
         budget_from: 0,
         failure_types: Vec::new(),
         rolling_back: false,
+        gate_policy: GatePolicy::default(),
+        bot_commits: 0,
         seq: 0,
     }
 }
@@ -68,19 +74,26 @@ struct Play {
     run: Run,
     log: Vec<RunEvent>,
     queue: Vec<(TaskKind, String, Timestamp, Sharing)>,
+    told: Vec<Told>,
     now: i64,
     ids: u128,
 }
 
 impl Play {
     fn new(file: &str) -> Self {
-        let mut play =
-            Self { run: run(file), log: Vec::new(), queue: Vec::new(), now: 0, ids: 100 };
+        let mut play = Self {
+            run: run(file),
+            log: Vec::new(),
+            queue: Vec::new(),
+            told: Vec::new(),
+            now: 0,
+            ids: 100,
+        };
         let created = RunEvent::Created { run: Box::new(play.run.clone()) };
         apply(&mut play.run, &created, Timestamp(0));
         play.log.push(created);
         play.give(Input::Start).unwrap();
-        play.give(Input::Prepared { commit: "base".into(), files: 1 }).unwrap();
+        play.give(Input::Prepared { commit: "base".into(), files: 1, bot_commits: 0 }).unwrap();
         play
     }
 
@@ -97,9 +110,10 @@ impl Play {
         for effect in next.effects {
             match effect {
                 Effect::DropTasks => self.queue.clear(),
-                Effect::Enqueue { kind, step, due, sharing } => {
+                Effect::Enqueue { kind, step, due, sharing, .. } => {
                     self.queue.push((kind, step, due, sharing));
                 }
+                Effect::Tell(told) => self.told.push(*told),
             }
         }
         Ok(())
@@ -174,6 +188,8 @@ fn fixer(id: &str) -> FixerCommand {
         timeout_ms: 1000,
         safety: FixerSafety::Safe,
         grant: PathGrant::default(),
+        kind: meta_domain::autofix::FixerKind::Script,
+        context: meta_domain::autofix::ContextPlan::default(),
     }
 }
 
@@ -189,23 +205,36 @@ fn ask(effect: GateEffect) -> Decision {
 }
 
 fn patch() -> Patch {
-    Patch { text: "diff".into(), sha256: "s".into(), files: 1, added: 1, removed: 1 }
+    Patch { text: "diff".into(), sha256: hash(b"diff"), files: 1, added: 1, removed: 1 }
 }
 
 fn propose(play: &mut Play) {
     play.give(Input::Proposed { step: "a".into(), result: Ok("diff".into()) }).unwrap();
-    play.give(Input::Reviewed { step: "a".into(), verdict: GuardVerdict::Accept, patch: patch() })
-        .unwrap();
+    play.give(Input::Reviewed {
+        step: "a".into(),
+        verdict: GuardVerdict::Accept,
+        patch: patch(),
+        reasons: Vec::new(),
+        risk: 0,
+    })
+    .unwrap();
 }
 
 fn verify(play: &mut Play, passed: bool) {
-    play.give(Input::Verified { step: "a".into(), passed, detail: "exit 1".into() }).unwrap();
+    let evidence = evidence_of(passed, &["a"]);
+    play.give(Input::Verified { step: "a".into(), evidence }).unwrap();
+}
+
+fn evidence_of(passed: bool, steps: &[&str]) -> Box<Evidence> {
+    let check = |step: &&str| Check { step: (*step).to_owned(), ..Check::default() };
+    let checks = steps.iter().map(check).collect();
+    Box::new(Evidence { passed, detail: "exit 1".into(), checks, ..Evidence::default() })
 }
 
 fn decide_gate(play: &mut Play, approve: bool) -> Result<(), Fault> {
     let gate = play.run.gates.last().unwrap().id;
     let (actor, notes) = ("boss".into(), "ok".into());
-    play.give(Input::GateDecided { gate, approve, actor, notes })
+    play.give(Input::GateDecided { gate, approve, actor, notes, seen: (String::new(), 0) })
 }
 
 #[test]
@@ -298,10 +327,17 @@ fn a_patch_made_for_an_older_tree_makes_the_step_run_again() {
     let patch_of_b = Input::Proposed { step: "b".into(), result: Ok("diff".into()) };
     play.give(patch_of_b).unwrap();
     let verdict = GuardVerdict::Accept;
-    play.give(Input::Reviewed { step: "b".into(), verdict, patch: patch() }).unwrap();
+    play.give(Input::Reviewed {
+        step: "b".into(),
+        verdict,
+        patch: patch(),
+        reasons: Vec::new(),
+        risk: 0,
+    })
+    .unwrap();
     play.queued();
-    let detail = "the patch does not apply".to_owned();
-    play.give(Input::Verified { step: "b".into(), passed: false, detail }).unwrap();
+    let evidence = evidence_of(false, &[]);
+    play.give(Input::Verified { step: "b".into(), evidence }).unwrap();
     assert_eq!(play.queued(), ["step b"], "on the tree that has the patch of a");
     play.start("b");
     play.end("b", 1);
@@ -319,7 +355,14 @@ fn a_refused_patch_never_reaches_verification() {
     play.give(Input::Proposed { step: "a".into(), result: Ok("diff".into()) }).unwrap();
     play.queued();
     let verdict = GuardVerdict::Reject { reason: "path".into() };
-    play.give(Input::Reviewed { step: "a".into(), verdict, patch: patch() }).unwrap();
+    play.give(Input::Reviewed {
+        step: "a".into(),
+        verdict,
+        patch: patch(),
+        reasons: Vec::new(),
+        risk: 0,
+    })
+    .unwrap();
     assert_eq!(play.queued(), ["judge a"]);
 }
 
@@ -329,7 +372,14 @@ fn a_patch_that_needs_approval_waits_and_is_committed_once_approved() {
     play.fail("a", fix(&["x"]));
     play.give(Input::Proposed { step: "a".into(), result: Ok("diff".into()) }).unwrap();
     let verdict = GuardVerdict::NeedsApproval { reason: "manifest".into() };
-    play.give(Input::Reviewed { step: "a".into(), verdict, patch: patch() }).unwrap();
+    play.give(Input::Reviewed {
+        step: "a".into(),
+        verdict,
+        patch: patch(),
+        reasons: Vec::new(),
+        risk: 0,
+    })
+    .unwrap();
     verify(&mut play, true);
     assert_eq!(play.run.status, RunStatus::PausedAwaitingApproval);
     assert!(play.run.gates[0].proposal.is_some());
@@ -438,13 +488,7 @@ fn a_replan_keeps_what_is_finished() {
     play.pass("a");
     play.pass("b");
     play.queued();
-    let op = PlanOp {
-        kind: PlanOpKind::CleanCache,
-        step: "c".into(),
-        timeout_ms: None,
-        insert: None,
-        why: "unknown twice".into(),
-    };
+    let op = PlanOp::new(PlanOpKind::CleanCache, "c", "unknown twice");
     let replan = Decision::RePlan {
         ops: vec![op],
         triggered_by: "consecutive_unknown_failures".into(),
@@ -552,7 +596,14 @@ fn a_step_that_asks_first_does_not_start_before_it_may() {
 
 #[test]
 fn a_workspace_that_cannot_be_made_fails_the_run_and_retry_makes_it_again() {
-    let mut play = Play { run: run(ONE), log: Vec::new(), queue: Vec::new(), now: 0, ids: 100 };
+    let mut play = Play {
+        run: run(ONE),
+        log: Vec::new(),
+        queue: Vec::new(),
+        told: Vec::new(),
+        now: 0,
+        ids: 100,
+    };
     play.give(Input::Start).unwrap();
     play.queued();
     let message = "no such folder".to_owned();
@@ -586,7 +637,8 @@ fn input_of(draw: &Draw, play: &Play) -> Input {
     let step = draw.step.clone();
     let decision = match draw.pick {
         0 => Decision::RetryStep { backoff_ms: 5, reason: "r".into() },
-        1 => fix(&["x", "y"]),
+        1 if draw.yes => fix(&["x", "y"]),
+        1 => healing::ask_model(),
         2 => ask(if draw.yes { GateEffect::Accept } else { GateEffect::Retry }),
         3 => Decision::Rollback { reason: "w".into() },
         _ => Decision::GiveUp { reason: "g".into() },
@@ -603,8 +655,14 @@ fn input_of(draw: &Draw, play: &Play) -> Input {
             Input::Judged { step, signal: signal(), decision, paid }
         }
         7 => Input::Proposed { step, result: Ok("p".into()) },
-        8 => Input::Reviewed { step, verdict: GuardVerdict::Accept, patch: patch() },
-        9 => Input::Verified { step, passed: draw.yes, detail: String::new() },
+        8 => {
+            let (verdict, reasons) = (GuardVerdict::Accept, Vec::new());
+            Input::Reviewed { step, verdict, patch: patch(), reasons, risk: 0 }
+        }
+        9 => {
+            let evidence = evidence_of(draw.yes, &[&step]);
+            Input::Verified { step, evidence }
+        }
         10 => Input::Committed { step, commit: "c".into() },
         11 => Input::RolledBack { step, commit: if draw.yes { "c".into() } else { String::new() } },
         12 => match play.run.gates.get(usize::from(draw.pick)) {
@@ -613,10 +671,14 @@ fn input_of(draw: &Draw, play: &Play) -> Input {
                 approve: draw.yes,
                 actor: "boss".into(),
                 notes: String::new(),
+                seen: (String::new(), 0),
             },
             None => Input::Retry { actor: "me".into() },
         },
         13 if draw.pick == 0 => Input::Cancel { actor: "me".into() },
+        13 if draw.pick == 1 => Input::GateExpired { step },
+        13 if draw.pick == 2 => Input::Collected { step, files: 1 },
+        13 if draw.yes => Input::Drafted { step, result: Ok(("m".into(), "e".into())), tokens: 1 },
         _ => Input::Retry { actor: "me".into() },
     }
 }
@@ -644,6 +706,9 @@ proptest! {
             for step in &mut run.steps {
                 step.started_at = None;
                 step.finished_at = None;
+                if let State::Healing(healing) = &mut step.state {
+                    healing.since = Timestamp(0);
+                }
             }
             for gate in &mut run.gates {
                 gate.decided_at = None;

@@ -1,8 +1,9 @@
 //! The decision table as a file that a reviewer reads: a change of behaviour is a diff.
 
-use super::super::samples::{case, retried, try_of};
+use super::super::samples::{case, evidence, past, retried, try_of};
 use super::*;
-use meta_domain::autofix::Case;
+use crate::core::model::Terms;
+use meta_domain::autofix::{Case, Outcome, Strategy, TryVerdict};
 use std::fmt::Write as _;
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/golden/decision_table.md");
@@ -67,6 +68,76 @@ fn situations(failure_type: FailureType) -> Vec<(&'static str, Case)> {
             }),
         ),
         ("run budget used up", with(&|c| c.attempts_of_run = c.settings.max_total_attempts)),
+        (
+            "its patch left a worse failure",
+            with(&|c| {
+                let mut attempt = past(c, Strategy::FixSpecificIssue, Outcome::PatchApplied);
+                attempt.failure_type = FailureType::Transient;
+                attempt.tries.push(try_of("x", TryVerdict::Accepted, "abc"));
+                c.history.push(attempt);
+                c.patched = true;
+            }),
+        ),
+        (
+            "3 patches in a row",
+            with(&|c| {
+                let attempt = past(c, Strategy::FixSpecificIssue, Outcome::PatchApplied);
+                c.history = vec![attempt; 3];
+            }),
+        ),
+        (
+            "a package is missing, the plan does not install",
+            with(&|c| {
+                evidence(c, "sh: 1: vitest: not found");
+                c.files = vec!["package-lock.json".to_owned()];
+            }),
+        ),
+        (
+            "killed for memory after 2 retries, beside another step",
+            with(&|c| {
+                retried(c, 2);
+                c.exit.oom_killed = true;
+                c.parallel_steps = vec!["test".to_owned()];
+            }),
+        ),
+    ]
+}
+
+/// The same with a model behind the fixers, in a workspace that it can see.
+fn with_a_model(failure_type: FailureType) -> Vec<(&'static str, Case)> {
+    let mut seen = case("./check", failure_type);
+    seen.settings.max_per_step_attempts = 5;
+    seen.files = vec!["src/a.py".to_owned()];
+    let with = |change: &dyn Fn(&mut Case)| {
+        let mut changed = seen.clone();
+        change(&mut changed);
+        changed
+    };
+    let failed = |n: u32| try_of("model", TryVerdict::VerifyFail, &format!("{n}"));
+    vec![
+        ("a model, first failure", seen.clone()),
+        ("a model, after 1 retry", with(&|c| retried(c, 1))),
+        (
+            "a model, its patch failed, after 1 retry",
+            with(&|c| {
+                retried(c, 1);
+                c.tried = vec![failed(1)];
+            }),
+        ),
+        (
+            "a model, 3 patches failed, after 2 retries",
+            with(&|c| {
+                retried(c, 2);
+                c.tried = (1..4).map(failed).collect();
+            }),
+        ),
+        (
+            "a model that said no, after 2 retries",
+            with(&|c| {
+                retried(c, 2);
+                c.tried = vec![try_of("model", TryVerdict::NoChange, "")];
+            }),
+        ),
     ]
 }
 
@@ -88,6 +159,8 @@ fn words(decision: &Decision) -> String {
 
 fn table() -> String {
     let registry = Registry::builtin().unwrap();
+    let terms = Terms { name: "m".to_owned(), approval_always: true };
+    let with_model = Registry::builtin().unwrap().with_model(Some(terms));
     let mut out = String::from(
         "# What the auto-fixer decides\n\nWritten by the test `the_decision_table_is_the_reviewed_one`; \
          defaults of staging (6 attempts a run, 3 a step where nothing else is said, cap 60 s), no \
@@ -95,8 +168,11 @@ fn table() -> String {
     );
     for failure_type in FailureType::ALL {
         write!(out, "\n## {failure_type}\n\n| situation | decision |\n| --- | --- |\n").unwrap();
-        for (name, case) in situations(failure_type) {
-            writeln!(out, "| {name} | {} |", words(&decide(&case, &registry, 0.0))).unwrap();
+        let modelled = with_a_model(failure_type).into_iter().map(|s| (s, &with_model));
+        let plain = situations(failure_type).into_iter().map(|s| (s, &registry));
+        for ((name, case), registry) in plain.chain(modelled) {
+            let decision = decide(&case, registry, &Memory::default(), 0.0);
+            writeln!(out, "| {name} | {} |", words(&decision)).unwrap();
         }
     }
     out

@@ -1,12 +1,20 @@
-//! The orchestrator's own tasks: classify a failure and decide, and let the guard look at a patch.
-//! The adapter to the three services stands here.
+//! The orchestrator's own tasks: classify a failure and decide, ask a model, let the guard look at a
+//! patch, tell what came of a fixer, end the time of a gate. The adapter to the services stands here.
 
-use crate::core::run::{Patch, Phase, Run, State, Step};
+mod decide;
+mod draft;
+mod record;
+mod review;
+
+pub use draft::{context_of, edits_of};
+pub use review::before_of;
+
+use crate::core::run::Run;
 use crate::core::transition::{Input, TaskKind};
 use crate::engine::Engine;
 use crate::settings::RunSettings;
-use crate::store::{Claimed, Finish};
-use meta_domain::autofix::{Case, Decision, GuardVerdict};
+use crate::store::{Claimed, Claimer, Finish};
+use meta_domain::autofix::{Decision, TryVerdict};
 use meta_domain::failure::FailureType;
 use meta_domain::fault::{ErrorKind, Fault, InvalidField};
 use meta_domain::gate::{GateEffect, GateType};
@@ -16,9 +24,9 @@ use meta_domain::role::{Principal, Role};
 use meta_domain::signal::{Signal, UnknownReason};
 use meta_proto::autofixer::autofixer_service_client::AutofixerServiceClient;
 use meta_proto::classifier::classifier_service_client::ClassifierServiceClient;
-use meta_proto::convert::{Field, Number, Required};
-use meta_proto::{autofixer as apb, classifier as cpb, status::from_status};
-use meta_runtime::{Transport, call, now};
+use meta_proto::convert::Field;
+use meta_proto::status::from_status;
+use meta_runtime::{Transport, now};
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -33,6 +41,14 @@ const CONCURRENCY: usize = 4;
 const REFUSALS_MAX: i64 = 5;
 /// Wait before a task whose peer was away is tried again, in milliseconds.
 const PEER_AWAY_MS: i64 = 1_000;
+/// How often a lease is renewed while its task is at work.
+const RENEW_EVERY: Duration = Duration::from_secs(30);
+/// How often a busy model is asked again before its fixer counts as broken.
+const BUSY_MAX: i64 = 10;
+/// The longest wait for a busy model, in milliseconds.
+const BUSY_MS_MAX: i64 = 600_000;
+/// How often the auto-fixer is told something that it refuses.
+const TELL_MAX: i64 = 10;
 
 /// Carries out the orchestrator's own tasks.
 #[derive(Clone)]
@@ -75,8 +91,9 @@ impl Judge {
             changes.mark_unchanged();
             while tasks.try_join_next().is_some() {}
             let claimed = if tasks.len() < CONCURRENCY {
-                let tables = &self.engine.tables;
-                tables.claim(&owner, true, self.only, now(), LEASE_MS).await
+                let claimer =
+                    Claimer { owner: &owner, internal: true, only: self.only, others: false };
+                self.engine.tables.claim(claimer, now(), LEASE_MS).await
             } else {
                 Ok(None)
             };
@@ -103,26 +120,62 @@ impl Judge {
     }
 
     async fn carry_out(mut self, task: Claimed) {
-        let Err(fault) = self.work(&task).await else { return };
+        let Err(fault) = self.work_on_a_lease(&task).await else { return };
         let gone = fault.kind == ErrorKind::FailedPrecondition || fault.kind == ErrorKind::NotFound;
         let tables = self.engine.tables.clone();
+        let refused = fault.reason == "PEER_REFUSED";
         let result = if gone {
             tracing::debug!(%fault, task = %task.id, "the task is out of date");
             tables.forget(task.id, task.epoch).await
         } else if fault.kind == ErrorKind::Conflict {
             tracing::debug!(%fault, task = %task.id, "deciding again");
             tables.release(task.id, task.epoch, now()).await.map(|_| self.engine.notify())
-        } else if fault.reason == "PEER_REFUSED" && task.tries >= REFUSALS_MAX {
+        } else if task.kind == TaskKind::Record && refused && task.tries >= TELL_MAX {
+            tracing::error!(%fault, task = %task.id, "the auto-fixer does not want to know");
+            tables.forget(task.id, task.epoch).await
+        } else if fault.reason == draft::BUSY && task.tries >= BUSY_MAX {
+            return self.model_stays_busy(&task, &fault).await;
+        } else if refused && task.kind != TaskKind::Record && task.tries >= REFUSALS_MAX {
             tracing::error!(%fault, task = %task.id, "asking a human");
             return self.ask_a_human(&task, &fault).await;
         } else {
-            let wait = PEER_AWAY_MS << task.tries.clamp(0, 6);
+            let wait = wait_ms(&task, &fault);
             tracing::warn!(%fault, task = %task.id, kind = %task.kind, wait, "trying again");
             tables.release(task.id, task.epoch, now().plus_ms(wait)).await.map(|_| ())
         };
         if let Err(error) = result {
             // The lease runs out by itself, and the task is carried out again.
             tracing::warn!(fault = %Fault::from(error), task = %task.id, "cannot give a task back");
+        }
+    }
+
+    /// Works, and renews the lease meanwhile: a model may take minutes.
+    async fn work_on_a_lease(&mut self, task: &Claimed) -> Result<(), Fault> {
+        let tables = self.engine.tables.clone();
+        let mut work = std::pin::pin!(self.work(task));
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                () = tokio::time::sleep(RENEW_EVERY) => {
+                    if !tables.renew(task.id, task.epoch, now().plus_ms(LEASE_MS)).await? {
+                        return Err(crate::engine::lease_lost());
+                    }
+                }
+            }
+        }
+    }
+
+    /// The model's endpoint did not answer for long: its fixer counts as broken, the step goes on.
+    async fn model_stays_busy(&self, task: &Claimed, fault: &Fault) {
+        let Some(run) = task.run else { return };
+        let input = Input::Drafted {
+            step: task.step.clone(),
+            result: Err((TryVerdict::FixerError, fault.message.clone())),
+            tokens: 0,
+        };
+        let finish = Finish { task: Some((task.id, task.epoch)), ..Finish::default() };
+        if let Err(fault) = self.engine.advance(run, input, finish).await {
+            tracing::warn!(%fault, task = %task.id, "cannot go on without the model; its lease runs out");
         }
     }
 
@@ -153,129 +206,40 @@ impl Judge {
     }
 
     async fn work(&mut self, task: &Claimed) -> Result<(), Fault> {
+        if task.kind == TaskKind::Record {
+            self.record(task).await?;
+            return Ok(self.engine.tables.forget(task.id, task.epoch).await?);
+        }
         let id = task.run.ok_or_else(|| Fault::not_found("RUN_NOT_FOUND", "run", "(none)"))?;
         let run = self.engine.load(id).await?;
         let step = run
             .step(&task.step)
             .ok_or_else(|| Fault::not_found("STEP_NOT_FOUND", "step", &task.step))?;
+        let mut finish = Finish { task: Some((task.id, task.epoch)), ..Finish::default() };
         let input = match task.kind {
             TaskKind::Judge => self.judge(&run, step).await?,
             TaskKind::Review => self.review(&run, step).await?,
+            TaskKind::Draft => {
+                let (input, artifacts) = self.draft(&run, step).await?;
+                finish.artifacts = artifacts;
+                input
+            }
+            TaskKind::Expire => Input::GateExpired { step: task.step.clone() },
             _ => return Err(Fault::not_found("TASK_NOT_FOUND", "task", task.id)),
         };
-        let finish = Finish { task: Some((task.id, task.epoch)), ..Finish::default() };
         self.engine.advance(id, input, finish).await.map(|_| ())
     }
+}
 
-    async fn judge(&mut self, run: &Run, step: &Step) -> Result<Input, Fault> {
-        let signal = match &step.signal {
-            Some(known) => known.clone(),
-            None => self.classify(run, step).await?,
-        };
-        let mut types = run.failure_types.clone();
-        if step.signal.is_none() {
-            types.push(signal.failure_type);
-        }
-        let case = self.case(run, step, signal.clone(), types).await?;
-        let request = apb::DecideRequest { case: Some(case.into()) };
-        let request = call(&machine(run), PEER_TIMEOUT, request);
-        let answer = self.autofixer.decide(request).await.map_err(peer("autofixer"))?.into_inner();
-        let decision = answer.decision.required("decision").map_err(garbled("autofixer"))?;
-        let decision = Decision::try_from(decision).map_err(garbled("autofixer"))?;
-        let paid = run.paid_attempts().count();
-        Ok(Input::Judged { step: step.planned.name.clone(), signal, decision, paid })
+/// How long a task waits before it is tried again: as long as a busy model asked for, else longer
+/// each time.
+fn wait_ms(task: &Claimed, fault: &Fault) -> i64 {
+    let growing = PEER_AWAY_MS << task.tries.clamp(0, 6);
+    if fault.reason != draft::BUSY {
+        return growing;
     }
-
-    async fn classify(&mut self, run: &Run, step: &Step) -> Result<Signal, Fault> {
-        let log = match step.logs.iter().rev().find(|l| !l.verification) {
-            Some(log) => self.engine.logs.text(run.id, &log.name).await?,
-            None => Vec::new(),
-        };
-        let of_step = run
-            .attempts
-            .iter()
-            .filter(|a| a.step == step.planned.name && a.is_paid())
-            .map(|a| a.signal.failure_type.number())
-            .collect();
-        let context = cpb::ClassifyContext {
-            step_name: step.planned.name.clone(),
-            command: step.planned.run.to_string(),
-            exit: step.exit.map(Into::into),
-            previous_types_of_step: of_step,
-            types_of_run: run.failure_types.iter().copied().map(Number::number).collect(),
-        };
-        let request = cpb::ClassifyRequest { context: Some(context), log };
-        let request = call(&machine(run), PEER_TIMEOUT, request);
-        let answer =
-            self.classifier.classify(request).await.map_err(peer("classifier"))?.into_inner();
-        let signal = answer.signal.required("signal").map_err(garbled("classifier"))?;
-        Signal::try_from(signal).map_err(garbled("classifier"))
-    }
-
-    async fn case(
-        &mut self,
-        run: &Run,
-        step: &Step,
-        signal: Signal,
-        failure_types_of_run: Vec<FailureType>,
-    ) -> Result<Case, Fault> {
-        let name = &step.planned.name;
-        let files = self.engine.tables.artifact(run.id, "files").await?.unwrap_or_default();
-        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        Ok(Case {
-            step: step.planned.clone(),
-            exit: step.exit.unwrap_or_default(),
-            signal,
-            settings: self.settings.of_run(&machine(run), run.id),
-            history: run.history(name),
-            tried: step.tries.clone(),
-            attempts_of_run: count(run.paid_attempts().count()),
-            failure_types_of_run,
-            parallel_steps: run.graph.beside(name),
-            replans_of_run: count(run.deltas.len()),
-            files: serde_json::from_slice(&files).unwrap_or_default(),
-            patched: run.is_patched(name),
-        })
-    }
-
-    async fn review(&mut self, run: &Run, step: &Step) -> Result<Input, Fault> {
-        let name = step.planned.name.clone();
-        let out_of_date = || Fault::not_found("PATCH_NOT_FOUND", "patch of step", &name);
-        let State::Healing(healing) = &step.state else { return Err(out_of_date()) };
-        let (Some(fixer), Some(patch), Phase::Reviewing) =
-            (healing.fixer(), &healing.patch, healing.phase)
-        else {
-            return Err(out_of_date());
-        };
-        let request = apb::ReviewPatchRequest {
-            patch: patch.text.clone().into_bytes(),
-            fixer: Some(fixer.clone().into()),
-            step: Some(step.planned.clone().into()),
-            signal: step.signal.clone().map(Into::into),
-        };
-        let request = call(&machine(run), PEER_TIMEOUT, request);
-        let answer =
-            self.autofixer.review_patch(request).await.map_err(peer("autofixer"))?.into_inner();
-        let verdict = match answer.verdict() {
-            apb::GuardVerdict::Accept => GuardVerdict::Accept,
-            apb::GuardVerdict::NeedsApproval => {
-                GuardVerdict::NeedsApproval { reason: answer.reason.clone() }
-            }
-            apb::GuardVerdict::Reject => GuardVerdict::Reject { reason: answer.reason.clone() },
-            apb::GuardVerdict::Unspecified => {
-                let field = InvalidField::new("verdict", "is unspecified");
-                return Err(garbled("autofixer")(field));
-            }
-        };
-        let patch = Patch {
-            text: patch.text.clone(),
-            sha256: answer.sha256,
-            files: answer.files,
-            added: answer.added,
-            removed: answer.removed,
-        };
-        Ok(Input::Reviewed { step: name, verdict, patch })
-    }
+    let asked = fault.retry_after.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX));
+    asked.max(growing).min(BUSY_MS_MAX)
 }
 
 /// The orchestrator itself, acting for a run's tenant.

@@ -1,0 +1,1 @@
+DELETE FROM patches WHERE tenant = $1 AND recorded_at < $2
