@@ -392,6 +392,10 @@ impl RunService for Peer {
         run_of(&request.into_inner().run_id).await?;
         Ok(Response::new(pb::GetPatchResponse { patch: samples::PATCH.into() }))
     }
+
+    async fn list_flaky(&self, _: Request<pb::ListFlakyRequest>) -> Answer<pb::ListFlakyResponse> {
+        Err(Status::unimplemented("not asked by the gateway"))
+    }
 }
 
 #[tonic::async_trait]
