@@ -6,8 +6,8 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// The names of the promises of a run that its log and its state break; empty when all hold:
-/// numbers are dense from 1, a step's success is recorded once a plan version, a failure opens one
-/// gate, a gate is decided once, and no step and no run has more attempts than its budget.
+/// numbers are dense from 1, a step's success is recorded once a plan version unless a patch made
+/// it out of date, a failure opens one gate, a gate is decided once, and no step and no run has more attempts than its budget.
 pub fn broken_promises(events: &[Value], per_step: usize, total: usize) -> Vec<String> {
     let mut broken = Vec::new();
     for (expected, event) in (1..).zip(events) {
@@ -27,6 +27,10 @@ pub fn broken_promises(events: &[Value], per_step: usize, total: usize) -> Vec<S
             "autofix.replanned" => version = data["version"].as_u64().unwrap_or(version + 1),
             "step.succeeded" | "step.accepted" => {
                 *passed.entry((version, step.clone())).or_default() += 1;
+            }
+            "step.outdated" => {
+                let step = data["step"].as_str().unwrap_or(&step).to_owned();
+                passed.remove(&(version, step));
             }
             "autofix.escalated" | "approval.requested" => {
                 *gates.entry(step.clone()).or_default() += 1;

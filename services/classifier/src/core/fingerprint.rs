@@ -1,13 +1,16 @@
 //! The name of a failure that stays the same from run to run.
 
 use meta_domain::failure::FailureType;
-use regex::Regex;
+use regex::{Captures, Regex};
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
 use std::sync::LazyLock;
 
 /// Bytes of the hash that are kept.
 const FINGERPRINT_BYTES: usize = 8;
+
+/// Stands for a hash: a word of hexadecimal digits with a digit and a letter in it.
+const HASH: &str = "<hex>";
 
 /// What varies from run to run, and what stands for it. The order matters: wider shapes first.
 static VARYING: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
@@ -19,7 +22,7 @@ static VARYING: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
         (r"(?i)[a-z]:\\(?:[^\s:'\x22)\\]+\\)+", ""),
         (r"/(?:[\w.@+~-]+/)+", "/"),
         (r"\b(?:sha256:|0x)[0-9a-fA-F]+\b", "<hex>"),
-        (r"\b[0-9a-f]*(?:\d[0-9a-f]*[a-f]|[a-f][0-9a-f]*\d)[0-9a-f]{5,}\b", "<hex>"),
+        (r"\b[0-9a-f]{7,}\b", HASH),
         (r"\b\d+(?:\.\d+)? ?(?:ms|us|µs|ns|s|sec|secs|seconds|m|min|minutes|h)\b", "<time>"),
         (r"\b\d+(?:[.,]\d+)*\b", "<n>"),
         (r"\s+", " "),
@@ -49,9 +52,18 @@ pub fn fingerprint(failure_type: FailureType, tool: &str, message: &str, codes: 
 fn normalised(message: &str) -> String {
     let mut text = message.to_owned();
     for (varying, mark) in VARYING.iter() {
-        text = varying.replace_all(&text, *mark).into_owned();
+        let stands = |found: &Captures<'_>| match &found[0] {
+            word if *mark == HASH && !is_hash(word) => word.to_owned(),
+            _ => (*mark).to_owned(),
+        };
+        text = varying.replace_all(&text, stands).into_owned();
     }
     text.trim().to_owned()
+}
+
+/// Whether a word is no number and no word: `0x` and `sha256:` say it by themselves.
+fn is_hash(word: &str) -> bool {
+    word.contains(|c: char| c.is_ascii_digit()) && word.contains(|c: char| c.is_ascii_alphabetic())
 }
 
 #[cfg(test)]
@@ -76,6 +88,7 @@ mod tests {
             ("/home/me/x/a.py broke", "/builds/team/p/a.py broke"),
             ("object 0x7fabc1 leaked", "object 0x1122 leaked"),
             ("commit 1a2b3c4d5e6f not found", "commit ffee0011223a not found"),
+            ("commit 0000000aaa0a not found", "commit 0aaa000a0aa0 not found"),
             ("/tmp/pytest-of-me/pytest-3/x missing", "/tmp/tmpab12/y/z missing"),
             (
                 "job 6f9619ff-8b86-4d01-b42d-00c04fc964ff lost",
