@@ -1,14 +1,13 @@
 //! What a scan keeps of the matches it sees: bounded, however often a rule fires.
 
-use super::text::{PIECE_BYTES_MAX, printable};
+use super::text::printable;
+use super::waiting::{Line, WAITING_MAX, Waiting};
 use std::collections::VecDeque;
 
 /// Matches kept of one rule from the start of the log.
 const HITS_FIRST_MAX: usize = 64;
 /// Matches kept of one rule from the end of the log.
 const HITS_LAST_MAX: usize = 8;
-/// Lines put off of one rule that has its first matches: the newest ones, to be matched at the end.
-const DEFERRED_MAX: usize = 24;
 /// Line numbers kept of one companion text from the start, and again from the end.
 const COMPANION_LINES_MAX: usize = 512;
 /// Characters kept of a line.
@@ -36,49 +35,84 @@ struct Kept {
 }
 
 /// The matches of one rule: the first ones and the last ones.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default)]
 pub(crate) struct RuleHits {
     first: Vec<Kept>,
     last: VecDeque<Kept>,
-    /// Lines that may match, not yet looked at: of a rule whose first matches are kept only the
-    /// newest ones count, so most lines need never be looked at.
-    deferred: VecDeque<Kept>,
+    /// Lines that may match, not yet looked at.
+    waiting: Waiting,
+    /// Those that came before them, once the first matches are kept: from then on only the newest
+    /// lines count, so most need never be looked at.
+    before: Waiting,
     seen_on_line: u64,
 }
 
 impl RuleHits {
     /// Keeps a match, or forgets an older one for it; one match a line counts.
-    pub(crate) fn push(&mut self, line: u64, section: usize, text: &[u8]) {
-        if self.seen_on_line == line {
+    pub(crate) fn push(&mut self, line: Line<'_>) {
+        if self.seen_on_line == line.number {
             return;
         }
-        self.seen_on_line = line;
-        let text = &text[..text.len().min(LINE_BYTES_MAX)];
+        self.seen_on_line = line.number;
+        let text = &line.text[..line.text.len().min(LINE_BYTES_MAX)];
         if self.first.len() < HITS_FIRST_MAX {
+            let (line, section) = (line.number, line.section);
             self.first.push(Kept { line, section, text: text.to_vec() });
             return;
         }
-        push_bounded(&mut self.last, HITS_LAST_MAX, line, section, text);
+        let oldest = if self.last.len() == HITS_LAST_MAX { self.last.pop_front() } else { None };
+        let mut kept = oldest.unwrap_or_default();
+        (kept.line, kept.section) = (line.number, line.section);
+        kept.text.clear();
+        kept.text.extend_from_slice(text);
+        self.last.push_back(kept);
     }
 
-    /// Whether the first matches are all kept, so that a line may be put off.
-    pub(crate) fn has_first(&self) -> bool {
-        self.first.len() == HITS_FIRST_MAX
-    }
-
-    /// Puts off a line that may match.
-    pub(crate) fn defer(&mut self, line: u64, section: usize, text: &[u8]) {
-        let text = &text[..text.len().min(PIECE_BYTES_MAX)];
-        push_bounded(&mut self.deferred, DEFERRED_MAX, line, section, text);
-    }
-
-    /// Looks at the lines that were put off.
-    pub(crate) fn settle(&mut self, matches: impl Fn(&[u8]) -> bool) {
-        for kept in std::mem::take(&mut self.deferred) {
-            if matches(&kept.text) {
-                self.push(kept.line, kept.section, &kept.text);
+    /// Puts off a line that may match until there are many, or the log ends. Lines are only
+    /// forgotten when the first matches are kept and the rule is not one of which the
+    /// `newest_decides`.
+    pub(crate) fn defer(
+        &mut self,
+        line: Line<'_>,
+        newest_decides: bool,
+        matches: impl Fn(&[u8]) -> bool,
+    ) {
+        if self.waiting.is_full() {
+            if newest_decides || self.first.len() < HITS_FIRST_MAX {
+                self.settle(matches);
+            } else {
+                std::mem::swap(&mut self.waiting, &mut self.before);
+                self.waiting.clear();
             }
         }
+        self.waiting.push(line);
+    }
+
+    /// Looks at the lines that were put off: the newest first, for as many matches as are kept.
+    pub(crate) fn settle(&mut self, matches: impl Fn(&[u8]) -> bool) {
+        let has_first = self.first.len() == HITS_FIRST_MAX;
+        let keep = if has_first { HITS_LAST_MAX } else { 2 * WAITING_MAX };
+        let (before, waiting) =
+            (std::mem::take(&mut self.before), std::mem::take(&mut self.waiting));
+        // Many tools print one line over and over: it is looked at once.
+        let (mut newest, mut same, mut is_match) = (Vec::new(), &[][..], false);
+        for line in before.lines().chain(waiting.lines()).rev() {
+            if line.text != same {
+                (same, is_match) = (line.text, matches(line.text));
+            }
+            if is_match {
+                newest.push(line);
+            }
+            if newest.len() == keep {
+                break;
+            }
+        }
+        for line in newest.into_iter().rev() {
+            self.push(line);
+        }
+        (self.before, self.waiting) = (before, waiting);
+        self.before.clear();
+        self.waiting.clear();
     }
 
     /// The matches in the order of the log.
@@ -95,16 +129,6 @@ impl RuleHits {
     pub(crate) fn lines(&self) -> impl Iterator<Item = u64> {
         self.first.iter().chain(&self.last).map(|kept| kept.line)
     }
-}
-
-/// Adds a line; the oldest one gives way, and its memory, when there are too many.
-fn push_bounded(all: &mut VecDeque<Kept>, max: usize, line: u64, section: usize, text: &[u8]) {
-    let oldest = if all.len() == max { all.pop_front() } else { None };
-    let mut kept = oldest.unwrap_or_default();
-    (kept.line, kept.section) = (line, section);
-    kept.text.clear();
-    kept.text.extend_from_slice(text);
-    all.push_back(kept);
 }
 
 /// The lines on which a companion text stands: the first ones and the last ones.
