@@ -115,9 +115,14 @@ impl RuleHits {
         self.waiting.clear();
     }
 
-    /// The matches in the order of the log.
-    pub(crate) fn all(&self, rule: usize) -> impl Iterator<Item = Hit> {
-        self.first.iter().chain(&self.last).map(move |kept| Hit {
+    /// The matches on lines that count, in the order of the log.
+    pub(crate) fn all(
+        &self,
+        rule: usize,
+        counts: impl Fn(u64) -> bool,
+    ) -> impl Iterator<Item = Hit> {
+        let counted = self.first.iter().chain(&self.last).filter(move |kept| counts(kept.line));
+        counted.map(move |kept| Hit {
             rule,
             line: kept.line,
             section: kept.section,

@@ -181,9 +181,9 @@ fn entry_of(needle: u32, text: &[u8], ordinary: &HashMap<u32, u32>) -> Option<En
 
 /// How common four bytes are together in logs: seen in ordinary lines, else guessed.
 fn commonness(window: &[u8], ordinary: &HashMap<u32, u32>) -> (u32, u32) {
-    // A line break folds to a star: empty lines would look like this window.
-    let is_stars = window.windows(3).any(|three| three == b"***");
-    let seen = if is_stars { u32::MAX } else { ordinary.get(&fold(window)).copied().unwrap_or(0) };
+    // Rulers and empty lines look like one byte over and over (a line break folds to a star).
+    let is_ruler = window.windows(3).any(|three| three[0] == three[1] && three[1] == three[2]);
+    let seen = if is_ruler { u32::MAX } else { ordinary.get(&fold(window)).copied().unwrap_or(0) };
     let single: u32 = window.iter().map(|byte| weight(*byte)).sum();
     let is_word = window.iter().all(u8::is_ascii_lowercase);
     (seen, single + if is_word { 2 } else { 0 })

@@ -3,7 +3,7 @@
 
 use super::feed::Feed;
 use super::hits::{Hit, LINE_CHARS_MAX, RuleHits, Seen};
-use super::rule::Scope;
+use super::rule::{Action, Scope};
 use super::rules::{Match, Rules};
 use super::sections::Sections;
 use super::text::{PIECE_BYTES_MAX, clean, for_each_piece, printable};
@@ -210,10 +210,14 @@ impl Scan {
         self.hits[rule].lines().any(|line| self.counts(rules, rule, line))
     }
 
-    /// Every hit that counts, in the order of the log.
+    /// Every hit that counts but those of wrapper lines, in the order of the log.
     pub(crate) fn hits(&self, rules: &Rules) -> Vec<Hit> {
-        let all = self.hits.iter().enumerate().flat_map(|(rule, hits)| hits.all(rule));
-        let mut hits: Vec<Hit> = all.filter(|hit| self.counts(rules, hit.rule, hit.line)).collect();
+        let decides =
+            |(rule, _): &(usize, &RuleHits)| rules.all[*rule].spec.action != Action::Noise;
+        let all = self.hits.iter().enumerate().filter(decides);
+        let mut hits: Vec<Hit> = all
+            .flat_map(|(rule, hits)| hits.all(rule, move |line| self.counts(rules, rule, line)))
+            .collect();
         hits.sort_by_key(|hit| (hit.line, hit.rule));
         hits
     }
