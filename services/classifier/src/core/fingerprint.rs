@@ -1,7 +1,7 @@
 //! The name of a failure that stays the same from run to run.
 
 use meta_domain::failure::FailureType;
-use regex::Regex;
+use regex::{Captures, Regex};
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
 use std::sync::LazyLock;
@@ -19,7 +19,7 @@ static VARYING: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
         (r"(?i)[a-z]:\\(?:[^\s:'\x22)\\]+\\)+", ""),
         (r"/(?:[\w.@+~-]+/)+", "/"),
         (r"\b(?:sha256:|0x)[0-9a-fA-F]+\b", "<hex>"),
-        (r"\b[0-9a-f]*(?:\d[0-9a-f]*[a-f]|[a-f][0-9a-f]*\d)[0-9a-f]{5,}\b", "<hex>"),
+        (r"\b[0-9a-f]{7,}\b", "<hex>"),
         (r"\b\d+(?:\.\d+)? ?(?:ms|us|µs|ns|s|sec|secs|seconds|m|min|minutes|h)\b", "<time>"),
         (r"\b\d+(?:[.,]\d+)*\b", "<n>"),
         (r"\s+", " "),
@@ -49,9 +49,18 @@ pub fn fingerprint(failure_type: FailureType, tool: &str, message: &str, codes: 
 fn normalised(message: &str) -> String {
     let mut text = message.to_owned();
     for (varying, mark) in VARYING.iter() {
-        text = varying.replace_all(&text, *mark).into_owned();
+        let stand_in = |found: &Captures| match *mark {
+            "<hex>" if !has_both(&found[0]) => found[0].to_owned(),
+            mark => mark.to_owned(),
+        };
+        text = varying.replace_all(&text, stand_in).into_owned();
     }
     text.trim().to_owned()
+}
+
+/// Whether digits and letters stand in it: a number is no hash, nor is a word like "defaced".
+fn has_both(text: &str) -> bool {
+    text.contains(|c: char| c.is_ascii_digit()) && text.contains(|c: char| c.is_ascii_alphabetic())
 }
 
 #[cfg(test)]
@@ -72,6 +81,7 @@ mod tests {
         for (one, other) in [
             ("a.py:12: bad", "a.py:99: bad"),
             ("took 12.5ms to fail", "took 3 s to fail"),
+            ("at 0a0a000000a0 lost", "at aaaaaaa0a000 lost"),
             ("at 2025-01-01T10:00:00Z gone", "at 2026-02-03T11:12:13.5Z gone"),
             ("/home/me/x/a.py broke", "/builds/team/p/a.py broke"),
             ("object 0x7fabc1 leaked", "object 0x1122 leaked"),

@@ -163,3 +163,54 @@ impl Seen {
         self.first.iter().chain(&self.last).any(|at| at.abs_diff(line) <= within)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The lines that are kept when every `each`-th of `lines` lines matches.
+    fn kept(lines: u64, each: u64, newest_decides: bool) -> Vec<u64> {
+        let mut hits = RuleHits::default();
+        let matches = |text: &[u8]| text.starts_with(b"bad");
+        for number in 1..=lines {
+            let text =
+                if number % each == 0 { format!("bad {number}") } else { number.to_string() };
+            let line = Line { number, section: 0, text: text.as_bytes() };
+            hits.defer(line, newest_decides, matches);
+        }
+        hits.settle(matches);
+        hits.lines().collect()
+    }
+
+    #[test]
+    fn few_matches_are_all_kept_however_many_lines_only_look_like_one() {
+        for newest_decides in [true, false] {
+            assert_eq!(kept(1_000, 300, newest_decides), [300, 600, 900]);
+            assert_eq!(kept(5, 1, newest_decides), [1, 2, 3, 4, 5]);
+        }
+    }
+
+    #[test]
+    fn the_first_and_the_newest_matches_are_kept() {
+        let wanted: Vec<u64> = (1..=64).chain(993..=1_000).collect();
+        for newest_decides in [true, false] {
+            assert_eq!(kept(1_000, 1, newest_decides), wanted);
+        }
+    }
+
+    #[test]
+    fn where_the_newest_match_decides_it_is_found_among_many_lines_that_only_look_like_one() {
+        assert_eq!(kept(9_900, 100, true).last(), Some(&9_900));
+        assert_eq!(kept(9_999, 100, true).last(), Some(&9_900));
+    }
+
+    #[test]
+    fn long_lines_wait_in_bounded_memory() {
+        let mut waiting = Waiting::default();
+        let long = vec![b'x'; 1_000_000];
+        while !waiting.is_full() {
+            waiting.push(Line { number: 1, section: 0, text: &long });
+        }
+        assert!(waiting.lines().map(|line| line.text.len()).sum::<usize>() <= 40 * 1024);
+    }
+}
