@@ -1,14 +1,13 @@
 //! What a scan keeps of the matches it sees: bounded, however often a rule fires.
 
-use super::text::{PIECE_BYTES_MAX, printable};
+use super::text::printable;
+use super::waiting::{Line, WAITING_MAX, Waiting};
 use std::collections::VecDeque;
 
 /// Matches kept of one rule from the start of the log.
 const HITS_FIRST_MAX: usize = 64;
 /// Matches kept of one rule from the end of the log.
 const HITS_LAST_MAX: usize = 8;
-/// Lines put off of one rule that has its first matches: the newest ones, to be matched at the end.
-const DEFERRED_MAX: usize = 24;
 /// Line numbers kept of one companion text from the start, and again from the end.
 const COMPANION_LINES_MAX: usize = 512;
 /// Characters kept of a line.
@@ -36,54 +35,94 @@ struct Kept {
 }
 
 /// The matches of one rule: the first ones and the last ones.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default)]
 pub(crate) struct RuleHits {
     first: Vec<Kept>,
     last: VecDeque<Kept>,
-    /// Lines that may match, not yet looked at: of a rule whose first matches are kept only the
-    /// newest ones count, so most lines need never be looked at.
-    deferred: VecDeque<Kept>,
+    /// Lines that may match, not yet looked at.
+    waiting: Waiting,
+    /// Those that came before them, once the first matches are kept: from then on only the newest
+    /// lines count, so most need never be looked at.
+    before: Waiting,
     seen_on_line: u64,
 }
 
 impl RuleHits {
     /// Keeps a match, or forgets an older one for it; one match a line counts.
-    pub(crate) fn push(&mut self, line: u64, section: usize, text: &[u8]) {
-        if self.seen_on_line == line {
+    pub(crate) fn push(&mut self, line: Line<'_>) {
+        if self.seen_on_line == line.number {
             return;
         }
-        self.seen_on_line = line;
-        let text = &text[..text.len().min(LINE_BYTES_MAX)];
+        self.seen_on_line = line.number;
+        let text = &line.text[..line.text.len().min(LINE_BYTES_MAX)];
         if self.first.len() < HITS_FIRST_MAX {
+            let (line, section) = (line.number, line.section);
             self.first.push(Kept { line, section, text: text.to_vec() });
             return;
         }
-        push_bounded(&mut self.last, HITS_LAST_MAX, line, section, text);
+        let oldest = if self.last.len() == HITS_LAST_MAX { self.last.pop_front() } else { None };
+        let mut kept = oldest.unwrap_or_default();
+        (kept.line, kept.section) = (line.number, line.section);
+        kept.text.clear();
+        kept.text.extend_from_slice(text);
+        self.last.push_back(kept);
     }
 
-    /// Whether the first matches are all kept, so that a line may be put off.
-    pub(crate) fn has_first(&self) -> bool {
-        self.first.len() == HITS_FIRST_MAX
-    }
-
-    /// Puts off a line that may match.
-    pub(crate) fn defer(&mut self, line: u64, section: usize, text: &[u8]) {
-        let text = &text[..text.len().min(PIECE_BYTES_MAX)];
-        push_bounded(&mut self.deferred, DEFERRED_MAX, line, section, text);
-    }
-
-    /// Looks at the lines that were put off.
-    pub(crate) fn settle(&mut self, matches: impl Fn(&[u8]) -> bool) {
-        for kept in std::mem::take(&mut self.deferred) {
-            if matches(&kept.text) {
-                self.push(kept.line, kept.section, &kept.text);
+    /// Puts off a line that may match until there are many, or the log ends. Lines are only
+    /// forgotten when the first matches are kept and the rule is not one of which the
+    /// `newest_decides`.
+    pub(crate) fn defer(
+        &mut self,
+        line: Line<'_>,
+        newest_decides: bool,
+        matches: impl Fn(&[u8]) -> bool,
+    ) {
+        if self.waiting.is_full() {
+            if newest_decides || self.first.len() < HITS_FIRST_MAX {
+                self.settle(matches);
+            } else {
+                std::mem::swap(&mut self.waiting, &mut self.before);
+                self.waiting.clear();
             }
         }
+        self.waiting.push(line);
     }
 
-    /// The matches in the order of the log.
-    pub(crate) fn all(&self, rule: usize) -> impl Iterator<Item = Hit> {
-        self.first.iter().chain(&self.last).map(move |kept| Hit {
+    /// Looks at the lines that were put off: the newest first, for as many matches as are kept.
+    pub(crate) fn settle(&mut self, matches: impl Fn(&[u8]) -> bool) {
+        let has_first = self.first.len() == HITS_FIRST_MAX;
+        let keep = if has_first { HITS_LAST_MAX } else { 2 * WAITING_MAX };
+        let (before, waiting) =
+            (std::mem::take(&mut self.before), std::mem::take(&mut self.waiting));
+        // Many tools print one line over and over: it is looked at once.
+        let (mut newest, mut same, mut is_match) = (Vec::new(), &[][..], false);
+        for line in before.lines().chain(waiting.lines()).rev() {
+            if line.text != same {
+                (same, is_match) = (line.text, matches(line.text));
+            }
+            if is_match {
+                newest.push(line);
+            }
+            if newest.len() == keep {
+                break;
+            }
+        }
+        for line in newest.into_iter().rev() {
+            self.push(line);
+        }
+        (self.before, self.waiting) = (before, waiting);
+        self.before.clear();
+        self.waiting.clear();
+    }
+
+    /// The matches on lines that count, in the order of the log.
+    pub(crate) fn all(
+        &self,
+        rule: usize,
+        counts: impl Fn(u64) -> bool,
+    ) -> impl Iterator<Item = Hit> {
+        let counted = self.first.iter().chain(&self.last).filter(move |kept| counts(kept.line));
+        counted.map(move |kept| Hit {
             rule,
             line: kept.line,
             section: kept.section,
@@ -95,16 +134,6 @@ impl RuleHits {
     pub(crate) fn lines(&self) -> impl Iterator<Item = u64> {
         self.first.iter().chain(&self.last).map(|kept| kept.line)
     }
-}
-
-/// Adds a line; the oldest one gives way, and its memory, when there are too many.
-fn push_bounded(all: &mut VecDeque<Kept>, max: usize, line: u64, section: usize, text: &[u8]) {
-    let oldest = if all.len() == max { all.pop_front() } else { None };
-    let mut kept = oldest.unwrap_or_default();
-    (kept.line, kept.section) = (line, section);
-    kept.text.clear();
-    kept.text.extend_from_slice(text);
-    all.push_back(kept);
 }
 
 /// The lines on which a companion text stands: the first ones and the last ones.
@@ -132,5 +161,56 @@ impl Seen {
     /// Whether it stands at most `within` lines from `line`.
     pub(crate) fn near(&self, line: u64, within: u64) -> bool {
         self.first.iter().chain(&self.last).any(|at| at.abs_diff(line) <= within)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The lines that are kept when every `each`-th of `lines` lines matches.
+    fn kept(lines: u64, each: u64, newest_decides: bool) -> Vec<u64> {
+        let mut hits = RuleHits::default();
+        let matches = |text: &[u8]| text.starts_with(b"bad");
+        for number in 1..=lines {
+            let text =
+                if number % each == 0 { format!("bad {number}") } else { number.to_string() };
+            let line = Line { number, section: 0, text: text.as_bytes() };
+            hits.defer(line, newest_decides, matches);
+        }
+        hits.settle(matches);
+        hits.lines().collect()
+    }
+
+    #[test]
+    fn few_matches_are_all_kept_however_many_lines_only_look_like_one() {
+        for newest_decides in [true, false] {
+            assert_eq!(kept(1_000, 300, newest_decides), [300, 600, 900]);
+            assert_eq!(kept(5, 1, newest_decides), [1, 2, 3, 4, 5]);
+        }
+    }
+
+    #[test]
+    fn the_first_and_the_newest_matches_are_kept() {
+        let wanted: Vec<u64> = (1..=64).chain(993..=1_000).collect();
+        for newest_decides in [true, false] {
+            assert_eq!(kept(1_000, 1, newest_decides), wanted);
+        }
+    }
+
+    #[test]
+    fn where_the_newest_match_decides_it_is_found_among_many_lines_that_only_look_like_one() {
+        assert_eq!(kept(9_900, 100, true).last(), Some(&9_900));
+        assert_eq!(kept(9_999, 100, true).last(), Some(&9_900));
+    }
+
+    #[test]
+    fn long_lines_wait_in_bounded_memory() {
+        let mut waiting = Waiting::default();
+        let long = vec![b'x'; 1_000_000];
+        while !waiting.is_full() {
+            waiting.push(Line { number: 1, section: 0, text: &long });
+        }
+        assert!(waiting.lines().map(|line| line.text.len()).sum::<usize>() <= 40 * 1024);
     }
 }

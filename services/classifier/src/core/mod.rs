@@ -22,6 +22,7 @@ mod rules;
 mod scan;
 mod sections;
 mod text;
+mod waiting;
 
 pub use classify::{ClassifyInput, LogStream, classify};
 pub use fingerprint::fingerprint;

@@ -43,6 +43,11 @@ struct Entry {
     wide_offset: u32,
     /// The folded wide window; texts that are too short for one have none.
     wide: Option<u64>,
+    /// Where the text stands among all texts, and its length.
+    start: u32,
+    len: u32,
+    /// Whether the letter case counts.
+    exact: bool,
 }
 
 /// A set of texts, ready to be searched for.
@@ -52,27 +57,23 @@ pub(crate) struct Needles {
     /// Where each bucket's entries start; one more than there are buckets.
     starts: Vec<u32>,
     entries: Vec<Entry>,
-    texts: Vec<Text>,
-}
-
-/// One of the texts, and whether its letter case counts.
-#[derive(Debug)]
-struct Text {
-    bytes: Box<[u8]>,
-    exact: bool,
+    /// All texts, one after the other.
+    texts: Vec<u8>,
 }
 
 impl Needles {
     #[expect(clippy::large_stack_arrays, reason = "64 KiB, once for a set of rules")]
     /// Prepares the texts, each with the word whether its letter case counts. Each must have at
     /// least [`NEEDLE_BYTES_MIN`] bytes and no line break.
-    pub(crate) fn new<'a>(texts: impl IntoIterator<Item = (&'a str, bool)>) -> Self {
-        let text = |(text, exact): (&str, bool)| Text { bytes: text.as_bytes().into(), exact };
-        let texts: Vec<Text> = texts.into_iter().map(text).collect();
+    pub(crate) fn new<'a>(given: impl IntoIterator<Item = (&'a str, bool)>) -> Self {
         let ordinary = ordinary();
-        let windows = (0_u32..).zip(&texts);
-        let mut entries: Vec<Entry> =
-            windows.filter_map(|(needle, text)| entry_of(needle, &text.bytes, &ordinary)).collect();
+        let (mut texts, mut entries) = (Vec::new(), Vec::new());
+        for (needle, (text, exact)) in (0_u32..).zip(given) {
+            let entry = entry_of(needle, text.as_bytes(), &ordinary);
+            let start = position(texts.len());
+            entries.extend(entry.map(|entry| Entry { start, exact, ..entry }));
+            texts.extend_from_slice(text.as_bytes());
+        }
         entries.sort_by_key(|entry| bucket(entry.key));
         let mut table = Box::new([0_u64; TABLE_WORDS]);
         let mut starts = vec![0_u32; (1 << BUCKET_BITS) + 1];
@@ -115,9 +116,9 @@ impl Needles {
                     continue;
                 }
             }
-            let text = &self.texts[entry.needle as usize];
-            let Some(here) = block.get(start..start + text.bytes.len()) else { continue };
-            if here == &*text.bytes || (!text.exact && here.eq_ignore_ascii_case(&text.bytes)) {
+            let text = &self.texts[entry.start as usize..][..entry.len as usize];
+            let Some(here) = block.get(start..start + text.len()) else { continue };
+            if here == text || (!entry.exact && here.eq_ignore_ascii_case(text)) {
                 found(at, entry.needle as usize);
             }
         }
@@ -148,6 +149,10 @@ fn bucket(key: u32) -> usize {
     (hash(key) >> (32 - BUCKET_BITS)) as usize
 }
 
+fn position(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
+}
+
 /// How often each folded window stands in ordinary lines.
 fn ordinary() -> HashMap<u32, u32> {
     let mut counts = HashMap::new();
@@ -161,13 +166,13 @@ fn ordinary() -> HashMap<u32, u32> {
 
 /// A text at its rarest window.
 fn entry_of(needle: u32, text: &[u8], ordinary: &HashMap<u32, u32>) -> Option<Entry> {
-    let position = |offset: usize| u32::try_from(offset).unwrap_or(u32::MAX);
     let entry = |offset: usize, window: &[u8]| {
         let wide_offset = offset.min(text.len().saturating_sub(WIDE_BYTES));
         let wide = text.get(wide_offset..).and_then(<[u8]>::first_chunk::<WIDE_BYTES>);
         let wide = wide.map(|bytes| u64::from_le_bytes(*bytes) | FOLD_WIDE);
         let (offset, wide_offset) = (position(offset), position(wide_offset));
-        Entry { key: fold(window), needle, offset, wide_offset, wide }
+        let (key, len) = (fold(window), position(text.len()));
+        Entry { key, needle, offset, wide_offset, wide, start: 0, len, exact: false }
     };
     let windows = text.windows(WINDOW_BYTES).enumerate();
     let rarest = windows.min_by_key(|(_, window)| commonness(window, ordinary));
@@ -176,9 +181,9 @@ fn entry_of(needle: u32, text: &[u8], ordinary: &HashMap<u32, u32>) -> Option<En
 
 /// How common four bytes are together in logs: seen in ordinary lines, else guessed.
 fn commonness(window: &[u8], ordinary: &HashMap<u32, u32>) -> (u32, u32) {
-    // A line break folds to a star: empty lines would look like this window.
-    let is_stars = window.windows(3).any(|three| three == b"***");
-    let seen = if is_stars { u32::MAX } else { ordinary.get(&fold(window)).copied().unwrap_or(0) };
+    // Rulers and empty lines look like one byte over and over (a line break folds to a star).
+    let is_ruler = window.windows(3).any(|three| three[0] == three[1] && three[1] == three[2]);
+    let seen = if is_ruler { u32::MAX } else { ordinary.get(&fold(window)).copied().unwrap_or(0) };
     let single: u32 = window.iter().map(|byte| weight(*byte)).sum();
     let is_word = window.iter().all(u8::is_ascii_lowercase);
     (seen, single + if is_word { 2 } else { 0 })

@@ -37,6 +37,18 @@ pub enum Action {
     Failed,
 }
 
+impl Action {
+    /// Whether a line can be matched later: nothing that is read meanwhile depends on it.
+    pub(crate) fn may_wait(self) -> bool {
+        !matches!(self, Self::Section | Self::Failed)
+    }
+
+    /// Whether the newest match decides, however many lines that only look like one come after it.
+    pub(crate) fn newest_decides(self) -> bool {
+        matches!(self, Self::Green | Self::Passed)
+    }
+}
+
 /// Where a rule's match counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Default)]
 #[serde(rename_all = "snake_case")]

@@ -236,40 +236,42 @@ impl Rules {
         tried.dedup();
     }
 
-    /// Hands over the rules of those to try that match a piece of a line and that no wrapper line
-    /// takes back. Rules that `may_wait` are handed over untried, as [`Match::Deferred`].
-    pub(crate) fn matching(
-        &self,
-        piece: &[u8],
-        tried: &[usize],
-        may_wait: impl Fn(usize) -> bool,
-        found: &mut Vec<(usize, Match)>,
-    ) {
+    /// Hands over the rules of those to try that match a piece of a line, or may, and that no
+    /// wrapper line takes back. Rules that may wait are handed over untried.
+    pub(crate) fn matching(&self, piece: &[u8], tried: &[usize], found: &mut Vec<(usize, Match)>) {
         found.clear();
-        let (mut floor, mut weakest) = (0, u8::MAX);
-        for rule in tried {
-            let rule_is = &self.all[*rule];
-            weakest = weakest.min(rule_is.spec.strength);
-            if rule_is.spec.action == Action::Noise && rule_is.matches_line(piece) {
-                found.push((*rule, Match::Fired));
-                floor = floor.max(rule_is.spec.strength);
-            }
-        }
-        if weakest < STRENGTH_COMMIT_LINE && is_commit_line(piece) {
-            floor = floor.max(STRENGTH_COMMIT_LINE);
-        }
+        let (mut wrappers, mut weakest) = (false, u8::MAX);
         for rule in tried {
             let rule_is = &self.all[*rule];
             let (action, strength) = (rule_is.spec.action, rule_is.spec.strength);
-            if action == Action::Noise || strength < floor || !rule_is.may_start(piece) {
+            if !rule_is.may_start(piece) || !(action.may_wait() || rule_is.matches_line(piece)) {
                 continue;
             }
-            if matches!(action, Action::Fail | Action::Locate) && may_wait(*rule) {
-                found.push((*rule, Match::Deferred));
-            } else if rule_is.matches_line(piece) {
-                found.push((*rule, Match::Fired));
+            found.push((*rule, if action.may_wait() { Match::Deferred } else { Match::Fired }));
+            match action {
+                Action::Noise => wrappers = true,
+                _ => weakest = weakest.min(strength),
             }
         }
+        let by_wrappers = if wrappers { self.wrapped_below(piece, found, weakest) } else { 0 };
+        let is_commit = weakest < STRENGTH_COMMIT_LINE && is_commit_line(piece);
+        let floor = if is_commit { by_wrappers.max(STRENGTH_COMMIT_LINE) } else { by_wrappers };
+        if weakest < floor {
+            let spec = |rule: usize| &self.all[rule].spec;
+            found.retain(|(rule, _)| {
+                spec(*rule).action == Action::Noise || spec(*rule).strength >= floor
+            });
+        }
+    }
+
+    /// The strength below which hits on a piece do not count, for the wrapper lines among `found`
+    /// that match it; only those that can take back a hit as weak as `weakest` are tried.
+    fn wrapped_below(&self, piece: &[u8], found: &[(usize, Match)], weakest: u8) -> u8 {
+        let rules = found.iter().map(|(rule, _)| &self.all[*rule]);
+        let wrappers = rules
+            .filter(|rule| rule.spec.action == Action::Noise && rule.spec.strength > weakest)
+            .filter(|rule| rule.matches_line(piece));
+        wrappers.map(|rule| rule.spec.strength).max().unwrap_or(0)
     }
 
     /// Runs one rule's examples through the same scan that logs go through.

@@ -3,10 +3,11 @@
 
 use super::feed::Feed;
 use super::hits::{Hit, LINE_CHARS_MAX, RuleHits, Seen};
-use super::rule::Scope;
+use super::rule::{Action, Scope};
 use super::rules::{Match, Rules};
 use super::sections::Sections;
 use super::text::{PIECE_BYTES_MAX, clean, for_each_piece, printable};
+use super::waiting::Line;
 use memchr::{memchr, memchr_iter, memrchr};
 use std::ops::Range;
 
@@ -31,7 +32,7 @@ impl Scanner {
     /// Starts a pass with these rules; every later call must name the same ones.
     pub(crate) fn new(rules: &Rules) -> Self {
         let scan = Scan {
-            hits: vec![RuleHits::default(); rules.all.len()],
+            hits: rules.all.iter().map(|_| RuleHits::default()).collect(),
             companions: vec![Seen::default(); rules.literals.len()],
             sections: Sections::default(),
             last_lines: Vec::new(),
@@ -99,7 +100,10 @@ impl Pass {
                 self.try_line(rules, number, &block[line.clone()]);
                 let before = line.end;
                 let start = memrchr(b'\n', &block[before..at]).map_or(before, |n| before + n + 1);
-                number += newlines(&block[line.start..start]);
+                number += u64::from(!line.is_empty());
+                if start > before {
+                    number += newlines(&block[before..start]);
+                }
                 line = start..memchr(b'\n', &block[at..]).map_or(block.len(), |n| at + n + 1);
             }
             let literal_is = &rules.literals[literal];
@@ -132,8 +136,7 @@ impl Pass {
             if is_long {
                 rules.tried_on(piece, tried);
             }
-            let may_wait = |rule: usize| self.scan.hits[rule].has_first();
-            rules.matching(piece, tried, may_wait, found);
+            rules.matching(piece, tried, found);
             self.scan.keep(rules, number, piece, found);
         });
         tried.clear();
@@ -190,10 +193,14 @@ impl Scan {
     fn keep(&mut self, rules: &Rules, number: u64, piece: &[u8], found: &[(usize, Match)]) {
         for (rule, how) in found.iter().copied() {
             self.sections.see(rules.all[rule].spec.action, number, piece);
-            let section = self.sections.current();
+            let line = Line { number, section: self.sections.current(), text: piece };
             match how {
-                Match::Fired => self.hits[rule].push(number, section, piece),
-                Match::Deferred => self.hits[rule].defer(number, section, piece),
+                Match::Fired => self.hits[rule].push(line),
+                Match::Deferred => {
+                    let rule_is = &rules.all[rule];
+                    let newest_decides = rule_is.spec.action.newest_decides();
+                    self.hits[rule].defer(line, newest_decides, |text| rule_is.matches_line(text));
+                }
             }
         }
     }
@@ -203,10 +210,14 @@ impl Scan {
         self.hits[rule].lines().any(|line| self.counts(rules, rule, line))
     }
 
-    /// Every hit that counts, in the order of the log.
+    /// Every hit that counts but those of wrapper lines, in the order of the log.
     pub(crate) fn hits(&self, rules: &Rules) -> Vec<Hit> {
-        let all = self.hits.iter().enumerate().flat_map(|(rule, hits)| hits.all(rule));
-        let mut hits: Vec<Hit> = all.filter(|hit| self.counts(rules, hit.rule, hit.line)).collect();
+        let decides =
+            |(rule, _): &(usize, &RuleHits)| rules.all[*rule].spec.action != Action::Noise;
+        let all = self.hits.iter().enumerate().filter(decides);
+        let mut hits: Vec<Hit> = all
+            .flat_map(|(rule, hits)| hits.all(rule, move |line| self.counts(rules, rule, line)))
+            .collect();
         hits.sort_by_key(|hit| (hit.line, hit.rule));
         hits
     }
