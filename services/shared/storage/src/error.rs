@@ -114,7 +114,13 @@ impl From<Error> for Fault {
                 "the store cannot be reached",
             )
             .retry_after(Duration::from_secs(1)),
-            Error::Migration(_) | Error::Statement(_) | Error::CorruptRow { .. } => Self::new(
+            Error::Migration(_) => Self::new(
+                ErrorKind::FailedPrecondition,
+                "STORE_OF_ANOTHER_VERSION",
+                "the store was made by another version and cannot be brought up to date; move it \
+                 aside to start with an empty one (the log says which migration)",
+            ),
+            Error::Statement(_) | Error::CorruptRow { .. } => Self::new(
                 ErrorKind::Internal,
                 "INTERNAL",
                 "the store failed; see the service's log",

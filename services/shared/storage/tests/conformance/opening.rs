@@ -1,6 +1,7 @@
 //! Opening, migrating, preparing, closing.
 
 use crate::{ALL, MIGRATIONS, POSTGRES, SQLITE, count, counter, names, open, wrong};
+use meta_domain::fault::Fault;
 use meta_storage::testing::{Fresh, prepare_all, unpaired};
 use meta_storage::{Engine, Error, Location, Migrations};
 use sqlx::migrate::Migrator;
@@ -60,6 +61,7 @@ async fn a_migration_that_fails_leaves_nothing(fresh: Fresh) {
     let migrations = Migrations { sqlite: &sqlite, postgres: &postgres };
     let error = Engine::open(fresh.location(), migrations).await.unwrap_err();
     assert!(matches!(error, Error::Migration(_)), "{error:?}");
+    assert_eq!(Fault::from(error).reason, "STORE_OF_ANOTHER_VERSION");
     let engine = open(fresh.location()).await;
     assert_eq!(counter(&engine, "x").await.unwrap(), None);
     assert_eq!(counter(&engine, "runs").await.unwrap(), Some(0));
