@@ -92,6 +92,7 @@ fn tenants_and_settings() -> Router<Arc<App>> {
         .patch(settings::set_tenant)
         .delete(settings::clear_tenant);
     Router::new()
+        .route("/caller", get(tenants::caller))
         .route("/tenants", get(tenants::list).post(tenants::create))
         .route("/tenants/{tenant_id}/users", post(tenants::create_user))
         .route("/tenants/{tenant_id}/settings", tenant)

@@ -58,6 +58,12 @@ fn resource(tenant: pb::Tenant) -> Resource {
     Resource::new("tenant", tenant.id, attributes)
 }
 
+/// `GET /caller`: whose key this is.
+pub(super) async fn caller(Caller { principal, .. }: Caller) -> Document {
+    let attributes = json!({ "role": principal.role.as_str(), "actor": principal.actor });
+    Document::of(Resource::new("tenant", principal.tenant.to_string(), attributes))
+}
+
 /// `POST /tenants`
 pub(super) async fn create(
     State(app): State<Arc<App>>,

@@ -101,11 +101,20 @@ async fn the_tenant_comes_from_the_key_and_from_nowhere_else() {
 }
 
 #[tokio::test]
+async fn a_key_says_whose_it_is() {
+    let answer = Api::new().get("mb_other", "/caller").await;
+    let data = &answer.json()["data"];
+    assert_eq!((answer.status.as_u16(), &data["id"]), (200, &OTHER_TENANT.into()));
+    assert_eq!(data["attributes"]["actor"], "key:mb_other");
+}
+
+#[tokio::test]
 async fn every_route_wants_a_credential_before_anything_else() {
     let api = Api::new();
     for (method, path) in [
         ("GET", format!("/runs/{RUN_UNKNOWN}")),
         ("GET", "/runs/not-a-uuid".into()),
+        ("GET", "/caller".into()),
         ("POST", "/specs".into()),
         ("POST", "/classify-failure".into()),
         ("PUT", format!("/runs/{RUN}/settings")),

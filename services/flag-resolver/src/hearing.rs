@@ -3,13 +3,12 @@
 use crate::resolver::{Kept, Resolver};
 use crate::store::{FlagStore, may_come_back};
 use meta_domain::fault::{ErrorKind, Fault};
-use meta_runtime::flags::{load, save};
+use meta_runtime::flags::Keeper;
 use meta_runtime::now;
 use meta_storage::{Error, Location};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// How often the store is asked for its version: changes of other processes are in force, and
@@ -20,22 +19,18 @@ const EVERY_WHILE_AWAY: Duration = Duration::from_secs(1);
 /// How long the store may take to answer. A connection whose other end is gone without a word
 /// would be waited for much longer, and the store not heard meanwhile.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
-/// How often at most a changed snapshot is written down, and how often an unchanged one.
-const SAVE_CHANGED: Duration = Duration::from_secs(1);
-const SAVE_UNCHANGED: Duration = Duration::from_secs(30);
 
 /// The store, and the file that stands in for it at a start without.
 pub(crate) struct Hearing {
     resolver: Arc<Resolver>,
     location: Location,
-    kept: Option<PathBuf>,
-    written: Option<(u64, Instant)>,
+    keeper: Keeper,
 }
 
 impl Hearing {
     /// Over a resolver and where its store is.
     pub(crate) fn new(resolver: Arc<Resolver>, location: Location, kept: Option<PathBuf>) -> Self {
-        Self { resolver, location, kept, written: None }
+        Self { resolver, location, keeper: Keeper::new(kept) }
     }
 
     /// Opens the store for the first time.
@@ -46,7 +41,7 @@ impl Hearing {
     pub(crate) async fn start(&self) -> Result<(), Fault> {
         match FlagStore::open(&self.location).await {
             Ok(store) => self.resolver.adopt(store).await,
-            Err(Error::Unreachable(error)) if self.kept.is_some() && may_come_back(&error) => {
+            Err(Error::Unreachable(error)) if self.keeper.keeps() && may_come_back(&error) => {
                 tracing::warn!(database = %self.location, %error, "the database is away");
                 self.recall().await;
                 Ok(())
@@ -56,26 +51,20 @@ impl Hearing {
     }
 
     async fn recall(&self) {
-        let Some(path) = &self.kept else { return };
-        match load::<Kept>(path).await {
-            Ok(Some(kept)) => {
-                let (version, heard_at) = (kept.snapshot.version, kept.heard_at);
-                tracing::info!(version, %heard_at, "serving kept settings");
-                self.resolver.recall(kept);
-            }
-            Ok(None) => tracing::warn!("no settings are kept: not ready until it is back"),
-            Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "kept settings are not readable");
-            }
-        }
+        let Some(kept) = self.keeper.recall::<Kept>().await else {
+            tracing::warn!("no settings are kept: not ready until it is back");
+            return;
+        };
+        let (version, heard_at) = (kept.snapshot.version, kept.heard_at);
+        tracing::info!(version, %heard_at, "serving kept settings");
+        self.resolver.recall(kept);
     }
 
     /// Hears the store until told to stop; what is known then is written down.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         self.hear(&stop).await;
-        if let Some(path) = &self.kept {
-            self.write(path).await;
-        }
+        let version = self.resolver.flags.snapshot().version;
+        self.keeper.keep(version, || self.resolver.kept()).await;
     }
 
     async fn hear(&mut self, stop: &CancellationToken) {
@@ -91,7 +80,8 @@ impl Hearing {
                 Ok(()) | Err(_) => {}
             }
             away = heard.is_err();
-            self.write_when_due().await;
+            let version = self.resolver.flags.snapshot().version;
+            self.keeper.keep_when_due(version, || self.resolver.kept()).await;
             tokio::select! {
                 () = tokio::time::sleep(if away { EVERY_WHILE_AWAY } else { EVERY }) => {}
                 () = stop.cancelled() => {}
@@ -109,26 +99,5 @@ impl Hearing {
             let text = format!("the store has not answered within {ANSWER_MAX:?}");
             Err(Fault::new(ErrorKind::Unavailable, "STORE_UNREACHABLE", text))
         })
-    }
-
-    async fn write_when_due(&mut self) {
-        let Some(path) = &self.kept else { return };
-        let version = self.resolver.flags.snapshot().version;
-        let due = match self.written {
-            None => true,
-            Some((before, at)) if before == version => at.elapsed() >= SAVE_UNCHANGED,
-            Some((_, at)) => at.elapsed() >= SAVE_CHANGED,
-        };
-        if due {
-            self.write(path).await;
-            self.written = Some((version, Instant::now()));
-        }
-    }
-
-    async fn write(&self, path: &Path) {
-        let Some(kept) = self.resolver.kept() else { return };
-        if let Err(error) = save(path, &kept).await {
-            tracing::warn!(path = %path.display(), %error, "the settings are not written down");
-        }
     }
 }

@@ -13,8 +13,6 @@ use tokio_stream::StreamExt;
 
 /// Where the API is.
 const BASE: &str = "/api/meta/v2";
-/// Where all flags of the caller's tenant are evaluated.
-const EVALUATE: &str = "/ofrep/v1/evaluate/flags";
 /// Deadline of a plain request.
 const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 /// Runs looked at when one is searched by a part of its id.
@@ -86,16 +84,11 @@ impl Rest {
         self.answer(self.request(Method::GET, path)).await
     }
 
-    /// The tenant that the token belongs to. A server names it where it says how to hear of that
-    /// tenant's flags.
+    /// The tenant that the token belongs to.
     pub async fn tenant(&self) -> Result<String> {
-        let url = format!("{}{EVALUATE}", self.base.trim_end_matches(BASE));
-        let request = self.http.post(url).bearer_auth(&self.token).json(&json!({}));
-        let document = self.document(request).await?;
-        let events = document["eventStreams"][0]["endpoint"]["requestUri"].as_str();
-        let tenant = events.and_then(|uri| uri.split_once("tenantId=")).map(|(_, rest)| rest);
-        let tenant = tenant.and_then(|t| t.split('&').next()).filter(|t| !t.is_empty());
-        tenant.map(ToOwned::to_owned).ok_or_else(|| {
+        let document = self.get("/caller").await?;
+        let id = document["data"]["id"].as_str().map(ToOwned::to_owned);
+        id.ok_or_else(|| {
             Error::failed("the server does not say whose token this is", "it names no tenant")
                 .next("name the tenant with --tenant")
         })

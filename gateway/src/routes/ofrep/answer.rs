@@ -4,7 +4,7 @@ use super::{EVENTS, JSON};
 use crate::problem::Problem;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use meta_domain::settings::openfeature::{remote_reason, variant};
+use meta_domain::settings::openfeature::{FLAG_SET, remote_reason, variant};
 use meta_domain::settings::{Layer, Owner, Setting, Value};
 use meta_runtime::flags::{Answer, Evaluated};
 use serde::Serialize;
@@ -12,8 +12,6 @@ use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// The name of the set that the four flags make up.
-const FLAG_SET: &str = "meta-builder";
 /// What a client waits when there is no answer for the moment, in seconds.
 const RETRY_SECONDS: u64 = 1;
 /// Bytes that an answer has room for before it grows: one flag, and all of them.

@@ -2,13 +2,10 @@
 //! one tenant: nobody gets to see what others have set.
 
 use meta_domain::id::{RunId, TenantId};
-use meta_domain::settings::openfeature::{RUN_ATTRIBUTE, TENANT_ATTRIBUTE, variant};
+use meta_domain::settings::openfeature::{FLAG_SET, RUN_ATTRIBUTE, TENANT_ATTRIBUTE, variant};
 use meta_domain::settings::{Freshness, Layer, Owner, Setting, Snapshot, Value};
 use serde_json::{Map, Value as Json, json};
 use std::collections::BTreeMap;
-
-/// The name of our flags among those of others.
-pub const FLAG_SET: &str = "meta-builder";
 
 /// The configuration for a tenant; the platform's alone for nobody.
 pub fn configuration(

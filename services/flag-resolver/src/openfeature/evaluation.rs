@@ -6,11 +6,10 @@
 
 use super::events::{Event, events};
 use super::{About, selector};
-use crate::core::flagd::FLAG_SET;
 use crate::resolver::Resolver;
 use futures::{Stream, StreamExt};
 use meta_domain::settings::openfeature::{
-    Attribute, RUN_ATTRIBUTE, TENANT_ATTRIBUTE, owner, reason, variant,
+    Attribute, FLAG_SET, RUN_ATTRIBUTE, TENANT_ATTRIBUTE, owner, reason, variant,
 };
 use meta_domain::settings::{Setting, Value};
 use meta_proto::flagd::evaluation::{v1, v2};

@@ -5,7 +5,7 @@
 mod file;
 mod follow;
 
-pub use file::{Kept, load, save};
+pub use file::{Keeper, Kept};
 
 use crate::clock::now;
 use meta_domain::fault::{ErrorKind, Fault};

@@ -12,6 +12,9 @@ pub const TENANT_ATTRIBUTE: &str = "tenantId";
 /// The attribute of an evaluation context that names the run.
 pub const RUN_ATTRIBUTE: &str = "runId";
 
+/// The name of our flags among those of others.
+pub const FLAG_SET: &str = "meta-builder";
+
 /// An attribute of an evaluation context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attribute<'a> {

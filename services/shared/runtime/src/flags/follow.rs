@@ -1,6 +1,6 @@
 //! Following the flag-resolver's stream, and writing down what it said.
 
-use super::{Flags, Kept, load, save};
+use super::{Flags, Keeper, Kept};
 use crate::clock::{jitter, now};
 use crate::transport::Transport;
 use meta_domain::fault::InvalidField;
@@ -10,7 +10,7 @@ use meta_proto::flags::flags_service_client::FlagsServiceClient;
 use meta_proto::flags::{WatchSnapshotRequest, WatchSnapshotResponse};
 use std::path::PathBuf;
 use std::time::Duration;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 /// How long the stream may be silent before it counts as lost.
@@ -18,22 +18,22 @@ const SILENCE_MAX: Duration = Duration::from_secs(5);
 /// The first pause before following again, and the longest.
 const PAUSE: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
-/// How often at most a changed snapshot is written down, and how often an unchanged one.
-const SAVE_CHANGED: Duration = Duration::from_secs(1);
-const SAVE_UNCHANGED: Duration = Duration::from_secs(30);
 
 impl Flags {
     /// Keeps the memory up to date until told to stop. With a file, what it holds serves until the
     /// flag-resolver is heard, and what is heard is written there.
     pub async fn follow(self, peer: Transport, file: Option<PathBuf>, stop: CancellationToken) {
-        let mut notes = Notes::new(file);
-        notes.recall(&self).await;
+        let mut keeper = Keeper::new(file);
+        if let Some(Kept { heard_at, snapshot }) = keeper.recall().await {
+            tracing::info!(version = snapshot.version, %heard_at, "recalled the settings");
+            self.take(snapshot, heard_at);
+        }
         let mut client = FlagsServiceClient::new(peer)
             .max_decoding_message_size(meta_domain::limits::MESSAGE_BYTES_MAX);
         let mut pause = PAUSE;
         loop {
             let heard = tokio::select! {
-                heard = self.listen(&mut client, &mut notes) => heard,
+                heard = self.listen(&mut client, &mut keeper) => heard,
                 () = stop.cancelled() => break,
             };
             if heard.said_something {
@@ -46,11 +46,24 @@ impl Flags {
             }
             pause = (pause * 2).min(PAUSE_MAX);
         }
-        notes.write(&self).await;
+        keeper.keep(self.version(), || self.known()).await;
+    }
+
+    fn version(&self) -> u64 {
+        self.snapshot().version
+    }
+
+    /// What is worth being kept, once anything is known.
+    fn known(&self) -> Option<Kept> {
+        self.is_ready().then(|| self.kept())
     }
 
     /// Follows one stream to its end.
-    async fn listen(&self, client: &mut FlagsServiceClient<Transport>, notes: &mut Notes) -> Heard {
+    async fn listen(
+        &self,
+        client: &mut FlagsServiceClient<Transport>,
+        keeper: &mut Keeper,
+    ) -> Heard {
         let mut heard = Heard { said_something: false, problem: String::new() };
         let opening = client.watch_snapshot(tonic::Request::new(WatchSnapshotRequest {}));
         let mut stream = match timeout(SILENCE_MAX, opening).await {
@@ -73,7 +86,7 @@ impl Flags {
                 Ok(change) => {
                     heard.said_something = true;
                     self.say(change, at);
-                    notes.write_when_due(self).await;
+                    keeper.keep_when_due(self.version(), || self.known()).await;
                 }
                 Err(fault) => return heard.because(format!("what it says is not valid: {fault}")),
             }
@@ -119,56 +132,4 @@ fn joined(
             before
         }
     })
-}
-
-/// The file, and what was last written there.
-struct Notes {
-    file: Option<PathBuf>,
-    written: Option<(u64, Instant)>,
-}
-
-impl Notes {
-    fn new(file: Option<PathBuf>) -> Self {
-        Self { file, written: None }
-    }
-
-    /// Takes in what the file holds.
-    async fn recall(&mut self, flags: &Flags) {
-        let Some(path) = &self.file else { return };
-        match load::<Kept>(path).await {
-            Ok(Some(Kept { heard_at, snapshot })) => {
-                tracing::info!(version = snapshot.version, %heard_at, "recalled the settings");
-                flags.take(snapshot, heard_at);
-            }
-            Ok(None) => {}
-            Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "kept settings are not readable");
-            }
-        }
-    }
-
-    async fn write_when_due(&mut self, flags: &Flags) {
-        let version = *flags.0.versions.borrow();
-        let due = match self.written {
-            None => true,
-            Some((before, at)) if before == version => at.elapsed() >= SAVE_UNCHANGED,
-            Some((_, at)) => at.elapsed() >= SAVE_CHANGED,
-        };
-        if due {
-            self.write(flags).await;
-        }
-    }
-
-    async fn write(&mut self, flags: &Flags) {
-        let Some(path) = &self.file else { return };
-        if !flags.is_ready() {
-            return;
-        }
-        let kept = flags.kept();
-        let version = kept.snapshot.version;
-        if let Err(error) = save(path, &kept).await {
-            tracing::warn!(path = %path.display(), %error, "the settings are not written down");
-        }
-        self.written = Some((version, Instant::now()));
-    }
 }
