@@ -205,9 +205,11 @@ impl Stack {
             wait_ms: u64::try_from(wait.as_millis())?,
             run_id: String::new(),
             sandbox: "test".into(),
+            max_tasks: 1,
+            labels: Vec::new(),
         };
         let request = machine_call(wait + LIMIT, request);
-        Ok(self.work().poll_task(request).await?.into_inner().task)
+        Ok(self.work().poll_task(request).await?.into_inner().tasks.pop())
     }
 
     /// The next task, which has to execute a step; answers its name too.

@@ -3,23 +3,23 @@
 
 pub mod config;
 pub mod core;
-pub mod engine;
 pub mod grpc;
 pub mod judge;
 pub mod logs;
 pub mod settings;
+pub mod shell;
 pub mod store;
 
 pub use config::Config;
 
-use crate::engine::Engine;
 use crate::grpc::{runs::Runs, specs::Specs, tenants, work::Work};
 use crate::judge::Judge;
 use crate::logs::Logs;
 use crate::settings::RunSettings;
+use crate::shell::Engine;
 use crate::store::Tables;
-use meta_domain::fault::{Fault, InvalidField};
-use meta_domain::id::{RunId, TenantId, UserId};
+use meta_domain::fault::Fault;
+use meta_domain::id::{TenantId, UserId};
 use meta_domain::limits::MESSAGE_BYTES_MAX;
 use meta_domain::role::Role;
 use meta_proto::orchestrator::approval_service_server::ApprovalServiceServer;
@@ -59,17 +59,19 @@ impl Service for Orchestrator {
     type Config = Config;
 
     async fn wire(config: Config, host: &Host) -> Result<Wiring, StartError> {
-        let only = run_filter(&config)?;
+        let options = config.options().map_err(StartError::Config)?;
+        let location = config.location().map_err(|f| StartError::Config(vec![f]))?;
         tokio::fs::create_dir_all(&config.data_dir).await.map_err(|e| {
             StartError::failed(&format!("data_dir {}", config.data_dir.display()), e)
         })?;
-        let tables = Tables::open(&config.data_dir.join("metabuilder.db"))
+        let tables = Tables::open(&location)
             .await
             .map_err(|e| StartError::failed("store", chain(&e)))?;
-        prepare(&tables, &config, only)
-            .await
-            .map_err(|fault| StartError::failed("store", fault))?;
-        let engine = Engine::new(tables.clone(), Logs::new(&config.data_dir.join("logs")));
+        let broken = |fault| StartError::failed("store", fault);
+        prepare(&tables, &config).await.map_err(broken)?;
+        let logs = Logs::new(&config.data_dir.join("logs"));
+        let started = Engine::start(tables.clone(), logs, options).await;
+        let (engine, writing) = started.map_err(broken)?;
         let (flags, resolver) = (Flags::default(), host.peer("flag-resolver")?);
         let settings = RunSettings::new(resolver.clone(), flags.clone());
         let kept = config.data_dir.join(FLAGS_FILE);
@@ -78,7 +80,7 @@ impl Service for Orchestrator {
             host.peer("classifier")?,
             host.peer("autofixer")?,
             settings.clone(),
-            only,
+            options.only,
         );
         let gates = config.gates();
         let runs = Runs { engine: engine.clone(), settings, gates };
@@ -95,6 +97,12 @@ impl Service for Orchestrator {
             .ready_when(flags.ready())
             .background("flags", move |stop| flags.follow(resolver, Some(kept), stop))
             .background("judge", move |stop| judge.run(stop))
+            .background("writer", |stop| async move {
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    ended = writing => tracing::error!(?ended, "the writer ended by itself"),
+                }
+            })
             .background("waiters", |stop| async move {
                 stop.cancelled().await;
                 stopping.cancel();
@@ -106,24 +114,11 @@ impl Service for Orchestrator {
     }
 }
 
-fn run_filter(config: &Config) -> Result<Option<RunId>, StartError> {
-    let parsed = config.run_id.as_deref().map(str::parse).transpose();
-    parsed.map_err(|e: meta_domain::id::MalformedId| {
-        StartError::Config(vec![InvalidField::new("run_id", e.to_string())])
-    })
-}
-
-async fn prepare(tables: &Tables, config: &Config, only: Option<RunId>) -> Result<(), Fault> {
+async fn prepare(tables: &Tables, config: &Config) -> Result<(), Fault> {
     tables.insert_tenant(DEFAULT_TENANT, "default", now()).await?;
     if let Some(key) = &config.dev_key {
         let who = (DEFAULT_TENANT, DEFAULT_USER);
         tables.ensure_key(who, Role::PlatformAdmin, "user:dev", key, now()).await?;
-    }
-    if config.own_leases {
-        let released = tables.release_all(only).await?;
-        if released > 0 {
-            tracing::info!(released, "gave back the leases of processes that are dead");
-        }
     }
     Ok(())
 }

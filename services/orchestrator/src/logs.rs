@@ -4,7 +4,7 @@
 //! A record is a header line `<unix ms> <o|e> <bytes>` and then that many bytes and a line feed.
 
 use meta_domain::fault::{ErrorKind, Fault};
-use meta_domain::id::{RunId, TaskId};
+use meta_domain::id::RunId;
 use meta_domain::time::Timestamp;
 use std::path::{Path, PathBuf};
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
@@ -33,11 +33,6 @@ impl Logs {
     /// Logs below `dir`.
     pub fn new(dir: &Path) -> Self {
         Self { dir: dir.to_owned() }
-    }
-
-    /// The name of a lease's log.
-    pub fn name(task: TaskId, epoch: i64) -> String {
-        format!("{task}.{epoch}.log")
     }
 
     fn path(&self, run: RunId, name: &str) -> PathBuf {
