@@ -236,15 +236,20 @@ impl Writer {
         fresh: &BTreeSet<RunId>,
     ) -> Result<HashMap<RunId, (Work, Arc<Vec<Task>>)>, Error> {
         let mut works = HashMap::with_capacity(ids.len());
-        if ids.is_empty() {
-            return Ok(works);
-        }
-        let revs = lock(tx, ids).await?;
+        // What nobody else changes need not be asked for; a write checks the revision all the same.
+        let alone = !self.tables.is_shared();
+        let known: HashMap<RunId, Cached> =
+            ids.iter().filter_map(|id| self.cache.get(*id).map(|c| (*id, c))).collect();
+        let unsure: Vec<RunId> =
+            ids.iter().filter(|id| !alone || !known.contains_key(id)).copied().collect();
+        let revs = if unsure.is_empty() { HashMap::new() } else { lock(tx, &unsure).await? };
         for id in ids {
-            let Some(rev) = revs.get(id) else { continue };
-            let known = self.cache.get(*id);
-            let cached = match known {
-                Some(cached) if cached.rev == *rev && !fresh.contains(id) => cached,
+            let cached = match known.get(id) {
+                Some(cached)
+                    if (alone || revs.get(id) == Some(&cached.rev)) && !fresh.contains(id) =>
+                {
+                    cached.clone()
+                }
                 known => {
                     let known = known.map(|c| (*c.run).clone());
                     let Some(loaded) = load(tx, *id, known).await? else { continue };
