@@ -5,6 +5,7 @@ use meta_proto::classifier::classifier_service_client::ClassifierServiceClient;
 use meta_proto::flags::flags_service_client::FlagsServiceClient;
 use meta_proto::orchestrator::approval_service_client::ApprovalServiceClient;
 use meta_proto::orchestrator::plan_service_client::PlanServiceClient;
+use meta_proto::orchestrator::run_control_service_client::RunControlServiceClient;
 use meta_proto::orchestrator::run_service_client::RunServiceClient;
 use meta_proto::orchestrator::spec_service_client::SpecServiceClient;
 use meta_proto::orchestrator::tenant_service_client::TenantServiceClient;
@@ -57,6 +58,8 @@ clients! {
     specs: SpecServiceClient over orchestrator,
     /// Versioned plans.
     plans: PlanServiceClient over orchestrator,
+    /// Operators' hands on executions.
+    run_control: RunControlServiceClient over orchestrator,
     /// Executions.
     runs: RunServiceClient over orchestrator,
     /// Human decisions.

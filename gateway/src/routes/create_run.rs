@@ -36,6 +36,10 @@ struct NewRun {
     #[serde(default = "yes", rename = "async")]
     in_background: bool,
     settings: Option<Overrides>,
+    #[serde(default)]
+    priority: i32,
+    #[serde(default)]
+    timeout_seconds: u64,
 }
 
 fn yes() -> bool {
@@ -107,6 +111,8 @@ fn message(spec_id: SpecId, new: &NewRun) -> Result<pb::CreateRunRequest, Vec<In
         plan_id: plan_id.map(|id| id.to_string()).unwrap_or_default(),
         max_iterations: new.max_iterations.unwrap_or(0),
         overrides: new.settings.map(Into::into),
+        priority: new.priority,
+        timeout_seconds: new.timeout_seconds,
         ..pb::CreateRunRequest::default()
     })
 }

@@ -2,6 +2,7 @@
 
 mod approvals;
 mod classify;
+mod control;
 mod create_run;
 mod events;
 mod health;
@@ -140,6 +141,11 @@ fn runs() -> Router<Arc<App>> {
         .route("/runs/{run_id}/cancel", post(runs::cancel))
         .route("/runs/{run_id}/retry", post(runs::retry))
         .route("/runs/{run_id}/rollback", post(runs::rollback))
+        .route("/runs/{run_id}/pause", post(control::pause))
+        .route("/runs/{run_id}/resume", post(control::resume))
+        .route("/runs/{run_id}/steps/{step}/mark", post(control::mark))
+        .route("/runs/{run_id}/plan-edit", post(control::edit))
+        .route("/runs/{run_id}/verify", get(control::verify))
         .route("/runs/{run_id}/settings", settings)
         .route("/runs/{run_id}/settings/history", get(settings::history::run))
         .route("/runs/{run_id}/autofix", get(runs::autofix))

@@ -12,7 +12,7 @@ pub mod store;
 
 pub use config::Config;
 
-use crate::grpc::{runs::Runs, specs::Specs, tenants, work::Work};
+use crate::grpc::{control::Control, runs::Runs, specs::Specs, tenants, work::Work};
 use crate::judge::Judge;
 use crate::logs::Logs;
 use crate::settings::RunSettings;
@@ -24,6 +24,7 @@ use meta_domain::limits::MESSAGE_BYTES_MAX;
 use meta_domain::role::Role;
 use meta_proto::orchestrator::approval_service_server::ApprovalServiceServer;
 use meta_proto::orchestrator::plan_service_server::PlanServiceServer;
+use meta_proto::orchestrator::run_control_service_server::RunControlServiceServer;
 use meta_proto::orchestrator::run_service_server::RunServiceServer;
 use meta_proto::orchestrator::spec_service_server::SpecServiceServer;
 use meta_proto::orchestrator::tenant_service_server::TenantServiceServer;
@@ -64,9 +65,8 @@ impl Service for Orchestrator {
         tokio::fs::create_dir_all(&config.data_dir).await.map_err(|e| {
             StartError::failed(&format!("data_dir {}", config.data_dir.display()), e)
         })?;
-        let tables = Tables::open(&location)
-            .await
-            .map_err(|e| StartError::failed("store", chain(&e)))?;
+        let tables =
+            Tables::open(&location).await.map_err(|e| StartError::failed("store", chain(&e)))?;
         let broken = |fault| StartError::failed("store", fault);
         prepare(&tables, &config).await.map_err(broken)?;
         let logs = Logs::new(&config.data_dir.join("logs"));
@@ -91,6 +91,7 @@ impl Service for Orchestrator {
             .serve(limited!(SpecServiceServer::new(specs.clone())))
             .serve(limited!(PlanServiceServer::new(specs)))
             .serve(limited!(RunServiceServer::new(runs.clone())))
+            .serve(limited!(RunControlServiceServer::new(Control { engine: engine.clone() })))
             .serve(limited!(ApprovalServiceServer::new(runs)))
             .serve(limited!(TenantServiceServer::new(tenants::Tenants { tables })))
             .serve(limited!(WorkServiceServer::new(Work { engine, seen: Arc::default() })))

@@ -43,9 +43,8 @@ impl meta_runtime::Service for Runner {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             given => usize::try_from(given).unwrap_or(usize::MAX),
         };
-        let labels = meta_domain::project::labels(&config.labels).map_err(|problem| {
-            StartError::Config(vec![InvalidField::new("labels", problem)])
-        })?;
+        let labels = meta_domain::project::labels(&config.labels)
+            .map_err(|problem| StartError::Config(vec![InvalidField::new("labels", problem)]))?;
         let only_run = config.run_id.clone().unwrap_or_default().into();
         let workshop = tasks::Workshop::new(&config, sandbox)
             .map_err(|e| StartError::failed("data_dir", e))?;

@@ -229,6 +229,33 @@ pub enum RunsCommand {
     Retry(RunArgs),
     /// Take the last commit of the loop back.
     Rollback(RunArgs),
+    /// Let nothing new of a run start; what is under way goes on.
+    Pause {
+        #[command(flatten)]
+        run: RunArgs,
+        /// Why, for the record.
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// Go on with a paused run.
+    Resume(RunArgs),
+    /// Say of a step that it counts as passed or is not needed; in a failed run, for its next retry.
+    Mark {
+        #[command(flatten)]
+        run: RunArgs,
+        /// The step.
+        step: String,
+        /// What it counts as.
+        status: StepMark,
+        /// Why, for the record.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Build a run again from its event log and compare that with what is stored.
+    Verify {
+        /// The run; a part of its id is enough where it is unique. Without one: the latest 100.
+        run: Option<String>,
+    },
     /// Print the combined diff of a run, or do something with it.
     Patch {
         /// The run; a part of its id is enough where it is unique.
@@ -236,6 +263,15 @@ pub enum RunsCommand {
         #[command(flatten)]
         patch: PatchArgs,
     },
+}
+
+/// What a step counts as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum StepMark {
+    /// Passed.
+    Succeeded,
+    /// Not needed.
+    Skipped,
 }
 
 /// Names a run.
@@ -448,6 +484,11 @@ mod tests {
             "metabuilder runs cancel 0197",
             "metabuilder runs retry 0197",
             "metabuilder runs rollback 0197",
+            "metabuilder runs pause 0197 --reason maintenance",
+            "metabuilder runs resume 0197",
+            "metabuilder runs mark 0197 deploy skipped --reason later",
+            "metabuilder runs verify",
+            "metabuilder runs verify 0197",
             "metabuilder runs patch 0197 --apply",
             "metabuilder approve 0197 --notes fine",
             "metabuilder reject 0197",

@@ -11,6 +11,7 @@ use meta_proto::flags::flags_service_client::FlagsServiceClient;
 use meta_proto::orchestrator as pb;
 use meta_proto::orchestrator::approval_service_client::ApprovalServiceClient;
 use meta_proto::orchestrator::plan_service_client::PlanServiceClient;
+use meta_proto::orchestrator::run_control_service_client::RunControlServiceClient;
 use meta_proto::orchestrator::run_service_client::RunServiceClient;
 use meta_proto::orchestrator::spec_service_client::SpecServiceClient;
 use meta_runtime::Transport;
@@ -83,6 +84,7 @@ impl Client {
         specs: SpecServiceClient over orchestrator,
         plans: PlanServiceClient over orchestrator,
         runs: RunServiceClient over orchestrator,
+        run_control: RunControlServiceClient over orchestrator,
         approvals: ApprovalServiceClient over orchestrator,
         flags: FlagsServiceClient over flags,
     }
@@ -223,6 +225,36 @@ impl Client {
         let answer = self.runs().rollback_run(self.call(request)).await;
         let answer = answer.map_err(|s| Error::status("roll the run back", &s))?;
         answer.into_inner().run.ok_or_else(|| absent("run"))
+    }
+
+    /// Lets nothing new of a run start.
+    pub async fn pause(&self, run_id: &str, reason: &str) -> Result<pb::Run> {
+        let request = pb::PauseRunRequest { run_id: run_id.to_owned(), reason: reason.to_owned() };
+        let answer = self.run_control().pause_run(self.call(request)).await;
+        let answer = answer.map_err(|s| Error::status("pause the run", &s))?;
+        answer.into_inner().run.ok_or_else(|| absent("run"))
+    }
+
+    /// Goes on with a paused run.
+    pub async fn resume(&self, run_id: &str) -> Result<pb::Run> {
+        let request = pb::ResumeRunRequest { run_id: run_id.to_owned() };
+        let answer = self.run_control().resume_run(self.call(request)).await;
+        let answer = answer.map_err(|s| Error::status("resume the run", &s))?;
+        answer.into_inner().run.ok_or_else(|| absent("run"))
+    }
+
+    /// Says what a step counts as.
+    pub async fn mark(&self, request: pb::MarkStepRequest) -> Result<pb::Run> {
+        let answer = self.run_control().mark_step(self.call(request)).await;
+        let answer = answer.map_err(|s| Error::status("mark the step", &s))?;
+        answer.into_inner().run.ok_or_else(|| absent("run"))
+    }
+
+    /// Compares a run's event log with what is stored.
+    pub async fn verify(&self, run_id: &str) -> Result<pb::VerifyRunResponse> {
+        let request = pb::VerifyRunRequest { run_id: run_id.to_owned() };
+        let answer = self.run_control().verify_run(self.call(request)).await;
+        Ok(answer.map_err(|s| Error::status("verify the run", &s))?.into_inner())
     }
 
     /// The combined diff of a run.

@@ -3,6 +3,7 @@
 pub mod build;
 pub mod classify;
 pub mod completions;
+mod control;
 pub mod decide;
 pub mod doctor;
 pub mod fixers;

@@ -25,7 +25,8 @@ type Ends = Arc<Mutex<HashMap<String, Option<oneshot::Sender<()>>>>>;
 /// The step that fails twice.
 const FLAKY: &str = "flaky";
 /// What it prints then.
-const REFUSED: &str = "curl: (7) Failed to connect to registry.example port 443: Connection refused\n";
+const REFUSED: &str =
+    "curl: (7) Failed to connect to registry.example port 443: Connection refused\n";
 
 /// The product with a client and a runner that does nothing.
 #[derive(Clone)]
@@ -141,12 +142,7 @@ async fn serve(stack: Arc<Stack>, ends: Ends, steps: Arc<AtomicU64>) {
     }
 }
 
-async fn carry_out(
-    stack: &Stack,
-    ends: &Ends,
-    steps: &AtomicU64,
-    task: work::Task,
-) -> Result<()> {
+async fn carry_out(stack: &Stack, ends: &Ends, steps: &AtomicU64, task: work::Task) -> Result<()> {
     match &task.work {
         Some(Work::Prepare(_)) => {
             let result = work::PrepareResult { commit: "base".into(), ..Default::default() };

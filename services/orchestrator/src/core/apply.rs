@@ -1,10 +1,10 @@
 //! What an event does to a run. Total: it cannot fail, and replay uses it too.
 
-use super::event::RunEvent;
+use super::event::{Mark, RunEvent};
 use super::evidence::{Evidence, VERIFICATIONS_MAX};
-use super::run::{Attempt, Gate, Healing, LogRef, Phase, Run, State, Step};
+use super::run::{Attempt, Delta, Gate, Healing, LogRef, Phase, Run, State, Step};
 use meta_domain::gate::GateStatus;
-use meta_domain::plan::PlanOpKind;
+use meta_domain::plan::{PlanGraph, PlanOpKind};
 use meta_domain::status::RunStatus;
 use meta_domain::time::Timestamp;
 
@@ -27,6 +27,7 @@ pub fn apply(run: &mut Run, event: &RunEvent, at: Timestamp) {
         | RunEvent::StepAttemptFailed { .. }
         | RunEvent::StepAccepted { .. }
         | RunEvent::StepOutdated { .. }
+        | RunEvent::StepMarked { .. }
         | RunEvent::StepFailed { .. } => apply_step(run, event, at),
         RunEvent::Classified { step, signal } => {
             run.failure_types.push(signal.failure_type);
@@ -54,6 +55,11 @@ pub fn apply(run: &mut Run, event: &RunEvent, at: Timestamp) {
         | RunEvent::ApprovalRejected { .. }
         | RunEvent::GateExpired { .. }
         | RunEvent::GateSuperseded { .. } => apply_gate(run, event, at),
+        RunEvent::Held { actor, .. } => run.held_by.clone_from(actor),
+        RunEvent::HoldEnded { .. } => run.held_by.clear(),
+        RunEvent::PlanEdited { delta, graph, version, .. } => {
+            put_plan(run, delta, graph, *version);
+        }
         RunEvent::Paused => run.status = RunStatus::PausedAwaitingApproval,
         RunEvent::Resumed => run.status = RunStatus::Running,
         RunEvent::Succeeded => end(run, RunStatus::Succeeded, "", at),
@@ -77,7 +83,8 @@ pub fn apply(run: &mut Run, event: &RunEvent, at: Timestamp) {
             run.finished_at = None;
             run.budget_from = run.attempts.len();
             for step in &mut run.steps {
-                if matches!(step.state, State::Failed | State::Skipped | State::Canceled) {
+                let ended = matches!(step.state, State::Failed | State::Skipped | State::Canceled);
+                if ended && step.marked_by.is_empty() {
                     step.state = State::Pending;
                     step.finished_at = None;
                     step.reason.clear();
@@ -122,20 +129,8 @@ fn apply_outcome(run: &mut Run, event: &RunEvent, at: Timestamp) {
         }
         RunEvent::Replanned { attempt, delta, graph, version } => {
             record(run, attempt);
-            run.plan = delta.new_plan;
-            run.plan_version = *version;
-            run.deltas.push(delta.clone());
             change(run, &attempt.step, |s| s.state = State::Pending);
-            run.graph = graph.clone();
-            run.steps = graph.steps.iter().map(|planned| carried(run, planned)).collect();
-            redo_followers(run);
-            for op in delta.ops.iter().filter(|op| op.kind == PlanOpKind::MoveRunner) {
-                change(run, &op.step, |s| s.avoid_runner.clone_from(&s.runner));
-            }
-            for gate in run.gates.iter_mut().filter(|g| g.status == GateStatus::Pending) {
-                gate.plan = Some(delta.new_plan);
-                gate.plan_version = *version;
-            }
+            put_plan(run, delta, graph, *version);
         }
         RunEvent::Escalated { attempt, gate } => {
             record(run, attempt);
@@ -169,6 +164,23 @@ fn apply_outcome(run: &mut Run, event: &RunEvent, at: Timestamp) {
             }
         }
         _ => {}
+    }
+}
+
+/// Another plan version is in force.
+fn put_plan(run: &mut Run, delta: &Delta, graph: &PlanGraph, version: u32) {
+    run.plan = delta.new_plan;
+    run.plan_version = version;
+    run.deltas.push(delta.clone());
+    run.graph = graph.clone();
+    run.steps = graph.steps.iter().map(|planned| carried(run, planned)).collect();
+    redo_followers(run);
+    for op in delta.ops.iter().filter(|op| op.kind == PlanOpKind::MoveRunner) {
+        change(run, &op.step, |s| s.avoid_runner.clone_from(&s.runner));
+    }
+    for gate in run.gates.iter_mut().filter(|g| g.status == GateStatus::Pending) {
+        gate.plan = Some(delta.new_plan);
+        gate.plan_version = version;
     }
 }
 
@@ -256,6 +268,16 @@ fn apply_step(run: &mut Run, event: &RunEvent, at: Timestamp) {
         RunEvent::StepOutdated { .. } => {
             s.state = State::Pending;
             s.finished_at = None;
+        }
+        RunEvent::StepMarked { mark, actor, reason, .. } => {
+            let (state, word) = match mark {
+                Mark::Succeeded => (State::Succeeded, "counts as passed"),
+                Mark::Skipped => (State::Skipped, "skipped"),
+            };
+            s.state = state;
+            s.marked_by.clone_from(actor);
+            s.finished_at = Some(at);
+            s.reason = format!("{word}, says {actor}: {reason}");
         }
         RunEvent::StepFailed { reason, .. } => fail(s, reason, at),
         _ => {}

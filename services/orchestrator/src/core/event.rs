@@ -23,6 +23,16 @@ pub struct Execution {
     pub sandbox: String,
 }
 
+/// What an operator says of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mark {
+    /// It counts as passed.
+    Succeeded,
+    /// It is not needed.
+    Skipped,
+}
+
 /// One thing that happened. `step` names the step it happened to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type")]
@@ -337,6 +347,44 @@ pub enum RunEvent {
     /// It goes on.
     #[serde(rename = "run.resumed")]
     Resumed,
+    /// An operator lets nothing new start.
+    #[serde(rename = "run.held")]
+    Held {
+        /// Who.
+        actor: String,
+        /// Why.
+        reason: String,
+    },
+    /// It goes on.
+    #[serde(rename = "run.hold_ended")]
+    HoldEnded {
+        /// Who.
+        actor: String,
+    },
+    /// An operator says what a step came to.
+    #[serde(rename = "step.marked")]
+    StepMarked {
+        /// The step.
+        step: String,
+        /// What.
+        mark: Mark,
+        /// Who.
+        actor: String,
+        /// Why.
+        reason: String,
+    },
+    /// An operator changed the plan.
+    #[serde(rename = "run.plan_edited")]
+    PlanEdited {
+        /// The record.
+        delta: Delta,
+        /// The new plan.
+        graph: PlanGraph,
+        /// Its number.
+        version: u32,
+        /// Who.
+        actor: String,
+    },
     /// Every step passed.
     #[serde(rename = "run.succeeded")]
     Succeeded,
@@ -374,6 +422,9 @@ impl RunEvent {
             | Self::Canceled { .. }
             | Self::RunRetry { .. }
             | Self::RollbackFailed { .. }
+            | Self::Held { .. }
+            | Self::HoldEnded { .. }
+            | Self::PlanEdited { .. }
             | Self::RolledBack { attempt: None, .. } => "",
             Self::StepQueued { step, .. }
             | Self::StepStarted { step, .. }
@@ -396,6 +447,7 @@ impl RunEvent {
             | Self::ApprovalRejected { step, .. }
             | Self::CommitStarted { step, .. }
             | Self::StepAccepted { step, .. }
+            | Self::StepMarked { step, .. }
             | Self::StepFailed { step, .. } => step,
             Self::Retry { attempt, .. }
             | Self::PatchApplied { attempt, .. }

@@ -126,11 +126,14 @@ impl Task {
 }
 
 /// Says of each task of one run that nobody holds whether it may be leased.
-pub fn settle(tasks: &mut [Task], now: Timestamp) {
+///
+/// Of a run that is held no step starts; what is under way goes on.
+pub fn settle(tasks: &mut [Task], now: Timestamp, held: bool) {
     for at in 0..tasks.len() {
         let open = matches!(tasks[at].state, TaskState::Ready | TaskState::Waiting);
         if open {
-            let blocked = is_blocked(tasks, at, now);
+            let held = held && tasks[at].kind == TaskKind::Step;
+            let blocked = held || is_blocked(tasks, at, now);
             tasks[at].state = if blocked { TaskState::Waiting } else { TaskState::Ready };
         }
     }
@@ -143,8 +146,8 @@ fn is_blocked(tasks: &[Task], at: usize, now: Timestamp) -> bool {
     }
     let others = tasks.iter().enumerate().filter(|(i, o)| *i != at && o.sharing != Sharing::None);
     others.map(|(_, o)| o).any(|other| {
-        let held = other.holds()
-            && (other.state == TaskState::Dropped || task.alone() || other.alone());
+        let held =
+            other.holds() && (other.state == TaskState::Dropped || task.alone() || other.alone());
         let due_alone = !task.alone()
             && other.alone()
             && other.due <= now
@@ -178,16 +181,14 @@ mod tests {
     }
 
     fn states(tasks: &mut [Task], now: i64) -> Vec<TaskState> {
-        settle(tasks, Timestamp(now));
+        settle(tasks, Timestamp(now), false);
         tasks.iter().map(|t| t.state).collect()
     }
 
     #[test]
     fn steps_that_share_run_beside_each_other() {
-        let mut two = [
-            task(1, TaskKind::Step, Sharing::Shared),
-            task(2, TaskKind::Step, Sharing::Shared),
-        ];
+        let mut two =
+            [task(1, TaskKind::Step, Sharing::Shared), task(2, TaskKind::Step, Sharing::Shared)];
         two[0].lease("r", Timestamp(50));
         assert_eq!(states(&mut two, 20), [TaskState::Leased, TaskState::Ready]);
     }
@@ -210,10 +211,8 @@ mod tests {
 
     #[test]
     fn a_step_that_is_executed_again_is_alone() {
-        let mut two = [
-            task(1, TaskKind::Step, Sharing::Shared),
-            task(2, TaskKind::Step, Sharing::Shared),
-        ];
+        let mut two =
+            [task(1, TaskKind::Step, Sharing::Shared), task(2, TaskKind::Step, Sharing::Shared)];
         two[0].lease("r", Timestamp(50));
         two[1].lease("lost", Timestamp(15));
         let mut tasks = two.to_vec();

@@ -72,9 +72,9 @@ impl Offer {
     }
 
     fn takes(&self, candidate: &Candidate) -> bool {
-        let elsewhere =
-            self.others && candidate.tries == 0 && candidate.avoid == self.owner;
-        let other_run = self.only.is_some() && candidate.run.is_some() && candidate.run != self.only;
+        let elsewhere = self.others && candidate.tries == 0 && candidate.avoid == self.owner;
+        let other_run =
+            self.only.is_some() && candidate.run.is_some() && candidate.run != self.only;
         !elsewhere && !other_run
     }
 }
@@ -142,9 +142,8 @@ impl Ready {
 
     /// Whether there is a task for this offer, as far as its labels go.
     pub fn has(&self, offer: &Offer) -> bool {
-        let fits = |(internal, _, labels): &QueueKey| {
-            *internal == offer.internal && offer.offers(labels)
-        };
+        let fits =
+            |(internal, _, labels): &QueueKey| *internal == offer.internal && offer.offers(labels);
         self.queues.iter().any(|(key, q)| fits(key) && q.values().any(|c| offer.takes(c)))
     }
 
@@ -157,13 +156,14 @@ impl Ready {
         limit: u32,
     ) -> Option<Candidate> {
         let holds = |tenant: &TenantId| held.get(tenant).copied().unwrap_or(0);
-        let fits = |((internal, tenant, labels), queue): (&QueueKey, &BTreeMap<Turn, Candidate>)| {
-            let open = *internal == offer.internal
-                && (offer.internal || holds(tenant) < limit)
-                && offer.offers(labels);
-            let found = queue.iter().find(|(_, c)| open && offer.takes(c));
-            found.map(|(turn, c)| (holds(tenant), *turn, c.task))
-        };
+        let fits =
+            |((internal, tenant, labels), queue): (&QueueKey, &BTreeMap<Turn, Candidate>)| {
+                let open = *internal == offer.internal
+                    && (offer.internal || holds(tenant) < limit)
+                    && offer.offers(labels);
+                let found = queue.iter().find(|(_, c)| open && offer.takes(c));
+                found.map(|(turn, c)| (holds(tenant), *turn, c.task))
+            };
         let (_, _, task) = self.queues.iter().filter_map(fits).min()?;
         let (key, turn) = self.places.get(&task)?.clone();
         let found = self.queues.get(&key)?.get(&turn)?.clone();
@@ -226,7 +226,8 @@ mod tests {
 
     #[test]
     fn the_tenant_that_holds_the_fewest_is_next() {
-        let all = || ready((0..4).map(|n| candidate(n, 1)).chain((20..22).map(|n| candidate(n, 2))));
+        let all =
+            || ready((0..4).map(|n| candidate(n, 1)).chain((20..22).map(|n| candidate(n, 2))));
         assert_eq!(drain(all(), &offer(), &[], 100), [0, 20, 1, 21, 2, 3]);
         assert_eq!(drain(all(), &offer(), &[(1, 2)], 100), [20, 21, 0, 1, 2, 3]);
         assert_eq!(drain(all(), &offer(), &[], 1), [0, 20]);

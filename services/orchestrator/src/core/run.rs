@@ -73,6 +73,12 @@ pub struct Run {
     /// Commits at the head of the source that the loop made.
     #[serde(default)]
     pub bot_commits: u32,
+    /// Who paused it: nothing new of it starts; empty means nobody.
+    #[serde(default)]
+    pub held_by: String,
+    /// Milliseconds after which it fails if it has not ended; 0 means never.
+    #[serde(default)]
+    pub timeout_ms: u64,
     /// Of two that wait for a runner, the run with the greater number goes first.
     #[serde(default)]
     pub priority: i32,
@@ -147,6 +153,9 @@ pub struct Step {
     /// A re-plan moved it away from this runner.
     #[serde(default)]
     pub avoid_runner: String,
+    /// Who said that it counts as passed or as not needed; empty means nobody.
+    #[serde(default)]
+    pub marked_by: String,
 }
 
 /// A log of one execution.
@@ -501,6 +510,7 @@ impl Step {
             passed_seq: 0,
             runner: String::new(),
             avoid_runner: String::new(),
+            marked_by: String::new(),
         }
     }
 

@@ -149,8 +149,16 @@ impl Work {
         for effect in next.effects {
             self.carry_out(effect, given);
         }
-        settle(&mut self.tasks, given.now);
+        if self.run.status.is_terminal() {
+            let timer = |t: &Task| matches!(t.kind, TaskKind::Expire | TaskKind::Deadline);
+            self.tasks.retain(|t| !timer(t) || t.state == TaskState::Leased);
+        }
+        self.settle(given.now);
         Ok(())
+    }
+
+    fn settle(&mut self, now: Timestamp) {
+        settle(&mut self.tasks, now, !self.run.held_by.is_empty());
     }
 
     fn carry_out(&mut self, effect: Effect, given: &mut Given<'_>) {
@@ -159,6 +167,13 @@ impl Work {
             Effect::DropTasks => {
                 self.tasks.retain(|t| matches!(t.state, TaskState::Leased | TaskState::Dropped));
                 for task in &mut self.tasks {
+                    task.state = TaskState::Dropped;
+                }
+            }
+            Effect::DropTasksOf { step } => {
+                let held = |t: &Task| matches!(t.state, TaskState::Leased | TaskState::Dropped);
+                self.tasks.retain(|t| t.step != step || held(t));
+                for task in self.tasks.iter_mut().filter(|t| t.step == step) {
                     task.state = TaskState::Dropped;
                 }
             }
@@ -196,7 +211,7 @@ impl Work {
         owner: &str,
         given: &mut Given<'_>,
     ) -> Result<Option<Task>, Fault> {
-        settle(&mut self.tasks, given.now);
+        self.settle(given.now);
         let ready = |t: &&mut Task| t.id == id && t.state == TaskState::Ready && t.due <= given.now;
         let Some(task) = self.tasks.iter_mut().find(ready) else { return Ok(None) };
         task.lease(owner, given.now.plus_ms(given.lease_ms));
@@ -210,7 +225,7 @@ impl Work {
             TaskKind::Step => Input::StepStarted { step, log, runner: owner.to_owned() },
             TaskKind::Verify => Input::VerificationStarted { step, log },
             _ => {
-                settle(&mut self.tasks, given.now);
+                self.settle(given.now);
                 return Ok(Some(task));
             }
         };
@@ -218,7 +233,7 @@ impl Work {
             Ok(()) => Ok(Some(task)),
             Err(fault) if fault.kind == ErrorKind::FailedPrecondition => {
                 self.tasks.retain(|t| t.id != id);
-                settle(&mut self.tasks, given.now);
+                self.settle(given.now);
                 Ok(None)
             }
             Err(fault) => Err(fault),
@@ -263,7 +278,7 @@ impl Work {
         let task = task.ok_or_else(lease_lost)?;
         task.release(due);
         task.tries -= i64::from(unused);
-        settle(&mut self.tasks, now);
+        self.settle(now);
         Ok(())
     }
 
@@ -271,13 +286,13 @@ impl Work {
     pub fn forget(&mut self, id: TaskId, epoch: i64, now: Timestamp) {
         let held = |t: &Task| matches!(t.state, TaskState::Leased | TaskState::Dropped);
         self.tasks.retain(|t| !(t.id == id && t.epoch == epoch && held(t)));
-        settle(&mut self.tasks, now);
+        self.settle(now);
     }
 
     /// Takes back what is leased for too long; answers whose holders are lost.
     pub fn expire(&mut self, now: Timestamp) -> Vec<TaskId> {
         let lost = expire(&mut self.tasks, now);
-        settle(&mut self.tasks, now);
+        self.settle(now);
         lost
     }
 
@@ -302,7 +317,7 @@ impl Work {
                 TaskState::Waiting | TaskState::Ready | TaskState::Done => {}
             }
         }
-        settle(&mut self.tasks, now);
+        self.settle(now);
     }
 
     /// Tasks that could be leased at once.

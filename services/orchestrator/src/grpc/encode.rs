@@ -29,6 +29,9 @@ pub fn run(run: &Run) -> pb::Run {
         started_at: run.started_at.map(timestamp),
         finished_at: run.finished_at.map(timestamp),
         last_seq: run.seq,
+        held_by: run.held_by.clone(),
+        priority: run.priority,
+        timeout_seconds: run.timeout_ms / 1000,
     }
 }
 
@@ -54,6 +57,7 @@ fn step(run: &Run, s: &Step) -> pb::RunStep {
         reason: s.reason.clone(),
         verifications: s.verifications.iter().map(evidence).collect(),
         tries: list(s.tries.clone()),
+        marked_by: s.marked_by.clone(),
     }
 }
 

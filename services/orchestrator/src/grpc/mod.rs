@@ -1,5 +1,6 @@
 //! The gRPC shells: decode, call, encode.
 
+pub mod control;
 pub mod encode;
 pub mod runs;
 pub mod specs;

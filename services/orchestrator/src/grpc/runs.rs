@@ -85,7 +85,9 @@ impl Runs {
             rolling_back: false,
             gate_policy: gate_policy(&self.gates, body.gates)?,
             bot_commits: 0,
-            priority: 0,
+            held_by: String::new(),
+            timeout_ms: timeout_ms(body.timeout_seconds)?,
+            priority: priority(body.priority)?,
             seq: 0,
         })
     }
@@ -169,6 +171,27 @@ fn gate_policy(default: &GatePolicy, asked: Option<pb::GatePolicy>) -> Result<Ga
     // What the service's operator asks for cannot be waived by a caller.
     policy.four_eyes |= asked.four_eyes.unwrap_or(false);
     Ok(policy)
+}
+
+/// The longest time a run may be given, in seconds.
+const TIMEOUT_SECONDS_MAX: u64 = 30 * 24 * 3600;
+/// Priorities that a run may be given.
+const PRIORITIES: std::ops::RangeInclusive<i32> = -100..=100;
+
+fn timeout_ms(seconds: u64) -> Result<u64, Status> {
+    if seconds > TIMEOUT_SECONDS_MAX {
+        let problem = format!("{seconds} is too long (expected at most {TIMEOUT_SECONDS_MAX})");
+        return Err(invalid(InvalidField::new("timeout_seconds", problem)));
+    }
+    Ok(seconds * 1000)
+}
+
+fn priority(given: i32) -> Result<i32, Status> {
+    if !PRIORITIES.contains(&given) {
+        let problem = format!("{given} is out of range (expected -100 to 100)");
+        return Err(invalid(InvalidField::new("priority", problem)));
+    }
+    Ok(given)
 }
 
 /// Caches belong to a tenant and a source: two specs of the same folder or repository share them.

@@ -38,7 +38,7 @@ pub fn events(
         loop {
             changes.mark_unchanged();
             // Read the status first: events that came with the end are then surely read below.
-            let ended = match engine.load(run).await {
+            let ended = match engine.load_stored(run).await {
                 Ok(run) => run.status.is_terminal(),
                 Err(fault) => return fail(&sender, refuse(fault)).await,
             };
@@ -80,7 +80,7 @@ pub fn logs(
     spawn(async move {
         let mut offsets: BTreeMap<String, u64> = BTreeMap::new();
         loop {
-            let run = match engine.load(id).await {
+            let run = match engine.load_stored(id).await {
                 Ok(run) => run,
                 Err(fault) => return fail(&sender, refuse(fault)).await,
             };

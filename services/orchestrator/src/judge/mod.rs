@@ -199,11 +199,14 @@ impl Judge {
             return self.engine.forget(task.id, task.epoch, None).await;
         }
         let id = task.run.ok_or_else(|| Fault::not_found("RUN_NOT_FOUND", "run", "(none)"))?;
+        let mut finish = Finish { task: Some((task.id, task.epoch)), ..Finish::default() };
+        if task.kind == TaskKind::Deadline {
+            return self.engine.advance(id, Input::TimedOut, finish).await.map(drop);
+        }
         let run = self.engine.load(id).await?;
         let step = run
             .step(&task.step)
             .ok_or_else(|| Fault::not_found("STEP_NOT_FOUND", "step", &task.step))?;
-        let mut finish = Finish { task: Some((task.id, task.epoch)), ..Finish::default() };
         let input = match task.kind {
             TaskKind::Judge => self.judge(&run, step).await?,
             TaskKind::Review => self.review(&run, step).await?,

@@ -1,8 +1,8 @@
 //! Tells the auto-fixer what came of a fixer. Told at least once; the key makes it count once.
 
 use super::{Judge, PEER_TIMEOUT, peer};
-use crate::core::transition::{FixOutcome, Told};
 use crate::core::queue::Task;
+use crate::core::transition::{FixOutcome, Told};
 use meta_domain::fault::{ErrorKind, Fault};
 use meta_domain::role::{Principal, Role};
 use meta_proto::autofixer as apb;

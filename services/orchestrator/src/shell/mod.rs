@@ -76,9 +76,21 @@ type Reply = oneshot::Sender<Result<Arc<Run>, Fault>>;
 
 /// What the writer is asked for.
 enum Op {
-    Create { run: Box<Run>, request_id: Option<String>, reply: Reply },
-    Change { run: RunId, change: Change, reply: Option<Reply> },
-    Poll { offer: Offer, room: usize, reply: oneshot::Sender<Vec<Leased>> },
+    Create {
+        run: Box<Run>,
+        request_id: Option<String>,
+        reply: Reply,
+    },
+    Change {
+        run: RunId,
+        change: Change,
+        reply: Option<Reply>,
+    },
+    Poll {
+        offer: Offer,
+        room: usize,
+        reply: oneshot::Sender<Vec<Leased>>,
+    },
     Note(Candidate),
     /// Another process changed the queue.
     Look,
@@ -179,7 +191,8 @@ impl Engine {
         let (id, epoch) = (task.id, task.epoch);
         let Some(run) = task.run else {
             if self.tables.release_loose(id, epoch, due).await? {
-                let note = Task { due, state: crate::core::queue::TaskState::Ready, ..task.clone() };
+                let note =
+                    Task { due, state: crate::core::queue::TaskState::Ready, ..task.clone() };
                 self.note(&note).await;
             }
             return Ok(());
@@ -258,8 +271,20 @@ impl Engine {
     /// # Errors
     /// When there is none, or the store fails.
     pub async fn load(&self, id: RunId) -> Result<Arc<Run>, Fault> {
+        match self.cache.get(id) {
+            Some(cached) if !self.tables.is_shared() => Ok(cached.run),
+            _ => self.load_stored(id).await,
+        }
+    }
+
+    /// A run as the tables have it, also where another process changed it: a command on the same
+    /// folder may.
+    ///
+    /// # Errors
+    /// When there is none, or the store fails.
+    pub async fn load_stored(&self, id: RunId) -> Result<Arc<Run>, Fault> {
         if let Some(cached) = self.cache.get(id)
-            && (!self.tables.is_shared() || self.tables.rev(id).await? == Some(cached.rev))
+            && self.tables.rev(id).await? == Some(cached.rev)
         {
             return Ok(cached.run);
         }

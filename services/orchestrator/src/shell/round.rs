@@ -86,7 +86,9 @@ impl Writer {
     pub(super) async fn store(&mut self, wishes: Vec<Wish>, claims: Vec<Claim>) {
         match self.try_often(&wishes, &claims).await {
             Ok(done) => self.finish(wishes, done),
-            Err(Error::Statement(_) | Error::CorruptRow { .. }) if wishes.len() + claims.len() > 1 => {
+            Err(Error::Statement(_) | Error::CorruptRow { .. })
+                if wishes.len() + claims.len() > 1 =>
+            {
                 tracing::warn!(wishes = wishes.len(), "storing a batch one by one");
                 self.stale = true;
                 for wish in wishes {
@@ -123,11 +125,7 @@ impl Writer {
     }
 
     /// Decides and stores; nothing when another process was faster with one of the runs.
-    async fn try_once(
-        &mut self,
-        wishes: &[Wish],
-        claims: &[Claim],
-    ) -> Result<Option<Done>, Error> {
+    async fn try_once(&mut self, wishes: &[Wish], claims: &[Claim]) -> Result<Option<Done>, Error> {
         let mut tx = self.tables.begin().await?;
         let decided = self.decide(&mut tx, wishes, claims).await?;
         let writes = writes(&decided);

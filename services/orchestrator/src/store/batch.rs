@@ -63,10 +63,7 @@ pub struct Writes {
 
 /// The revisions of runs, which stay as they are until the transaction ends. Runs that do not exist
 /// are missing, and with `skip` those that another process is changing.
-pub(crate) async fn lock(
-    tx: &mut Tx,
-    ids: &[RunId],
-) -> Result<HashMap<RunId, i64>, Error> {
+pub(crate) async fn lock(tx: &mut Tx, ids: &[RunId]) -> Result<HashMap<RunId, i64>, Error> {
     let shared = matches!(tx, Tx::Postgres(_));
     let mut revs = HashMap::with_capacity(ids.len());
     for part in ids.chunks(ROWS_MAX) {
@@ -257,22 +254,12 @@ pub(super) async fn put_tasks(tx: &mut Tx, tasks: &[Task]) -> Result<(), Error> 
 }
 
 /// The tables beside the log that an event changes.
-async fn put_index(
-    tx: &mut Tx,
-    run: &Run,
-    event: &RunEvent,
-    at: Timestamp,
-) -> Result<(), Error> {
+async fn put_index(tx: &mut Tx, run: &Run, event: &RunEvent, at: Timestamp) -> Result<(), Error> {
     match event {
         RunEvent::StepSucceeded { step, flaky: true, .. } => put_flaky(tx, run, step, at).await?,
         RunEvent::Classified { signal, .. } => {
             let (sql, word) = (FAILURE_TYPE_INSERT.on(tx), signal.failure_type.as_str());
-            on!(tx, |db| sqlx::query(sql)
-                .bind(run.id.0)
-                .bind(word)
-                .execute(db)
-                .await
-                .map(drop)?);
+            on!(tx, |db| sqlx::query(sql).bind(run.id.0).bind(word).execute(db).await.map(drop)?);
         }
         RunEvent::Escalated { gate, .. } | RunEvent::ApprovalRequested { gate } => {
             let sql = GATE_INSERT.on(tx);

@@ -144,11 +144,8 @@ pub(super) async fn next_version(
     spec: SpecId,
 ) -> Result<u32, Error> {
     let sql = PLAN_NEXT_VERSION.on(tx);
-    let version: i64 = on!(tx, |db| sqlx::query_scalar(sql)
-        .bind(tenant.0)
-        .bind(spec.0)
-        .fetch_one(db)
-        .await?);
+    let version: i64 =
+        on!(tx, |db| sqlx::query_scalar(sql).bind(tenant.0).bind(spec.0).fetch_one(db).await?);
     u32::try_from(version).map_err(|e| corrupt("plans", spec, e))
 }
 

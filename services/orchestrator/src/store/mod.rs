@@ -9,15 +9,17 @@ mod runs;
 mod tenants;
 #[cfg(test)]
 mod tests;
+mod verify;
 
-pub use batch::{EventRow, RunRow, Writes};
 pub(crate) use batch::lock;
-pub use hear::{Ear, Heard};
-pub(crate) use runs::{load, of_request};
+pub use batch::{EventRow, RunRow, Writes};
 pub use builds::{PlanRow, SpecRow};
 pub use flaky::FlakyRow;
+pub use hear::{Ear, Heard};
 pub use runs::{ListRuns, Loaded, StoredEvent};
+pub(crate) use runs::{load, of_request};
 pub use tenants::TenantRow;
+pub use verify::Verified;
 
 use meta_storage::{Engine, Error, Location, Migrations, Tx, statements};
 
@@ -37,6 +39,7 @@ statements! {
     PLAN_LATEST = "plan_latest";
     RUN_GET = "run_get";
     RUN_REV = "run_rev";
+    RUN_STATUS = "run_status";
     RUN_OF_REQUEST = "run_of_request";
     RUN_COUNT = "run_count";
     RUN_LIST = "run_list";
@@ -47,6 +50,7 @@ statements! {
     GATE_DECIDE = "gate_decide";
     GATES_END = "gates_end";
     GATE_RUN = "gate_run";
+    GATES_OF_RUN = "gates_of_run";
     GATES_OF_STATUS = "gates_of_status";
     FAILURE_TYPE_INSERT = "failure_type_insert";
     FLAKY_PUT = "flaky_put";

@@ -2,8 +2,8 @@
 
 use super::{
     CLOCK, INSPECTION_DELETE, INSPECTION_FINISH, INSPECTION_GET, QUEUE_CANDIDATES, QUEUE_HELD,
-    QUEUE_LEASED_RUNS, QUEUE_OVERDUE, QUEUE_OVERDUE_LOOSE,
-    TASK_DELETE, TASK_GET, TASK_HELD, TASK_LEASE, TASK_RELEASE, TASKS_RENEW, Tables, batch, corrupt,
+    QUEUE_LEASED_RUNS, QUEUE_OVERDUE, QUEUE_OVERDUE_LOOSE, TASK_DELETE, TASK_GET, TASK_HELD,
+    TASK_LEASE, TASK_RELEASE, TASKS_RENEW, Tables, batch, corrupt,
 };
 use crate::core::queue::Task;
 use crate::core::ready::Candidate;
@@ -137,8 +137,7 @@ impl Tables {
     pub async fn release_overdue_loose(&self, now: Timestamp) -> Result<u64, Error> {
         let mut tx = self.begin().await?;
         let sql = QUEUE_OVERDUE_LOOSE.on(&tx);
-        let rows =
-            on!(tx, |db| sqlx::query(sql).bind(now.0).execute(db).await?.rows_affected());
+        let rows = on!(tx, |db| sqlx::query(sql).bind(now.0).execute(db).await?.rows_affected());
         tx.commit().await?;
         Ok(rows)
     }
@@ -147,10 +146,8 @@ impl Tables {
     pub async fn leased_runs(&self, only: Option<RunId>) -> Result<Vec<RunId>, Error> {
         let read = self.engine.read();
         let sql = QUEUE_LEASED_RUNS.on(&read);
-        let ids: Vec<Uuid> = on!(read, |db| sqlx::query_scalar(sql)
-            .bind(only.map(|r| r.0))
-            .fetch_all(db)
-            .await?);
+        let ids: Vec<Uuid> =
+            on!(read, |db| sqlx::query_scalar(sql).bind(only.map(|r| r.0)).fetch_all(db).await?);
         Ok(ids.into_iter().map(Into::into).collect())
     }
 
@@ -288,18 +285,14 @@ impl Tables {
 
 async fn is_held(tx: &mut Tx, task: TaskId, epoch: i64) -> Result<bool, Error> {
     let sql = TASK_HELD.on(tx);
-    Ok(on!(tx, |db| sqlx::query(sql)
-        .bind(task.0)
-        .bind(epoch)
-        .fetch_optional(db)
-        .await?
-        .is_some()))
+    Ok(on!(tx, |db| sqlx::query(sql).bind(task.0).bind(epoch).fetch_optional(db).await?.is_some()))
 }
 
 /// The tasks of a run.
 pub(crate) async fn tasks_of(tx: &mut Tx, run: RunId) -> Result<Vec<TaskRow>, Error> {
     Ok(on!(tx, |db| {
-        let mut query = QueryBuilder::new(format!("SELECT {TASK_COLUMNS} FROM tasks WHERE run_id = "));
+        let mut query =
+            QueryBuilder::new(format!("SELECT {TASK_COLUMNS} FROM tasks WHERE run_id = "));
         query.push_bind(run.0).push(" ORDER BY id");
         query.build_query_as().fetch_all(db).await?
     }))

@@ -131,9 +131,9 @@ impl Tables {
         Ok(on!(read, |db| sqlx::query_scalar(sql).bind(id.0).fetch_optional(db).await?))
     }
 
-    /// A run built from its event log alone, and its last event's number in the tables.
-    pub async fn rebuilt(&self, id: RunId) -> Result<Run, Error> {
-        let events = self.events(id, 0, REPLAY_MAX).await?;
+    /// A run as of its event `until`, built from its event log alone.
+    pub async fn rebuilt(&self, id: RunId, until: u64) -> Result<Run, Error> {
+        let events = self.events(id, 0, signed(until)).await?;
         replay(id, None, &events)
     }
 

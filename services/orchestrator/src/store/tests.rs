@@ -7,8 +7,8 @@ use crate::core::transition::{Input, TaskKind};
 use crate::core::work::{Finish, Given, Work};
 use meta_domain::id::{RunId, TenantId};
 use meta_domain::time::Timestamp;
-use meta_storage::testing::{Fresh, prepare_all, unpaired};
 use meta_storage::on_both_engines;
+use meta_storage::testing::{Fresh, prepare_all, unpaired};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -106,12 +106,17 @@ async fn what_was_written_is_read_again(fresh: Fresh) {
     assert!(write(&tables, &next).await.unwrap());
     let loaded = read(&tables, work.run.id).await;
     assert_eq!((&loaded.run, loaded.rev, &loaded.tasks), (&*next.run, 2, &next.tasks));
-    assert_eq!(tables.rebuilt(work.run.id).await.unwrap(), *next.run);
+    assert_eq!(tables.rebuilt(work.run.id, next.run.seq).await.unwrap(), *next.run);
+    let verified = tables.verify(work.run.id).await.unwrap();
+    assert_eq!(verified, Verified { events: next.run.seq, problems: Vec::new() });
     let whole = tables.run(work.run.id).await.unwrap();
     assert_eq!(whole.as_ref(), Some(&*next.run));
     let body = tables.artifact(work.run.id, "patch").await.unwrap();
     assert_eq!(body.as_deref(), Some(&b"+ a line"[..]));
-    let (ids, total) = tables.runs(work.run.tenant, &ListRuns { limit: 5, created_after: -1, ..ListRuns::default() }).await.unwrap();
+    let (ids, total) = tables
+        .runs(work.run.tenant, &ListRuns { limit: 5, created_after: -1, ..ListRuns::default() })
+        .await
+        .unwrap();
     assert_eq!((ids, total), (vec![work.run.id], 1));
 }
 
@@ -135,7 +140,12 @@ async fn the_event_log_is_append_only(fresh: Fresh) {
     assert!(write(&tables, &created(1, None)).await.unwrap());
     for sql in ["UPDATE events SET step = 'x'", "DELETE FROM events"] {
         let mut tx = tables.begin().await.unwrap();
-        let done = async { Ok::<_, Error>(meta_storage::on!(tx, |db| sqlx::query(sql).execute(db).await.map(drop)?)) };
+        let done = async {
+            Ok::<_, Error>(meta_storage::on!(tx, |db| sqlx::query(sql)
+                .execute(db)
+                .await
+                .map(drop)?))
+        };
         assert!(done.await.is_err(), "{sql}");
     }
 }

@@ -284,9 +284,8 @@ fn planned(spec: &StepSpec, at: &str, origin: &str, faults: &mut Vec<InvalidFiel
 /// Names the first that is not a label, and what was expected.
 pub fn labels(given: &[String]) -> Result<Vec<String>, String> {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c);
-    let is_label = |l: &String| {
-        !l.is_empty() && l.len() <= limits::LABEL_CHARS_MAX && l.chars().all(allowed)
-    };
+    let is_label =
+        |l: &String| !l.is_empty() && l.len() <= limits::LABEL_CHARS_MAX && l.chars().all(allowed);
     if given.len() > limits::LABELS_MAX {
         return Err(format!("{} labels (expected at most {})", given.len(), limits::LABELS_MAX));
     }

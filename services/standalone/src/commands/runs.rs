@@ -1,7 +1,7 @@
 //! `metabuilder runs`: looks at runs and steers them, here or on a server.
 
 use super::build::{GoOn, told};
-use super::rollback;
+use super::{control, rollback};
 use crate::args::{Output, OutputArgs, PatchArgs, RunArgs, RunsCommand};
 use crate::client::{Client, RUNS_SEARCHED_MAX};
 use crate::display::{Display, colour, lines::Paint, print, print_json};
@@ -43,7 +43,7 @@ pub(super) async fn run_id(client: &Client, part: &str) -> Result<String> {
     Ok(pick("run", "metabuilder runs ls", part, ids)?.to_owned())
 }
 
-fn show(view: &RunView, output: OutputArgs, session: &Session) -> Result<Exit> {
+pub(super) fn show(view: &RunView, output: OutputArgs, session: &Session) -> Result<Exit> {
     let paint = if colour(&session.vars) { Paint::coloured() } else { Paint::plain() };
     match output.output {
         Output::Json => print_json(view)?,
@@ -95,6 +95,10 @@ async fn local(command: RunsCommand, session: &Session) -> Result<Exit> {
                 None => Ok(Exit::Interrupted),
             }
         }
+        RunsCommand::Pause { .. } | RunsCommand::Resume(_) | RunsCommand::Mark { .. } => {
+            control::local(command, &client, session).await
+        }
+        RunsCommand::Verify { run } => control::verify_local(run.as_deref(), &client).await,
         RunsCommand::Patch { run, patch } => {
             let run = client.run(&run_id(&client, &run).await?).await?;
             let folder = client.folder(&run.spec_id).await?;
@@ -176,6 +180,10 @@ async fn remote(command: RunsCommand, rest: &Rest, session: &Session) -> Result<
         RunsCommand::Cancel(args) => act(rest, "cancel", &args, session).await,
         RunsCommand::Retry(args) => act(rest, "retry", &args, session).await,
         RunsCommand::Rollback(args) => act(rest, "rollback", &args, session).await,
+        RunsCommand::Pause { .. } | RunsCommand::Resume(_) | RunsCommand::Mark { .. } => {
+            control::remote(command, rest, session).await
+        }
+        RunsCommand::Verify { run } => control::verify_remote(run.as_deref(), rest).await,
         RunsCommand::Patch { run, patch } => {
             let id = rest.run_id(&run).await?;
             let path = format!("/runs/{id}/artifacts/patch");

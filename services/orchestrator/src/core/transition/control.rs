@@ -21,6 +21,7 @@ impl Turn {
         }
         self.no_rollback_pending()?;
         self.emit(RunEvent::RunRetry { actor });
+        self.start_time();
         if self.run.base.is_empty() {
             self.enqueue_now(TaskKind::Prepare, "");
         } else {
@@ -52,7 +53,7 @@ impl Turn {
         Ok(())
     }
 
-    fn refused(&self, reason: &'static str, what: &str) -> Fault {
+    pub(super) fn refused(&self, reason: &'static str, what: &str) -> Fault {
         let text = format!("run {} {what} (it is {})", self.run.id, self.run.status);
         Fault::new(ErrorKind::FailedPrecondition, reason, text)
     }

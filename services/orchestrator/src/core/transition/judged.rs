@@ -130,7 +130,7 @@ impl Turn {
     }
 
     /// Gates of steps that the new plan changes are for nothing any more.
-    fn supersede_gates(&mut self, graph: &PlanGraph) {
+    pub(super) fn supersede_gates(&mut self, graph: &PlanGraph) {
         let changed = |g: &&Gate| {
             let planned = self.run.step(&g.step).map(|s| &s.planned);
             g.status == GateStatus::Pending && graph.step(&g.step) != planned

@@ -6,6 +6,7 @@ mod control;
 mod gate;
 mod healing;
 mod judged;
+mod operate;
 mod rollback;
 mod schedule;
 mod step;
@@ -13,13 +14,14 @@ mod step;
 pub(crate) mod tests;
 
 use super::apply::apply;
-use super::event::{Execution, RunEvent};
+use super::event::{Execution, Mark, RunEvent};
 use super::evidence::Evidence;
 use super::run::{Attempt, Gate, Patch, Run};
 use meta_domain::autofix::{Decision, GuardVerdict, Outcome, Strategy, TryVerdict};
 use meta_domain::fault::{ErrorKind, Fault};
 use meta_domain::gate::{GateEffect, GateStatus, GateType};
 use meta_domain::id::GateId;
+use meta_domain::plan::PlanOp;
 use meta_domain::signal::Signal;
 use meta_domain::status::words;
 use meta_domain::time::Timestamp;
@@ -57,6 +59,8 @@ words! {
         Record = "record",
         /// Decide a gate that nobody decided in time.
         Expire = "expire",
+        /// End a run that did not end in its time.
+        Deadline = "deadline",
     }
 }
 
@@ -76,7 +80,12 @@ impl TaskKind {
     /// Whether the orchestrator itself carries it out.
     pub fn is_internal(self) -> bool {
         match self {
-            Self::Judge | Self::Review | Self::Draft | Self::Record | Self::Expire => true,
+            Self::Judge
+            | Self::Review
+            | Self::Draft
+            | Self::Record
+            | Self::Expire
+            | Self::Deadline => true,
             Self::Inspect
             | Self::Prepare
             | Self::Step
@@ -238,6 +247,40 @@ pub enum Input {
         /// Who.
         actor: String,
     },
+    /// Let nothing new start.
+    Hold {
+        /// Who.
+        actor: String,
+        /// Why.
+        reason: String,
+    },
+    /// Go on after a hold.
+    LetGo {
+        /// Who.
+        actor: String,
+    },
+    /// Say what a step came to.
+    MarkStep {
+        /// The step.
+        step: String,
+        /// What.
+        mark: Mark,
+        /// Who.
+        actor: String,
+        /// Why.
+        reason: String,
+    },
+    /// Change the plan while the run goes on.
+    EditPlan {
+        /// What changes.
+        ops: Vec<PlanOp>,
+        /// The plan version that they are for.
+        version: u32,
+        /// Who.
+        actor: String,
+    },
+    /// The run's time is over.
+    TimedOut,
 }
 
 /// What has to be done because of it.
@@ -260,6 +303,11 @@ pub enum Effect {
     Tell(Box<Told>),
     /// Remove all tasks of the run; runners are told to stop theirs.
     DropTasks,
+    /// The same for those of one step.
+    DropTasksOf {
+        /// The step.
+        step: String,
+    },
 }
 
 /// What came of a fixer, for the auto-fixer's memory.
@@ -380,6 +428,13 @@ impl Turn {
             Input::Cancel { actor } => self.cancel(actor),
             Input::Retry { actor } => self.retry(actor),
             Input::Rollback { actor } => self.operator_rollback(actor),
+            Input::Hold { actor, reason } => self.hold(actor, reason),
+            Input::LetGo { actor } => self.let_go(actor),
+            Input::MarkStep { step, mark, actor, reason } => {
+                self.mark_step(step, mark, actor, reason)
+            }
+            Input::EditPlan { ops, version, actor } => self.edit_plan(ops, version, actor),
+            Input::TimedOut => self.timed_out(),
         }
     }
 
@@ -404,7 +459,8 @@ impl Turn {
             | TaskKind::Review
             | TaskKind::Draft
             | TaskKind::Record
-            | TaskKind::Expire => Sharing::None,
+            | TaskKind::Expire
+            | TaskKind::Deadline => Sharing::None,
             TaskKind::Step | TaskKind::Propose | TaskKind::Verify | TaskKind::Collect => {
                 Sharing::Shared
             }

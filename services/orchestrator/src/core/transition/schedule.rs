@@ -11,6 +11,7 @@ use meta_domain::status::RunStatus;
 impl Turn {
     pub(super) fn start(&mut self) -> Result<(), Fault> {
         self.emit(RunEvent::Started);
+        self.start_time();
         self.enqueue_now(TaskKind::Prepare, "");
         Ok(())
     }
@@ -32,7 +33,8 @@ impl Turn {
             return;
         }
         let failing = self.run.steps.iter().any(|s| s.state == State::Failed);
-        if !failing {
+        let held = !self.run.held_by.is_empty();
+        if !failing && !held {
             for name in self.ready() {
                 self.begin(&name);
             }
@@ -71,6 +73,10 @@ impl Turn {
 
     fn settle(&mut self) {
         let run = &self.run;
+        let startable = !run.held_by.is_empty() && !self.ready().is_empty();
+        if startable {
+            return;
+        }
         if run.steps.iter().any(super::super::run::Step::is_active) {
             if run.status == RunStatus::PausedAwaitingApproval {
                 self.emit(RunEvent::Resumed);

@@ -103,7 +103,8 @@ impl Turn {
             | TaskKind::Review
             | TaskKind::Draft
             | TaskKind::Record
-            | TaskKind::Expire => Err(stale(&step, "has no such task")),
+            | TaskKind::Expire
+            | TaskKind::Deadline => Err(stale(&step, "has no such task")),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Scenarios of single runs, and random inputs under the invariants.
 
 mod healing;
+mod operate;
 
 use super::Told;
 use super::{
@@ -60,6 +61,8 @@ pub(crate) fn run(file: &str) -> Run {
         rolling_back: false,
         gate_policy: GatePolicy::default(),
         bot_commits: 0,
+        held_by: String::new(),
+        timeout_ms: 0,
         priority: 0,
         seq: 0,
     }
@@ -82,8 +85,12 @@ struct Play {
 
 impl Play {
     fn new(file: &str) -> Self {
+        Self::of(run(file))
+    }
+
+    fn of(run: Run) -> Self {
         let mut play = Self {
-            run: run(file),
+            run,
             log: Vec::new(),
             queue: Vec::new(),
             told: Vec::new(),
@@ -111,6 +118,7 @@ impl Play {
         for effect in next.effects {
             match effect {
                 Effect::DropTasks => self.queue.clear(),
+                Effect::DropTasksOf { step } => self.queue.retain(|t| t.1 != *step),
                 Effect::Enqueue { kind, step, due, sharing, .. } => {
                     self.queue.push((kind, step, due, sharing));
                 }

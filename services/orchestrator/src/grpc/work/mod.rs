@@ -181,8 +181,8 @@ impl WorkService for Work {
         let others = self.others_than(&body.runner_id);
         let offer = Offer { owner: body.runner_id, internal: false, only, labels, others };
         let room = body.max_tasks.clamp(1, POLL_TASKS_MAX) as usize;
-        let deadline = tokio::time::Instant::now()
-            + Duration::from_millis(body.wait_ms).min(POLL_MAX);
+        let deadline =
+            tokio::time::Instant::now() + Duration::from_millis(body.wait_ms).min(POLL_MAX);
         loop {
             let answer = self.engine.poll(offer.clone(), room).await.map_err(refuse)?;
             let leased = tokio::select! {

@@ -69,7 +69,8 @@ impl Work {
             | TaskKind::Review
             | TaskKind::Draft
             | TaskKind::Record
-            | TaskKind::Expire => {
+            | TaskKind::Expire
+            | TaskKind::Deadline => {
                 return Err(Fault::not_found("TASK_NOT_FOUND", "task", task.id));
             }
         })

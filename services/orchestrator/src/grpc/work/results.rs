@@ -116,4 +116,3 @@ fn execution(e: pb::Execution) -> Execution {
         sandbox: e.sandbox,
     }
 }
-

@@ -1,0 +1,1 @@
+SELECT id, status FROM gates WHERE run_id = $1

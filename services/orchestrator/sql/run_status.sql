@@ -1,0 +1,1 @@
+SELECT status, seq FROM runs WHERE id = $1
