@@ -21,6 +21,11 @@ pub struct Config {
     pub lease_ms: u32,
     /// Tasks of one tenant that runners work on at once, at most.
     pub tenant_tasks_max: u32,
+    /// Days after its end for which a run is kept, with its log; 0 means for ever.
+    pub retention_days: u32,
+    /// Folder for the event logs of runs that are removed, a file of JSON lines each.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub archive: Option<PathBuf>,
     /// Only work on this run (the command line's local mode).
     pub run_id: Option<String>,
     /// Every other process on this data folder is known to be dead: give back what it had leased.
@@ -42,6 +47,8 @@ impl Default for Config {
             database: "metabuilder.db".into(),
             lease_ms: LEASE_MS_DEFAULT,
             tenant_tasks_max: TENANT_TASKS_MAX_DEFAULT,
+            retention_days: RETENTION_DAYS_DEFAULT,
+            archive: None,
             run_id: None,
             own_leases: false,
             gates_expire_after_seconds: 0,
@@ -56,6 +63,8 @@ impl Default for Config {
 const LEASE_MS_DEFAULT: u32 = 15_000;
 /// Shortest and longest lease that may be set, in milliseconds.
 const LEASE_MS: std::ops::RangeInclusive<u32> = 1_000..=600_000;
+/// Days for which an ended run is kept, where nothing else is set.
+const RETENTION_DAYS_DEFAULT: u32 = 90;
 /// Tasks of one tenant that runners work on at once, where nothing else is set.
 const TENANT_TASKS_MAX_DEFAULT: u32 = 1_000;
 

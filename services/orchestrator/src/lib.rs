@@ -6,6 +6,7 @@ pub mod core;
 pub mod grpc;
 pub mod judge;
 pub mod logs;
+pub mod retention;
 pub mod settings;
 pub mod shell;
 pub mod store;
@@ -15,6 +16,7 @@ pub use config::Config;
 use crate::grpc::{control::Control, runs::Runs, specs::Specs, tenants, work::Work};
 use crate::judge::Judge;
 use crate::logs::Logs;
+use crate::retention::Retention;
 use crate::settings::RunSettings;
 use crate::shell::Engine;
 use crate::store::Tables;
@@ -83,6 +85,8 @@ impl Service for Orchestrator {
             options.only,
         );
         let gates = config.gates();
+        let retiring = engine.clone();
+        let retention = Retention { days: config.retention_days, archive: config.archive.clone() };
         let runs = Runs { engine: engine.clone(), settings, gates };
         let specs = Specs { engine: engine.clone() };
         let keys = tables.clone();
@@ -98,6 +102,7 @@ impl Service for Orchestrator {
             .ready_when(flags.ready())
             .background("flags", move |stop| flags.follow(resolver, Some(kept), stop))
             .background("judge", move |stop| judge.run(stop))
+            .background("retention", move |stop| retention.run(retiring, stop))
             .background("writer", |stop| async move {
                 tokio::select! {
                     () = stop.cancelled() => {}

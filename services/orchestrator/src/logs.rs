@@ -96,6 +96,17 @@ impl Logs {
         Ok((records, offset + used as u64))
     }
 
+    /// Removes all logs of a run.
+    ///
+    /// # Errors
+    /// When the log store cannot be written.
+    pub async fn remove(&self, run: RunId) -> Result<(), Fault> {
+        match tokio::fs::remove_dir_all(self.dir.join(run.to_string())).await {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(broken(&e)),
+            _ => Ok(()),
+        }
+    }
+
     /// The text of a log, as the classifier reads it.
     ///
     /// # Errors

@@ -305,6 +305,12 @@ impl Engine {
         }
     }
 
+    /// Forgets what is in memory of a run that was removed.
+    pub fn forget_run(&self, id: RunId) {
+        self.cache.forget(id);
+        self.hub.changed(id);
+    }
+
     /// Sees every change of a run from now on.
     pub fn watch(&self, run: RunId) -> watch::Receiver<()> {
         self.hub.watch(run)

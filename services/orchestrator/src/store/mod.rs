@@ -5,6 +5,7 @@ mod builds;
 mod flaky;
 mod hear;
 pub(crate) mod queue;
+mod retention;
 mod runs;
 mod tenants;
 #[cfg(test)]
@@ -70,6 +71,16 @@ statements! {
     QUEUE_OVERDUE_LOOSE = "queue_overdue_loose";
     QUEUE_LEASED_RUNS = "queue_leased_runs";
     QUEUE_CANDIDATES = "queue_candidates.sqlite" | "queue_candidates.postgres";
+    RUNS_ENDED_BEFORE = "runs_ended_before";
+    PRUNE_RUN = "prune_run";
+    PRUNING_BEGIN = "pruning_begin";
+    PRUNING_END = "pruning_end";
+    PRUNE_EVENTS = "prune_events";
+    PRUNE_ARTIFACTS = "prune_artifacts";
+    PRUNE_GATES = "prune_gates";
+    PRUNE_FAILURE_TYPES = "prune_failure_types";
+    PRUNE_TASKS = "prune_tasks";
+    PRUNE_PLAN = "prune_plan";
     CLOCK = "clock.sqlite" | "clock.postgres";
 }
 

@@ -17,6 +17,7 @@ on_both_engines! {
     what_was_written_is_read_again;
     a_stale_revision_stores_nothing;
     the_event_log_is_append_only;
+    a_run_that_ended_long_ago_is_removed_whole;
     a_request_makes_one_run;
     tenants_are_read_page_by_page_in_the_order_of_their_ids;
     the_queue_gives_each_tenant_a_part;
@@ -148,6 +149,30 @@ async fn the_event_log_is_append_only(fresh: Fresh) {
         };
         assert!(done.await.is_err(), "{sql}");
     }
+}
+
+async fn a_run_that_ended_long_ago_is_removed_whole(fresh: Fresh) {
+    let tables = open(&fresh).await;
+    let (old, young) = (created(1, None), created(2, None));
+    for (work, at) in [(&old, 1_000), (&young, 5_000)] {
+        assert!(write(&tables, work).await.unwrap());
+        let loaded = read(&tables, work.run.id).await;
+        let mut next = Work::new(Arc::new(loaded.run), loaded.rev, Arc::new(loaded.tasks));
+        let mut ids = Uuid::now_v7;
+        let mut given = Given { now: Timestamp(at), ids: &mut ids, lease_ms: 1_000 };
+        let cancel = Input::Cancel { actor: "ann".into() };
+        next.advance(cancel, Finish::default(), &mut given).unwrap();
+        assert!(write(&tables, &next).await.unwrap());
+    }
+    let before = Timestamp(2_000);
+    assert_eq!(tables.ended_before(before, 9).await.unwrap(), [old.run.id]);
+    let whole = tables.run(old.run.id).await.unwrap().unwrap();
+    assert!(tables.prune(&whole, before).await.unwrap());
+    assert!(!tables.prune(&whole, before).await.unwrap());
+    assert_eq!(tables.run(old.run.id).await.unwrap(), None);
+    assert!(tables.events(old.run.id, 0, 9).await.unwrap().is_empty());
+    assert_eq!(tables.artifact(old.run.id, "patch").await.unwrap(), None);
+    assert!(tables.verify(young.run.id).await.unwrap().problems.is_empty());
 }
 
 async fn a_request_makes_one_run(fresh: Fresh) {

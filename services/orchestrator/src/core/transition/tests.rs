@@ -89,14 +89,8 @@ impl Play {
     }
 
     fn of(run: Run) -> Self {
-        let mut play = Self {
-            run,
-            log: Vec::new(),
-            queue: Vec::new(),
-            told: Vec::new(),
-            now: 0,
-            ids: 100,
-        };
+        let mut play =
+            Self { run, log: Vec::new(), queue: Vec::new(), told: Vec::new(), now: 0, ids: 100 };
         let created = RunEvent::Created { run: Box::new(play.run.clone()) };
         apply(&mut play.run, &created, Timestamp(0));
         play.log.push(created);

@@ -1,0 +1,1 @@
+DELETE FROM artifacts WHERE run_id = $1

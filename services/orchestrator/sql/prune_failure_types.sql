@@ -1,0 +1,1 @@
+DELETE FROM run_failure_types WHERE run_id = $1

@@ -1,0 +1,1 @@
+DELETE FROM gates WHERE run_id = $1

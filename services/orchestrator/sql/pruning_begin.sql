@@ -1,0 +1,1 @@
+INSERT INTO pruning (run_id) VALUES ($1)

@@ -1,0 +1,1 @@
+DELETE FROM pruning WHERE run_id = $1
