@@ -119,8 +119,7 @@ async fn an_edited_plan_is_what_runs(fresh: Fresh) {
 async fn a_run_that_takes_too_long_fails(fresh: Fresh) {
     let (stack, _folder) = stack(&fresh).await.unwrap();
     let spec = stack.spec(TWO).await.unwrap();
-    let request =
-        pb::CreateRunRequest { spec_id: spec, timeout_seconds: 1, ..Default::default() };
+    let request = pb::CreateRunRequest { spec_id: spec, timeout_seconds: 1, ..Default::default() };
     let run = stack.runs().create_run(owner(request)).await.unwrap().into_inner().run.unwrap().id;
     stack.prepare(&[]).await.unwrap();
     let (task, _) = stack.next_step().await.unwrap();

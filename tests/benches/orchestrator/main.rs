@@ -4,16 +4,20 @@
 //! protocol and does nothing, so that what is measured is the orchestrator, its store and the queue.
 //! Processor time and memory are those of the whole process: the driver's part is in them.
 
+mod commands;
 mod driver;
 mod usage;
 
-use anyhow::{Context, Result};
+use anyhow::{Result, ensure};
 use driver::Driver;
 use meta_storage::testing::Postgres;
+use runner::config::SandboxMode;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use usage::Usage;
 
+/// What is measured.
+const PARTS: [&str; 4] = ["sqlite", "postgres", "unsandboxed", "sandboxed"];
 /// Runs of ten steps that are timed one after the other.
 const LONE_RUNS: usize = 200;
 /// Runs of the load, each of five steps, and how many go at once.
@@ -25,20 +29,42 @@ const RETRIES: usize = 10;
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    // cargo passes its own words; the first other one names the only database to measure
-    let only = std::env::args().skip(1).find(|a| !a.starts_with('-'));
-    let wanted = |name: &str| only.as_deref().is_none_or(|o| o == name);
-    let mut report = json!({ "processors": std::thread::available_parallelism()? });
-    if wanted("sqlite") {
-        report["sqlite"] = measure("metabuilder.db").await.context("SQLite")?;
+    // cargo passes its own words; the first other one names what to measure in this process
+    match std::env::args().skip(1).find(|a| !a.starts_with('-')) {
+        None => all(),
+        Some(part) => {
+            println!("{:#}", one(&part).await?);
+            Ok(())
+        }
     }
-    if wanted("postgres") {
-        let server = Postgres::durable().await;
-        let location = server.empty().await;
-        report["postgres"] = measure(&location.to_setting()).await.context("PostgreSQL")?;
+}
+
+/// Each part in a process of its own, so that its memory is its own.
+fn all() -> Result<()> {
+    let mut report = json!({ "processors": std::thread::available_parallelism()? });
+    for part in PARTS {
+        let output = std::process::Command::new(std::env::current_exe()?)
+            .arg(part)
+            .stderr(std::process::Stdio::inherit())
+            .output()?;
+        ensure!(output.status.success(), "{part}: {}", output.status);
+        report[part] = serde_json::from_slice(&output.stdout)?;
     }
     println!("{report:#}");
     Ok(())
+}
+
+async fn one(part: &str) -> Result<Value> {
+    match part {
+        "sqlite" => measure("metabuilder.db").await,
+        "postgres" => {
+            let server = Postgres::durable().await;
+            measure(&server.empty().await.to_setting()).await
+        }
+        "unsandboxed" => commands::measure(SandboxMode::Off).await,
+        "sandboxed" => commands::measure(SandboxMode::Required).await,
+        other => anyhow::bail!("{other:?} is not known (expected one of {})", PARTS.join(", ")),
+    }
 }
 
 async fn measure(database: &str) -> Result<Value> {
