@@ -1,7 +1,9 @@
 //! Processes: starting them, reading what they print, ending all of them.
 
+mod converse;
 mod spawner;
 
+pub use converse::{Bounds, Conversation, Reply};
 pub use spawner::Spawner;
 
 use crate::core::output::Stream;
@@ -100,6 +102,7 @@ fn ended(status: std::process::ExitStatus) -> Ended {
 }
 
 /// The process group of a child; killed when dropped, so that a canceled future leaves nothing.
+#[derive(Debug)]
 struct Tree(Option<Pid>);
 
 impl Tree {
@@ -125,6 +128,7 @@ impl Drop for Tree {
     }
 }
 
+#[derive(Debug)]
 struct Pipe<R> {
     reader: Option<R>,
     buffer: Vec<u8>,
