@@ -4,6 +4,7 @@
 //! runs/<run>/ws             the workspace
 //! runs/<run>/history.git    its history; never writable for a step
 //! runs/<run>/combined.patch everything since the base commit
+//! runs/<run>/restored       the head that the workspace's tracked files are at, until a step runs
 //! runs/<run>/tally/         how many tests each step executed at most
 //! runs/<run>/heal/          copies in which fixers and verifications work
 //! runs/<run>/states/        scratch folders of the fixers at work
@@ -73,6 +74,30 @@ impl RunFolder {
     /// Where the most that a step's tests did is kept.
     pub fn tally(&self, step: &str) -> PathBuf {
         self.root.join("tally").join(hex(step.as_bytes()))
+    }
+
+    /// Says that the workspace's tracked files are those of a commit.
+    ///
+    /// # Errors
+    /// When that cannot be written.
+    pub fn mark_restored(&self, commit: &str) -> Result<(), Error> {
+        std::fs::write(self.restored_mark(), commit).map_err(doing("cannot mark the workspace"))
+    }
+
+    /// Forgets what [`Self::mark_restored`] said, because a step is about to run; answers whether it
+    /// had said it of this commit.
+    ///
+    /// # Errors
+    /// When it cannot be forgotten.
+    pub fn take_restored(&self, commit: &str) -> Result<bool, Error> {
+        let mark = self.restored_mark();
+        let Ok(said) = std::fs::read_to_string(&mark) else { return Ok(false) };
+        std::fs::remove_file(mark).map_err(doing("cannot mark the workspace"))?;
+        Ok(!commit.is_empty() && said == commit)
+    }
+
+    fn restored_mark(&self) -> PathBuf {
+        self.root.join("restored")
     }
 
     /// Whether the workspace was prepared to the end.

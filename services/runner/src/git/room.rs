@@ -28,7 +28,7 @@ const IDLE: Duration = Duration::from_mins(1);
 /// The sandbox's own loop: each order is a file, carried out in a process of its own that has no
 /// input; then come the mark and its exit code, and what it left in the scratch folder goes.
 const LOOP: &str = r#"
-TMPDIR=$TMPDIR/orders; export TMPDIR
+TMPDIR=$TMPDIR/room; export TMPDIR
 mkdir "$TMPDIR"
 while read -r order mark; do
   ( . "$order" ) < /dev/null
@@ -109,7 +109,7 @@ impl Order {
         self.set(name, inside.to_string_lossy())
     }
 
-    /// Shows the script a file of this name in the folder `ORDER`.
+    /// Shows the script a file, as `"$ORDER.name"`.
     #[must_use]
     pub fn file(mut self, name: impl Into<String>, bytes: Vec<u8>) -> Self {
         self.files.push((name.into(), bytes));
@@ -123,13 +123,13 @@ impl Order {
         self
     }
 
-    fn script(&self, folder: &Path) -> String {
+    fn script(&self, inside: &Path) -> String {
         let place = |path: &Path| quoted(&path.to_string_lossy());
         let mut text = format!("cd -P {} || exit 126\n", place(&self.folder));
         for (name, value) in &self.vars {
             text.push_str(&format!("export {name}={}\n", quoted(value)));
         }
-        text.push_str(&format!("ORDER={}\nset --", place(folder)));
+        text.push_str(&format!("ORDER={}\nset --", place(inside)));
         for argument in &self.arguments {
             text.push(' ');
             text.push_str(&quoted(argument));
@@ -217,13 +217,16 @@ impl Room {
         stop: &CancellationToken,
     ) -> Result<Answer, Error> {
         let id = meta_runtime::new_id().simple().to_string();
-        let host = self.scratch.path().join("orders").join(&id);
-        nofollow::make_way(&host, self.owner)?;
+        let orders = self.scratch.path().join("orders");
         let inside = self.seen.orders.join(&id);
-        for (name, bytes) in &order.files {
-            write_for(&host.join(name), bytes, self.owner)?;
+        let mut written = Vec::new();
+        let script = order.script(&inside);
+        let files = order.files.iter().map(|(name, bytes)| (format!("{id}.{name}"), &bytes[..]));
+        for (name, bytes) in files.chain([(id.clone(), script.as_bytes())]) {
+            let host = orders.join(name);
+            write_for(&host, bytes, self.owner)?;
+            written.push(host);
         }
-        write_for(&host.join("order"), order.script(&inside).as_bytes(), self.owner)?;
         let bounds = Bounds {
             stdout_bytes: ANSWER_BYTES_MAX,
             stderr_bytes: COMPLAINT_BYTES_MAX,
@@ -231,9 +234,11 @@ impl Room {
         };
         // The mark is nothing that a file of the project could hold.
         let mark = format!("end-{}", meta_runtime::new_id().simple());
-        let question = inside.join("order").to_string_lossy().into_owned();
+        let question = inside.to_string_lossy().into_owned();
         let reply = self.conversation.ask(&question, &mark, bounds, stop).await?;
-        nofollow::remove_tree(&host)?;
+        for host in written {
+            std::fs::remove_file(host).map_err(doing("cannot remove an order"))?;
+        }
         Answer::new(reply.code, reply.stdout, &reply.stderr)
     }
 }

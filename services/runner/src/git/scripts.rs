@@ -1,7 +1,8 @@
 //! The scripts. Each does all that one task needs, so that a task starts one sandbox.
 //!
 //! Variables: `GIT_DIR` and `GIT_WORK_TREE` (the history and the workspace), `OBJECTS` (where steps
-//! see the history's objects), `ORDER` (a folder with the files that came with the script). They
+//! see the history's objects), `ORDER` (the name of the script; files that came with it stand
+//! beside it). They
 //! answer on standard output.
 //!
 //! Each process costs as much as what it does to a small project: what the shell can do by itself it
@@ -107,7 +108,7 @@ while [ $# -gt 0 ]; do
   '') rm -f -- "$1" ;;
   *)
     case $1 in */*) mkdir -p -- "${1%/*}" ;; esac
-    cat "$ORDER/$2" > "$1"
+    cat "$ORDER.$2" > "$1"
     ;;
   esac
   shift 2
@@ -166,7 +167,7 @@ head_of
 /// Answers the head alone when it is the one that is `KNOWN`.
 pub const AFTER_STEP: &str = r#"
 unlock
-if [ -n "$PASSED" ]; then
+if [ -n "$PASSED" ] && ! git diff --quiet --no-ext-diff --no-textconv; then
   git add -u
   if ! git diff --cached --quiet HEAD --; then
     git commit -q -m "$MESSAGE"
@@ -189,8 +190,14 @@ pub const LIST: &str = "git ls-files -z\n";
 /// A fresh copy of `FROM` at the history's head, with a repository at `GIT_DIR` of its own; then
 /// copies pairs of cache folders. `EXCLUDE` lists what never belongs to a patch.
 const COPY: &str = r#"
-cp -a --reflink=auto "$FROM/." . 2>/dev/null || true
-rm -rf .git
+copy_all() {
+  for entry in "$FROM"/* "$FROM"/.[!.]* "$FROM"/..?*; do
+    case $entry in "$FROM/.git") continue ;; esac
+    if [ -e "$entry" ] || [ -L "$entry" ]; then set -- "$@" "$entry"; fi
+  done
+  [ $# -eq 0 ] || cp -a --reflink=auto -- "$@" . 2>/dev/null || true
+}
+copy_all
 while [ $# -gt 0 ]; do
   if filled "$1"; then cp -a --reflink=auto "$1/." "$2/" 2>/dev/null || true; fi
   shift 2
@@ -212,7 +219,7 @@ git ls-files -z --others --exclude-standard
 /// before and not tracked (the list `litter`) are no part of it.
 pub const DIFF_OF_FIXER: &str = r#"
 git add -A
-if [ -s "$ORDER/litter" ]; then git update-index --force-remove -z --stdin < "$ORDER/litter"; fi
+if [ -s "$ORDER.litter" ]; then git update-index --force-remove -z --stdin < "$ORDER.litter"; fi
 diff_of --cached --raw -p -z --no-abbrev HEAD
 "#;
 
@@ -233,7 +240,7 @@ printf '%s\n' "$@" | git cat-file --batch-check | {
 /// The copy in which a patch (the file `patch`) is verified, with the patch as its last commit;
 /// answers the files that it changes.
 pub const COPY_WITH_PATCH: &str = r#"
-git apply --index --whitespace=nowarn "$ORDER/patch" || exit 91
+git apply --index --whitespace=nowarn "$ORDER.patch" || exit 91
 git commit -q --allow-empty -m 'proposed patch'
 git diff --name-only -z --no-renames HEAD^ HEAD
 cp -R "$GIT_DIR" .git
@@ -253,14 +260,14 @@ rm -rf .git
 cp -R "$GIT_DIR" .git
 "#;
 
-/// Commits the file `patch` with `MESSAGE`, unless the head is that commit already, and brings its
-/// files into the workspace; other files are left as they are. `DELETES` is empty when the patch
-/// removes no file.
+/// Commits the file `patch` with `MESSAGE`, unless the head is that commit already, and puts the
+/// workspace's tracked files to the new head, as [`BEFORE_STEP`] would. `DELETES` is empty when the
+/// patch removes no file.
 pub const COMMIT: &str = r#"
 unlock
 if [ "$(git log -1 --format=%B)" != "$MESSAGE" ]; then
   git read-tree --reset HEAD
-  git apply --cached --whitespace=nowarn "$ORDER/patch" || exit 91
+  git apply --cached --whitespace=nowarn "$ORDER.patch" || exit 91
   combine --cached refs/metabuilder/base
   git commit -q --cleanup=verbatim -m "$MESSAGE"
 else
@@ -269,7 +276,8 @@ fi
 if [ -n "$DELETES" ]; then
   git diff --name-only -z --diff-filter=D HEAD^ HEAD | xargs -0 -r rm -f --
 fi
-git diff --name-only -z --diff-filter=d HEAD^ HEAD | git checkout-index -f -q -u -z --stdin
+git update-index -q --refresh || true
+git read-tree --reset -u HEAD
 borrow .git
 head_of
 git ls-files -z

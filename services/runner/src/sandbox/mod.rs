@@ -8,12 +8,14 @@
 //! loader run the project's code as the runner.
 
 mod environment;
+mod held;
 mod mounts;
 mod probe;
 mod programs;
 mod toolchains;
 
 pub use environment::Visible;
+pub use held::HeldJail;
 
 use crate::config::{Config, Profile, SandboxMode};
 use crate::core::seccomp;
@@ -96,6 +98,8 @@ pub struct Jail {
     pub env: BTreeMap<String, String>,
     /// Program and arguments.
     pub command: Vec<String>,
+    /// Whether it waits for a line of input before the command, which gets none.
+    pub held: bool,
 }
 
 impl Sandbox {
@@ -293,6 +297,9 @@ impl Sandbox {
         if self.way == Way::Off {
             // Without a private /tmp, this folder stands in; it goes when the process has ended.
             text.push_str(&format!("export TMPDIR={}\n", quoted(&folder.to_string_lossy())));
+        }
+        if jail.held {
+            text.push_str("read -r go || exit 125\nunset go\nexec < /dev/null\n");
         }
         text.push_str("exec \"$@\"\n");
         write_for(&path, text.as_bytes(), jail.owner)?;

@@ -32,6 +32,7 @@ impl Workshop {
             return Err(too_large());
         }
         let report = keep_report(&run, &answer)?;
+        run.mark_restored(&report.head)?;
         let (mut files, combined_patch) = (report.files, report.combined_patch);
         files.truncate(crate::source::FILES_MAX);
         Ok(CommitResult { commit: report.head, files, combined_patch })

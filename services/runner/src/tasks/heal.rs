@@ -26,10 +26,23 @@ pub(super) struct Copy {
 
 impl Drop for Copy {
     fn drop(&mut self) {
-        for folder in [&self.root, &self.state] {
-            if let Err(error) = nofollow::remove_tree(folder) {
+        let gone = [&self.root, &self.state].map(|folder| folder.with_extension("gone"));
+        for (folder, gone) in [&self.root, &self.state].into_iter().zip(&gone) {
+            if let Err(error) = std::fs::rename(folder, gone) {
                 tracing::warn!(%error, "a copy of a workspace stays behind");
             }
+        }
+        let remove = move || {
+            for folder in gone {
+                if let Err(error) = nofollow::remove_tree(&folder) {
+                    tracing::warn!(%error, "a copy of a workspace stays behind");
+                }
+            }
+        };
+        // Nobody waits for what is thrown away.
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(remove)),
+            Err(_) => remove(),
         }
     }
 }
@@ -40,8 +53,10 @@ impl Copy {
         let id: String = job.task_id.chars().filter(char::is_ascii_alphanumeric).collect();
         let root = place.run.heal().join(format!("copy-{id}"));
         let state = place.run.states().join(id);
-        nofollow::remove_tree(&root)?;
-        nofollow::remove_tree(&state)?;
+        for folder in [&root, &state] {
+            nofollow::remove_tree(folder)?;
+            nofollow::remove_tree(&folder.with_extension("gone"))?;
+        }
         nofollow::make_way(&place.run.heal(), job.owner)?;
         nofollow::make_way(&root, job.owner)?;
         let workspace = root.join("ws");

@@ -10,6 +10,7 @@ use crate::git::{
     DIFF_OF_FIXER, EDIT, EXIT_REFUSED, OBJECTS_OF, Room, SHOWN_BYTES_MAX, copy_for_fixer,
     split_difference, split_objects,
 };
+use crate::sandbox::{HeldJail, Jail};
 use meta_domain::autofix::{FixerCommand, FixerKind, TryVerdict};
 use meta_domain::limits::PATCH_BYTES_MAX;
 use meta_domain::plan::PlannedStep;
@@ -20,6 +21,7 @@ use meta_proto::runner::{ProposeResult, ProposeWork};
 use std::os::unix::fs::lchown;
 use std::path::Path;
 use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
 
 /// How long a fixer may take when it says nothing, or at most.
 const FIXER_LIMIT_MS: std::ops::RangeInclusive<u64> = 1..=3_600_000;
@@ -50,15 +52,26 @@ impl Workshop {
         let copy = Copy::new(job, &place)?;
         let mut room = self.room(job, &place.run, Some(&place.caches)).await?;
         let steps = std::slice::from_ref(&step);
-        let order = copy.filled(&room.seen, &place, steps, copy_for_fixer())?;
-        let litter = room.carry_out(&order, &job.stop).await?.stdout;
-        let ended = match fixer.kind {
+        let fill = copy.filled(&room.seen, &place, steps, copy_for_fixer())?;
+        let (litter, ended) = match fixer.kind {
             FixerKind::Script => {
                 lay_out(&copy.state, job, &fixer, &signal, &work.log)?;
-                let (ended, said) = self.run_fixer(job, &step, &fixer, &place, &copy).await?;
-                verdict_of(ended, &said)
+                let jail = || self.fixers_jail(job, &step, &fixer, &place, &copy);
+                let filling = room.carry_out(&fill, &job.stop);
+                // The sandbox gets ready while the copy is made, unless something is to be bound
+                // into the copy, which has to be there then.
+                let (litter, held) = if step.cache.is_empty() {
+                    tokio::try_join!(filling, self.sandbox.hold(jail()?))?
+                } else {
+                    (filling.await?, self.sandbox.hold(jail()?).await?)
+                };
+                let (ended, said) = follow(held, &fixer, &job.stop).await?;
+                (litter.stdout, verdict_of(ended, &said))
             }
-            FixerKind::Model => edit(job, &mut room, &copy, &fixer, work.edits).await?,
+            FixerKind::Model => {
+                let litter = room.carry_out(&fill, &job.stop).await?.stdout;
+                (litter, edit(job, &mut room, &copy, &fixer, work.edits).await?)
+            }
         };
         let mut result = match ended {
             Some((verdict, detail)) => {
@@ -71,14 +84,15 @@ impl Workshop {
         Ok(result)
     }
 
-    async fn run_fixer(
+    /// What a fixer sees.
+    fn fixers_jail(
         &self,
         job: &Job,
         step: &PlannedStep,
         fixer: &FixerCommand,
         place: &Place,
         copy: &Copy,
-    ) -> Result<(Ended, Vec<u8>), Error> {
+    ) -> Result<Jail, Error> {
         let mut jail = self.jail(job, step, &copy.stage(place), fixer.network)?;
         let state = self.sandbox.show(&copy.state, "state", true);
         for (name, path) in [
@@ -91,21 +105,29 @@ impl Workshop {
         }
         jail.binds.push(state);
         jail.command = self.shell(&fixer.script);
-        let given = if fixer.timeout_ms == 0 { FIXER_LIMIT_MS_DEFAULT } else { fixer.timeout_ms };
-        let limit = Duration::from_millis(given.min(*FIXER_LIMIT_MS.end()));
-        let mut said = Vec::new();
-        let ended = self
-            .sandbox
-            .run(&jail, limit, &job.stop, |event| {
-                if let Event::Output(_, bytes) = event {
-                    said.extend_from_slice(bytes);
-                    let excess = said.len().saturating_sub(SAID_BYTES_MAX);
-                    said.drain(..excess);
-                }
-            })
-            .await?;
-        Ok((ended, said))
+        Ok(jail)
     }
+}
+
+/// Lets a fixer work; answers how it ended and the end of what it said.
+async fn follow(
+    held: HeldJail,
+    fixer: &FixerCommand,
+    stop: &CancellationToken,
+) -> Result<(Ended, Vec<u8>), Error> {
+    let given = if fixer.timeout_ms == 0 { FIXER_LIMIT_MS_DEFAULT } else { fixer.timeout_ms };
+    let limit = Duration::from_millis(given.min(*FIXER_LIMIT_MS.end()));
+    let mut said = Vec::new();
+    let ended = held
+        .go(limit, stop, |event| {
+            if let Event::Output(_, bytes) = event {
+                said.extend_from_slice(bytes);
+                let excess = said.len().saturating_sub(SAID_BYTES_MAX);
+                said.drain(..excess);
+            }
+        })
+        .await?;
+    Ok((ended, said))
 }
 
 /// Writes a model's edits into the copy; answers why not, when they may not be written.

@@ -18,11 +18,12 @@ impl Workshop {
                 place.caches.clean(path)?;
             }
         }
-        if work.restore || foreign {
+        let restore = !place.run.take_restored(&work.head)? && work.restore;
+        if restore || foreign {
             let flag = |on: bool| if on { "1" } else { "" };
             let mut room = self.room(job, &place.run, Some(&place.caches)).await?;
             let order = Order::on_history(&room.seen, BEFORE_STEP)
-                .set("RESTORE", flag(work.restore))
+                .set("RESTORE", flag(restore))
                 .set("TOUCH", flag(foreign));
             let lock = self.history_lock(&job.run_id);
             let _writing = lock.lock().await;

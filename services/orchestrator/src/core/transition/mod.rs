@@ -12,6 +12,8 @@ mod step;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use judged::BY_MODEL;
+
 use super::apply::apply;
 use super::event::{Execution, RunEvent};
 use super::evidence::Evidence;
