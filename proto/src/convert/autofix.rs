@@ -211,6 +211,7 @@ impl From<Case> for pb::Case {
             patched: c.patched,
             bot_commits_in_a_row: c.bot_commits_in_a_row,
             plan: list(c.plan),
+            known_flaky: c.known_flaky,
         }
     }
 }
@@ -236,6 +237,7 @@ impl TryFrom<pb::Case> for Case {
             patched: c.patched,
             bot_commits_in_a_row: c.bot_commits_in_a_row,
             plan: all("plan", c.plan)?,
+            known_flaky: c.known_flaky,
         })
     }
 }

@@ -4,8 +4,10 @@
 //! runs/<run>/ws             the workspace
 //! runs/<run>/history.git    its history; never writable for a step
 //! runs/<run>/combined.patch everything since the base commit
+//! runs/<run>/restored       the head that the workspace's tracked files are at, until a step runs
 //! runs/<run>/tally/         how many tests each step executed at most
 //! runs/<run>/heal/          copies in which fixers and verifications work
+//! runs/<run>/states/        scratch folders of the fixers at work
 //! caches/<key>/home         private home folder of a source's steps
 //! caches/<key>/folders/     their cache folders
 //! ```
@@ -64,9 +66,38 @@ impl RunFolder {
         self.root.join("heal")
     }
 
+    /// Where fixers find what they are told, and keep what they like.
+    pub fn states(&self) -> PathBuf {
+        self.root.join("states")
+    }
+
     /// Where the most that a step's tests did is kept.
     pub fn tally(&self, step: &str) -> PathBuf {
         self.root.join("tally").join(hex(step.as_bytes()))
+    }
+
+    /// Says that the workspace's tracked files are those of a commit.
+    ///
+    /// # Errors
+    /// When that cannot be written.
+    pub fn mark_restored(&self, commit: &str) -> Result<(), Error> {
+        std::fs::write(self.restored_mark(), commit).map_err(doing("cannot mark the workspace"))
+    }
+
+    /// Forgets what [`Self::mark_restored`] said, because a step is about to run; answers whether it
+    /// had said it of this commit.
+    ///
+    /// # Errors
+    /// When it cannot be forgotten.
+    pub fn take_restored(&self, commit: &str) -> Result<bool, Error> {
+        let mark = self.restored_mark();
+        let Ok(said) = std::fs::read_to_string(&mark) else { return Ok(false) };
+        std::fs::remove_file(mark).map_err(doing("cannot mark the workspace"))?;
+        Ok(!commit.is_empty() && said == commit)
+    }
+
+    fn restored_mark(&self) -> PathBuf {
+        self.root.join("restored")
     }
 
     /// Whether the workspace was prepared to the end.
@@ -120,12 +151,21 @@ impl CacheFolder {
         Self { root, owner }
     }
 
+    /// The folder of all of them, made when it is not there.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn root(&self) -> Result<&Path, Error> {
+        nofollow::make_way(&self.root, self.owner)?;
+        Ok(&self.root)
+    }
+
     /// The private home folder, made when it is not there.
     ///
     /// # Errors
     /// When it cannot be made.
     pub fn home(&self) -> Result<PathBuf, Error> {
-        nofollow::make_own(&self.root, None)?;
+        nofollow::make_way(&self.root, self.owner)?;
         let home = self.root.join("home");
         nofollow::make_own(&home, self.owner)?;
         Ok(home)
@@ -142,7 +182,8 @@ impl CacheFolder {
             )));
         }
         let folders = self.root.join("folders");
-        nofollow::make_own(&folders, None)?;
+        nofollow::make_way(&self.root, self.owner)?;
+        nofollow::make_way(&folders, self.owner)?;
         let folder = folders.join(plain(path).replace('%', "%25").replace('/', "%2F"));
         nofollow::make_own(&folder, self.owner)?;
         Ok(folder)

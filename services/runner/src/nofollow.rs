@@ -142,6 +142,21 @@ pub fn make_own(path: &Path, owner: Owner) -> Result<(), Error> {
     Ok(())
 }
 
+/// Makes a folder of the runner's own through which `owner` may pass, without seeing or changing
+/// what else is in it.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn make_way(path: &Path, owner: Owner) -> Result<(), Error> {
+    use std::os::unix::fs::PermissionsExt;
+    make_own(path, None)?;
+    if owner.is_none() {
+        return Ok(());
+    }
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o711))
+        .map_err(crate::error::doing(format!("cannot open the way through {}", path.display())))
+}
+
 /// Removes a tree; one that its owner has locked is unlocked first. What is not there is fine.
 ///
 /// # Errors

@@ -34,7 +34,7 @@ pub async fn run(cli: Cli, session: &Session) -> Result<Exit> {
         Command::Flaky(args) => flaky::run(&args, session).await,
         Command::Classify(args) => classify::run(&args),
         Command::Rules(command) => rules::run(command),
-        Command::Fixers(command) => fixers::run(command),
+        Command::Fixers(command) => fixers::run(command, session),
         Command::Flags(command) => flags::run(command, session).await,
         Command::Tenants(command) => tenants::create(command, session).await,
         Command::Users(command) => tenants::add_user(command, session).await,

@@ -1,6 +1,7 @@
 //! What to do about a failed step: BEHAVIOUR.md section 4 as one function.
 //!
-//! The order: flag, budgets, a patch that made things worse, then the failure type's own way. The
+//! The order: flag, budgets, a patch that made things worse, a flake that is known, then the failure
+//! type's own way. The
 //! jitter and what is remembered are inputs, so that the same case always gets the same decision.
 
 mod escalate;
@@ -35,6 +36,9 @@ pub fn decide(case: &Case, registry: &Registry, memory: &Memory, jitter: f64) ->
     }
     if history.patches_in_a_row() {
         return escalate::too_many_patches(case);
+    }
+    if let Some(again) = retry::known_flake(case, &history, jitter) {
+        return again;
     }
     let way = Way { case, history: &history, registry, memory, jitter };
     match case.signal.failure_type {

@@ -14,9 +14,9 @@ use std::time::Duration;
 /// The reason of the fault that means: ask again later.
 pub(super) const BUSY: &str = "MODEL_BUSY";
 /// How long a model may take, with the one repair of its format.
-const DRAFT_TIMEOUT: Duration = Duration::from_mins(5);
+pub(super) const DRAFT_TIMEOUT: Duration = Duration::from_mins(5);
 /// Bytes of a failed step's log that a model gets to see a digest of.
-const LOG_BYTES_MAX: usize = 1024 * 1024;
+pub(super) const LOG_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of the log of an earlier draft's verification.
 const DRAFT_LOG_BYTES_MAX: usize = 64 * 1024;
 
@@ -113,7 +113,12 @@ impl Judge {
     }
 
     /// The last bytes of a log as text; secrets in it were masked by the runner.
-    async fn end_of_log(&self, run: &Run, name: &str, bytes_max: usize) -> Result<String, Fault> {
+    pub(super) async fn end_of_log(
+        &self,
+        run: &Run,
+        name: &str,
+        bytes_max: usize,
+    ) -> Result<String, Fault> {
         if name.is_empty() {
             return Ok(String::new());
         }
@@ -123,7 +128,7 @@ impl Judge {
     }
 }
 
-fn last_log(step: &Step) -> &str {
+pub(super) fn last_log(step: &Step) -> &str {
     let log = step.logs.iter().rev().find(|l| !l.verification);
     log.map(|l| l.name.as_str()).unwrap_or_default()
 }

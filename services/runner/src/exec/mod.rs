@@ -1,7 +1,9 @@
 //! Processes: starting them, reading what they print, ending all of them.
 
+mod converse;
 mod spawner;
 
+pub use converse::{Bounds, Conversation, Reply};
 pub use spawner::Spawner;
 
 use crate::core::output::Stream;
@@ -11,7 +13,7 @@ use nix::unistd::Pid;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -52,44 +54,95 @@ pub async fn run(
     mut command: Command,
     limit: Duration,
     stop: &CancellationToken,
-    mut on: impl FnMut(Event<'_>),
+    on: impl FnMut(Event<'_>),
 ) -> Result<Ended, Error> {
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0)
-        .kill_on_drop(true);
-    let deadline = Instant::now() + limit;
-    let mut child = spawner.spawn(command).await.map_err(doing("cannot start a process"))?;
-    let tree = Tree::of(&child);
-    let mut out = Pipe::new(child.stdout.take());
-    let mut err = Pipe::new(child.stderr.take());
-    let mut tick = tokio::time::interval(TICK);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let ended = loop {
-        tokio::select! {
-            n = out.read() => on(Event::Output(Stream::Stdout, &out.buffer[..n])),
-            n = err.read() => on(Event::Output(Stream::Stderr, &err.buffer[..n])),
-            status = child.wait() => {
-                break Ok(ended(status.map_err(doing("cannot wait for a process"))?));
-            }
-            () = tokio::time::sleep_until(deadline) => break Ok(Ended::TimedOut),
-            () = stop.cancelled() => break Err(Error::Stopped),
-            _ = tick.tick() => on(Event::Tick),
-        }
-    };
-    tree.kill();
-    child.wait().await.map_err(doing("cannot wait for a process"))?;
-    let drained = Instant::now() + DRAIN;
-    while out.open() || err.open() {
-        tokio::select! {
-            n = out.read() => on(Event::Output(Stream::Stdout, &out.buffer[..n])),
-            n = err.read() => on(Event::Output(Stream::Stderr, &err.buffer[..n])),
-            () = tokio::time::sleep_until(drained) => break,
-        }
+    command.stdin(Stdio::null());
+    Started::new(spawner, command).await?.follow(limit, stop, on).await
+}
+
+/// A process that was started ahead of time and waits for a line of input before it does anything.
+/// It is killed when this is dropped.
+#[derive(Debug)]
+pub struct Held(Started);
+
+impl Held {
+    /// Starts the process.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub(crate) async fn start(spawner: &Spawner, mut command: Command) -> Result<Self, Error> {
+        command.stdin(Stdio::piped());
+        Started::new(spawner, command).await.map(Self)
     }
-    ended
+
+    /// Lets it go on, and follows it like [`run`]. Its time begins now.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`] on a stop, [`Error::Failed`] when it cannot be followed.
+    pub async fn go(
+        mut self,
+        limit: Duration,
+        stop: &CancellationToken,
+        on: impl FnMut(Event<'_>),
+    ) -> Result<Ended, Error> {
+        if let Some(mut stdin) = self.0.child.stdin.take() {
+            // One that has ended already says by its status what was wrong.
+            let _gone = stdin.write_all(b"go\n").await;
+        }
+        self.0.follow(limit, stop, on).await
+    }
+}
+
+/// A process with its tree.
+#[derive(Debug)]
+struct Started {
+    child: Child,
+    tree: Tree,
+}
+
+impl Started {
+    async fn new(spawner: &Spawner, mut command: Command) -> Result<Self, Error> {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
+        let child = spawner.spawn(command).await.map_err(doing("cannot start a process"))?;
+        Ok(Self { tree: Tree::of(&child), child })
+    }
+
+    async fn follow(
+        self,
+        limit: Duration,
+        stop: &CancellationToken,
+        mut on: impl FnMut(Event<'_>),
+    ) -> Result<Ended, Error> {
+        let Self { mut child, tree } = self;
+        let deadline = Instant::now() + limit;
+        let mut out = Pipe::new(child.stdout.take());
+        let mut err = Pipe::new(child.stderr.take());
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let ended = loop {
+            tokio::select! {
+                n = out.read() => on(Event::Output(Stream::Stdout, &out.buffer[..n])),
+                n = err.read() => on(Event::Output(Stream::Stderr, &err.buffer[..n])),
+                status = child.wait() => {
+                    break Ok(ended(status.map_err(doing("cannot wait for a process"))?));
+                }
+                () = tokio::time::sleep_until(deadline) => break Ok(Ended::TimedOut),
+                () = stop.cancelled() => break Err(Error::Stopped),
+                _ = tick.tick() => on(Event::Tick),
+            }
+        };
+        tree.kill();
+        child.wait().await.map_err(doing("cannot wait for a process"))?;
+        let drained = Instant::now() + DRAIN;
+        while out.open() || err.open() {
+            tokio::select! {
+                n = out.read() => on(Event::Output(Stream::Stdout, &out.buffer[..n])),
+                n = err.read() => on(Event::Output(Stream::Stderr, &err.buffer[..n])),
+                () = tokio::time::sleep_until(drained) => break,
+            }
+        }
+        ended
+    }
 }
 
 fn ended(status: std::process::ExitStatus) -> Ended {
@@ -100,6 +153,7 @@ fn ended(status: std::process::ExitStatus) -> Ended {
 }
 
 /// The process group of a child; killed when dropped, so that a canceled future leaves nothing.
+#[derive(Debug)]
 struct Tree(Option<Pid>);
 
 impl Tree {
@@ -125,6 +179,7 @@ impl Drop for Tree {
     }
 }
 
+#[derive(Debug)]
 struct Pipe<R> {
     reader: Option<R>,
     buffer: Vec<u8>,

@@ -4,6 +4,8 @@
 //! of its own for the steps' convenience; it is thrown away and written new whenever the head moves,
 //! and nothing in it is ever believed.
 
+mod blobs;
+mod room;
 mod scripts;
 
 use crate::core::output::Stream;
@@ -12,10 +14,12 @@ use crate::exec::{Ended, Event};
 use crate::nofollow::Owner;
 use crate::sandbox::{Bind, Jail, Sandbox};
 use meta_domain::limits::MESSAGE_BYTES_MAX;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
+pub use blobs::{Shown, Touched, split_difference, split_objects, split_shown};
+pub use room::{Order, Room, Rooms, Seen, View};
 pub use scripts::*;
 
 /// How long git may work on a run's files.
@@ -101,32 +105,9 @@ impl<'a> Script<'a> {
         workspace: &Path,
         text: impl Into<String>,
     ) -> Result<Self, Error> {
-        let config = data_dir.join("gitconfig");
-        if !config.is_file() {
-            write_config(data_dir, &config)?;
-        }
-        let mount = sandbox.mount(workspace, "")?;
-        let mut env = sandbox.visible().base_env(false);
-        for (name, value) in [
-            ("LC_ALL", "C.UTF-8"),
-            ("GIT_CONFIG_NOSYSTEM", "1"),
-            ("GIT_TERMINAL_PROMPT", "0"),
-            ("GIT_OPTIONAL_LOCKS", "0"),
-        ] {
-            env.insert(name.to_owned(), value.to_owned());
-        }
-        let shell = ["sh", "-c"].map(str::to_owned).to_vec();
-        let jail = Jail {
-            workspace: workspace.to_owned(),
-            mount,
-            owner,
-            env,
-            command: shell,
-            ..Jail::default()
-        };
-        let config = sandbox.show(&config, "gitconfig", false);
-        let script = Self { sandbox, jail, text: text.into() };
-        Ok(script.path("GIT_CONFIG_GLOBAL", config))
+        let mut jail = base_jail(sandbox, data_dir, owner, workspace)?;
+        jail.command = ["sh", "-c"].map(str::to_owned).to_vec();
+        Ok(Self { sandbox, jail, text: text.into() })
     }
 
     /// Shows something to the script, and says where in a variable.
@@ -173,11 +154,6 @@ impl<'a> Script<'a> {
         self
     }
 
-    /// Where the script's folder is seen.
-    pub fn mount(&self) -> PathBuf {
-        self.jail.mount.clone()
-    }
-
     /// Runs the script with arguments.
     ///
     /// # Errors
@@ -205,23 +181,44 @@ impl<'a> Script<'a> {
                 Event::Output(Stream::Stdout, _) | Event::Tick => {}
             })
             .await?;
-        let complaint = String::from_utf8_lossy(&stderr).trim().to_owned();
         if stdout.len() > ANSWER_BYTES_MAX {
             return Err(Error::refused(format!(
                 "the difference is too large (expected at most {ANSWER_BYTES_MAX} bytes)"
             )));
         }
         match ended {
-            Ended::Code(code @ (0 | EXIT_PATCH | EXIT_REFUSED | EXIT_TOO_LARGE)) => {
-                Ok(Answer { code, stdout, complaint })
-            }
-            Ended::Code(code) => {
-                Err(Error::failed(format!("git failed with exit code {code}: {complaint}")))
-            }
+            Ended::Code(code) => Answer::new(code, stdout, &stderr),
             Ended::Signal(signal) => Err(Error::failed(format!("git died of signal {signal}"))),
             Ended::TimedOut => Err(Error::failed("git took too long")),
         }
     }
+}
+
+/// What every script of git runs in: its settings, and a folder to work in.
+fn base_jail(
+    sandbox: &Sandbox,
+    data_dir: &Path,
+    owner: Owner,
+    workspace: &Path,
+) -> Result<Jail, Error> {
+    let config = data_dir.join("gitconfig");
+    if !config.is_file() {
+        write_config(data_dir, &config)?;
+    }
+    let config = sandbox.show(&config, "gitconfig", false);
+    let mut env = sandbox.visible().base_env(false);
+    for (name, value) in [
+        ("LC_ALL", "C.UTF-8"),
+        ("GIT_CONFIG_NOSYSTEM", "1"),
+        ("GIT_CONFIG_GLOBAL", &config.inside.to_string_lossy()),
+        ("GIT_TERMINAL_PROMPT", "0"),
+        ("GIT_OPTIONAL_LOCKS", "0"),
+    ] {
+        env.insert(name.to_owned(), value.to_owned());
+    }
+    let mount = sandbox.mount(workspace, "")?;
+    let workspace = workspace.to_owned();
+    Ok(Jail { workspace, mount, owner, env, binds: vec![config], ..Jail::default() })
 }
 
 fn write_config(data_dir: &Path, config: &Path) -> Result<(), Error> {
@@ -237,6 +234,14 @@ fn write_config(data_dir: &Path, config: &Path) -> Result<(), Error> {
 }
 
 impl Answer {
+    fn new(code: i32, stdout: Vec<u8>, stderr: &[u8]) -> Result<Self, Error> {
+        let complaint = String::from_utf8_lossy(stderr).trim().to_owned();
+        match code {
+            0 | EXIT_PATCH | EXIT_REFUSED | EXIT_TOO_LARGE => Ok(Self { code, stdout, complaint }),
+            _ => Err(Error::failed(format!("git failed with exit code {code}: {complaint}"))),
+        }
+    }
+
     /// The first line, and what follows it.
     pub fn split_line(&self) -> (String, &[u8]) {
         let end = self.stdout.iter().position(|b| *b == b'\n').unwrap_or(self.stdout.len());
@@ -268,39 +273,9 @@ pub fn split_list(bytes: &[u8]) -> (Vec<String>, &[u8]) {
 /// Bytes of all files that a script shows.
 pub const SHOWN_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
-/// A file that a script shows: its name and its bytes.
-pub type Shown = (String, Vec<u8>);
-
-/// Reads what `SHOW` printed.
-pub fn split_shown(mut bytes: &[u8]) -> Vec<Shown> {
-    let mut files = Vec::new();
-    while let Some((file, rest)) = next_shown(bytes) {
-        files.push(file);
-        bytes = rest;
-    }
-    files
-}
-
-fn next_shown(bytes: &[u8]) -> Option<(Shown, &[u8])> {
-    let name_end = bytes.iter().position(|b| *b == 0)?;
-    let rest = &bytes[name_end + 1..];
-    let size_end = rest.iter().position(|b| *b == b'\n')?;
-    let size: usize = std::str::from_utf8(&rest[..size_end]).ok()?.trim().parse().ok()?;
-    let rest = &rest[size_end + 1..];
-    let body = rest.get(..size)?.to_vec();
-    let name = String::from_utf8(bytes[..name_end].to_vec()).ok()?;
-    Some(((name, body), &rest[size..]))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn shown_files_are_read_back_whole() {
-        let files = split_shown(b"a b\x003\nx\0yc/d\x000\ne\x0099\ntorn");
-        assert_eq!(files, [("a b".to_owned(), b"x\0y".to_vec()), ("c/d".to_owned(), Vec::new())]);
-    }
 
     #[test]
     fn a_list_ends_with_an_empty_entry() {

@@ -1,13 +1,27 @@
 //! The scripts. Each does all that one task needs, so that a task starts one sandbox.
 //!
 //! Variables: `GIT_DIR` and `GIT_WORK_TREE` (the history and the workspace), `OBJECTS` (where steps
-//! see the history's objects). They answer on standard output.
+//! see the history's objects), `ORDER` (the name of the script; files that came with it stand
+//! beside it). They
+//! answer on standard output.
+//!
+//! Each process costs as much as what it does to a small project: what the shell can do by itself it
+//! does, and git is started once where once is enough.
 
 /// Put before every script.
 pub const PRELUDE: &str = r#"set -eu
 refuse() { echo "$1" >&2; exit 92; }
 # A repository that borrows its objects: $1 is where, the index and the head are those of $GIT_DIR.
 borrow() { rm -rf "$1"; fill "$1"; }
+# A lock that a killed git left behind: scripts on a history follow each other.
+unlock() { [ ! -e "$GIT_DIR/index.lock" ] || rm -f "$GIT_DIR/index.lock"; }
+# Whether there is something in folder $1.
+filled() {
+  for entry in "$1"/* "$1"/.[!.]* "$1"/..?*; do
+    if [ -e "$entry" ] || [ -L "$entry" ]; then return 0; fi
+  done
+  return 1
+}
 fill() {
   mkdir -p "$1/objects/info" "$1/refs/heads" "$1/info"
   printf '%s\n' "$OBJECTS" > "$1/objects/info/alternates"
@@ -78,7 +92,7 @@ pub const COLLECT: &str = r#"
 sh -c "$SHOW" show "$@"
 "#;
 
-/// Writes edits into a copy: arguments are pairs of a path and the name of a file in `EDITS`, which
+/// Writes edits into a copy: arguments are pairs of a path and the name of a file in `ORDER`, which
 /// is empty for a file that goes away. A link is never written through.
 pub const EDIT: &str = r#"
 linked() {
@@ -94,7 +108,7 @@ while [ $# -gt 0 ]; do
   '') rm -f -- "$1" ;;
   *)
     case $1 in */*) mkdir -p -- "${1%/*}" ;; esac
-    cat "$EDITS/$2" > "$1"
+    cat "$ORDER.$2" > "$1"
     ;;
   esac
   shift 2
@@ -135,7 +149,7 @@ git ls-files -z
 
 /// Puts the tracked files back to the head (`RESTORE`), and makes them all new (`TOUCH`).
 pub const BEFORE_STEP: &str = r#"
-rm -f "$GIT_DIR/index.lock"
+unlock
 if [ -n "$RESTORE" ]; then
   git update-index -q --refresh || true
   git read-tree --reset -u HEAD
@@ -152,8 +166,8 @@ head_of
 /// Commits what a step changed of the tracked files when it passed (`PASSED`).
 /// Answers the head alone when it is the one that is `KNOWN`.
 pub const AFTER_STEP: &str = r#"
-rm -f "$GIT_DIR/index.lock"
-if [ -n "$PASSED" ]; then
+unlock
+if [ -n "$PASSED" ] && ! git diff --quiet --no-ext-diff --no-textconv; then
   git add -u
   if ! git diff --cached --quiet HEAD --; then
     git commit -q -m "$MESSAGE"
@@ -176,10 +190,16 @@ pub const LIST: &str = "git ls-files -z\n";
 /// A fresh copy of `FROM` at the history's head, with a repository at `GIT_DIR` of its own; then
 /// copies pairs of cache folders. `EXCLUDE` lists what never belongs to a patch.
 const COPY: &str = r#"
-cp -a --reflink=auto "$FROM/." . 2>/dev/null || true
-rm -rf .git
+copy_all() {
+  for entry in "$FROM"/* "$FROM"/.[!.]* "$FROM"/..?*; do
+    case $entry in "$FROM/.git") continue ;; esac
+    if [ -e "$entry" ] || [ -L "$entry" ]; then set -- "$@" "$entry"; fi
+  done
+  [ $# -eq 0 ] || cp -a --reflink=auto -- "$@" . 2>/dev/null || true
+}
+copy_all
 while [ $# -gt 0 ]; do
-  cp -a --reflink=auto "$1/." "$2/" 2>/dev/null || true
+  if filled "$1"; then cp -a --reflink=auto "$1/." "$2/" 2>/dev/null || true; fi
   shift 2
 done
 own=$GIT_DIR
@@ -189,38 +209,38 @@ git update-index -q --refresh || true
 git read-tree --reset -u HEAD
 "#;
 
-/// The copy in which a fixer works; answers the tree before it.
+/// The copy in which a fixer works; answers the files in it that are not tracked.
 pub const COPY_FOR_FIXER: &str = r#"
 cp -R "$GIT_DIR" .git
-git add -A
-git write-tree
+git ls-files -z --others --exclude-standard
 "#;
 
-/// What the fixer changed since the tree `BEFORE`, as a patch on the head. Files that are not
-/// tracked and were there before are no part of it. Answers the patch's size in a line, the patch,
-/// and the touched files as they were.
+/// What the fixer changed: a raw list and the patch on the head, or nothing. Files that were there
+/// before and not tracked (the list `litter`) are no part of it.
 pub const DIFF_OF_FIXER: &str = r#"
 git add -A
-git diff --name-only -z --diff-filter=A HEAD "$BEFORE" > "$TMPDIR/litter"
-if [ -s "$TMPDIR/litter" ]; then git update-index --force-remove -z --stdin < "$TMPDIR/litter"; fi
-tree=$(git write-tree)
-diff_of HEAD "$tree" > "$TMPDIR/patch"
-if [ -s "$TMPDIR/patch" ]; then
-  export GIT_INDEX_FILE="$TMPDIR/index"
-  git read-tree HEAD
-  git apply --cached --check --whitespace=nowarn "$TMPDIR/patch" || exit 91
-  wc -c < "$TMPDIR/patch"
-  cat "$TMPDIR/patch"
-  unset GIT_INDEX_FILE
-  git diff --name-only -z --diff-filter=MDT HEAD "$tree" |
-    xargs -0 -r sh -c "$SHOW" show
-fi
+if [ -s "$ORDER.litter" ]; then git update-index --force-remove -z --stdin < "$ORDER.litter"; fi
+diff_of --cached --raw -p -z --no-abbrev HEAD
 "#;
 
-/// The copy in which a patch is verified, with the patch as its last commit; answers the files that
-/// it changes.
+/// The objects given as arguments, but those larger than `FILE_MAX`; it ends before more than
+/// `SHOWN_MAX` bytes.
+pub const OBJECTS_OF: &str = r#"
+printf '%s\n' "$@" | git cat-file --batch-check | {
+  total=0
+  while read -r object kind size; do
+    [ "$kind" = blob ] && [ "$size" -le "$FILE_MAX" ] || continue
+    total=$((total + size))
+    [ "$total" -le "$SHOWN_MAX" ] || break
+    printf '%s\n' "$object"
+  done
+} | git cat-file --batch
+"#;
+
+/// The copy in which a patch (the file `patch`) is verified, with the patch as its last commit;
+/// answers the files that it changes.
 pub const COPY_WITH_PATCH: &str = r#"
-git apply --index --whitespace=nowarn "$PATCH" || exit 91
+git apply --index --whitespace=nowarn "$ORDER.patch" || exit 91
 git commit -q --allow-empty -m 'proposed patch'
 git diff --name-only -z --no-renames HEAD^ HEAD
 cp -R "$GIT_DIR" .git
@@ -240,29 +260,36 @@ rm -rf .git
 cp -R "$GIT_DIR" .git
 "#;
 
-/// Commits `PATCH` with `MESSAGE`, unless the head is that commit already, and brings its files
-/// into the workspace; other files are left as they are.
+/// Commits the file `patch` with `MESSAGE`, unless the head is that commit already, and puts the
+/// workspace's tracked files to the new head, as [`BEFORE_STEP`] would. `DELETES` is empty when the
+/// patch removes no file.
 pub const COMMIT: &str = r#"
-rm -f "$GIT_DIR/index.lock"
-want=$(printf '%s\n' "$MESSAGE" | git stripspace)
-if [ "$(git log -1 --format=%B)" != "$want" ]; then
+unlock
+if [ "$(git log -1 --format=%B)" != "$MESSAGE" ]; then
   git read-tree --reset HEAD
-  git apply --cached --whitespace=nowarn "$PATCH" || exit 91
+  git apply --cached --whitespace=nowarn "$ORDER.patch" || exit 91
   combine --cached refs/metabuilder/base
-  git commit -q -m "$MESSAGE"
+  git commit -q --cleanup=verbatim -m "$MESSAGE"
+else
+  combine refs/metabuilder/base HEAD
 fi
-git diff --name-only -z --diff-filter=D HEAD^ HEAD | xargs -0 -r rm -f --
-git diff --name-only -z --diff-filter=d HEAD^ HEAD | git checkout-index -f -q -u -z --stdin
+if [ -n "$DELETES" ]; then
+  git diff --name-only -z --diff-filter=D HEAD^ HEAD | xargs -0 -r rm -f --
+fi
+git update-index -q --refresh || true
+git read-tree --reset -u HEAD
 borrow .git
-git ls-files -z > "$TMPDIR/files"
-report "$TMPDIR/files"
+head_of
+git ls-files -z
+printf '\0'
+cat "$TMPDIR/combined"
 "#;
 
 /// Takes back the newest commit with a patch that was not taken back yet, and nothing that came
 /// after it, by a commit of its own; does nothing when the head is that commit of this `TASK`
 /// already. Answers an empty line when there is nothing to take back.
 pub const ROLLBACK: &str = r#"
-rm -f "$GIT_DIR/index.lock"
+unlock
 trailer() { git log -1 --format="%(trailers:key=$1,valueonly)" "$2" | head -n 1; }
 old=$(git rev-parse HEAD)
 if [ "$(trailer Metabuilder-Task "$old")" = "$TASK" ]; then

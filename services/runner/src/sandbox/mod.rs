@@ -8,17 +8,19 @@
 //! loader run the project's code as the runner.
 
 mod environment;
+mod held;
 mod mounts;
 mod probe;
 mod programs;
 mod toolchains;
 
 pub use environment::Visible;
+pub use held::HeldJail;
 
 use crate::config::{Config, Profile, SandboxMode};
 use crate::core::seccomp;
 use crate::error::{Error, doing};
-use crate::exec::{self, Ended, Event, Spawner};
+use crate::exec::{self, Conversation, Ended, Event, Spawner};
 use crate::nofollow::{self, Owner};
 use programs::Programs;
 use sha2::{Digest, Sha256};
@@ -96,6 +98,8 @@ pub struct Jail {
     pub env: BTreeMap<String, String>,
     /// Program and arguments.
     pub command: Vec<String>,
+    /// Whether it waits for a line of input before the command, which gets none.
+    pub held: bool,
 }
 
 impl Sandbox {
@@ -201,7 +205,21 @@ impl Sandbox {
         let scratch = tempfile::Builder::new()
             .tempdir_in(self.scratch.path())
             .map_err(doing("cannot make a scratch folder"))?;
-        let launch = self.write_launch(scratch.path(), jail)?;
+        let command = self.command(scratch.path(), jail)?;
+        exec::run(&self.spawner, command, limit, stop, on).await
+    }
+
+    /// Starts a command that is asked again and again. What its launch needs lies in `scratch`, which
+    /// has to stay until it has ended.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub async fn converse(&self, jail: &Jail, scratch: &Path) -> Result<Conversation, Error> {
+        Conversation::start(&self.spawner, self.command(scratch, jail)?).await
+    }
+
+    fn command(&self, scratch: &Path, jail: &Jail) -> Result<tokio::process::Command, Error> {
+        let launch = self.write_launch(scratch, jail)?;
         let mut command = tokio::process::Command::new(&self.programs.sh);
         command.env_clear().env("PATH", programs::TRUSTED_PATH);
         match self.way {
@@ -214,7 +232,7 @@ impl Sandbox {
                 command.args(["-c", "exec \"$@\" 9<\"$0\""]).arg(&self.filter).args(outer);
             }
         }
-        exec::run(&self.spawner, command, limit, stop, on).await
+        Ok(command)
     }
 
     fn bwrap(&self, jail: &Jail, launch: &Path) -> Result<Vec<OsString>, Error> {
@@ -280,8 +298,11 @@ impl Sandbox {
             // Without a private /tmp, this folder stands in; it goes when the process has ended.
             text.push_str(&format!("export TMPDIR={}\n", quoted(&folder.to_string_lossy())));
         }
+        if jail.held {
+            text.push_str("read -r go || exit 125\nunset go\nexec < /dev/null\n");
+        }
         text.push_str("exec \"$@\"\n");
-        write_for(&path, &text, jail.owner)?;
+        write_for(&path, text.as_bytes(), jail.owner)?;
         Ok(path)
     }
 
@@ -291,7 +312,7 @@ impl Sandbox {
         let mut text = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
         let home = self.visible.home.display();
         text.push_str(&format!("metabuilder:x:{uid}:{uid}:metabuilder:{home}:/bin/sh\n"));
-        write_for(&path, &text, Some(uid))?;
+        write_for(&path, text.as_bytes(), Some(uid))?;
         Ok(path)
     }
 }
@@ -330,12 +351,12 @@ impl Scratch {
 }
 
 /// A word for the shell.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 /// Writes a file that only its owner can read.
-fn write_for(path: &Path, text: &str, owner: Owner) -> Result<(), Error> {
+pub(crate) fn write_for(path: &Path, bytes: &[u8], owner: Owner) -> Result<(), Error> {
     use std::os::unix::fs::OpenOptionsExt;
     let what = format!("cannot write {}", path.display());
     let mut file = std::fs::OpenOptions::new()
@@ -344,7 +365,7 @@ fn write_for(path: &Path, text: &str, owner: Owner) -> Result<(), Error> {
         .mode(0o400)
         .open(path)
         .map_err(doing(&what))?;
-    file.write_all(text.as_bytes()).map_err(doing(&what))?;
+    file.write_all(bytes).map_err(doing(&what))?;
     fchown(&file, owner, owner).map_err(doing(&what))
 }
 

@@ -31,11 +31,14 @@ impl Workshop {
         if wanted.is_empty() {
             return Ok(CollectResult::default());
         }
-        let script = self
-            .history_script(job, &run, COLLECT)?
-            .set("FILE_MAX", &plan.file_bytes_max.min(FILE_BYTES_MAX).to_string())
-            .set("SHOWN_MAX", &plan.bytes_max.min(SHOWN_BYTES_MAX).to_string());
-        let answer = script.run(&wanted, &job.stop).await?;
+        let answer = self
+            .ask(job, &run, COLLECT, |order| {
+                order
+                    .set("FILE_MAX", plan.file_bytes_max.min(FILE_BYTES_MAX).to_string())
+                    .set("SHOWN_MAX", plan.bytes_max.min(SHOWN_BYTES_MAX).to_string())
+                    .arguments(wanted)
+            })
+            .await?;
         Ok(CollectResult { files: texts(split_shown(&answer.stdout)) })
     }
 }

@@ -1,11 +1,9 @@
 //! Moves a run's history: a verified patch forward, a rollback back (by a new commit).
 
 use super::{Job, Workshop, keep_report};
-use crate::error::{Error, doing};
+use crate::error::Error;
 use crate::git::{COMBINED_BYTES_MAX, COMMIT, EXIT_PATCH, EXIT_TOO_LARGE, ROLLBACK};
 use meta_proto::runner::{CommitResult, CommitWork, RollbackResult};
-use std::io::Write;
-use std::os::unix::fs::fchown;
 
 impl Workshop {
     pub(super) async fn commit(&self, job: &Job, work: &CommitWork) -> Result<CommitResult, Error> {
@@ -16,17 +14,16 @@ impl Workshop {
         }
         let run = self.run_folder(job)?;
         run.require()?;
-        let what = || doing("cannot write the patch");
-        let mut patch = tempfile::NamedTempFile::new_in(run.root()).map_err(what())?;
-        patch.write_all(&work.patch).map_err(what())?;
-        fchown(patch.as_file(), job.owner, job.owner).map_err(what())?;
-        let script = self
-            .history_script(job, &run, COMMIT)?
-            .path("PATCH", self.sandbox.show(patch.path(), "patch", false))
-            .set("MESSAGE", &work.message);
         let lock = self.history_lock(&job.run_id);
         let _writing = lock.lock().await;
-        let answer = script.run(&[], &job.stop).await?;
+        let answer = self
+            .ask(job, &run, COMMIT, |order| {
+                order
+                    .file("patch", work.patch.clone())
+                    .set("MESSAGE", tidy(&work.message))
+                    .set("DELETES", if deletes(&work.patch) { "1" } else { "" })
+            })
+            .await?;
         if answer.code == EXIT_PATCH {
             let why = answer.why();
             return Err(Error::refused(format!("patch: does not apply to the head ({why})")));
@@ -35,6 +32,7 @@ impl Workshop {
             return Err(too_large());
         }
         let report = keep_report(&run, &answer)?;
+        run.mark_restored(&report.head)?;
         let (mut files, combined_patch) = (report.files, report.combined_patch);
         files.truncate(crate::source::FILES_MAX);
         Ok(CommitResult { commit: report.head, files, combined_patch })
@@ -43,10 +41,9 @@ impl Workshop {
     pub(super) async fn roll_back(&self, job: &Job) -> Result<RollbackResult, Error> {
         let run = self.run_folder(job)?;
         run.require()?;
-        let script = self.history_script(job, &run, ROLLBACK)?.set("TASK", &job.task_id);
         let lock = self.history_lock(&job.run_id);
         let _writing = lock.lock().await;
-        let answer = script.run(&[], &job.stop).await?;
+        let answer = self.ask(job, &run, ROLLBACK, |order| order.set("TASK", &job.task_id)).await?;
         match answer.code {
             EXIT_PATCH => {
                 return Err(Error::refused(format!(
@@ -63,10 +60,42 @@ impl Workshop {
     }
 }
 
+/// A message as git keeps it: no blanks at the ends of lines, no empty lines around it or doubled.
+fn tidy(message: &str) -> String {
+    let mut lines: Vec<&str> = message.lines().map(str::trim_end).collect();
+    lines.dedup_by(|line, before| line.is_empty() && before.is_empty());
+    lines.join("\n").trim_matches('\n').to_owned()
+}
+
+/// Whether a patch may remove a file.
+fn deletes(patch: &[u8]) -> bool {
+    const SAYS: &[u8] = b"\ndeleted file mode ";
+    const NOTHING: &[u8] = b"+++ /dev/null";
+    let has = |words: &[u8]| patch.windows(words.len()).any(|window| window == words);
+    has(SAYS) || has(NOTHING)
+}
+
 /// Everything since the first commit would not fit into a message.
 fn too_large() -> Error {
     Error::refused(format!(
         "everything since the first commit is too large a patch (expected at most \
          {COMBINED_BYTES_MAX} bytes)"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{deletes, tidy};
+
+    #[test]
+    fn a_message_is_kept_as_git_would_keep_it() {
+        assert_eq!(tidy("\nFix it \n\n\n# 1\nKey: x\n\n"), "Fix it\n\n# 1\nKey: x");
+    }
+
+    #[test]
+    fn a_patch_that_removes_a_file_says_so() {
+        assert!(deletes(b"diff --git a/x b/x\ndeleted file mode 100644\n"));
+        assert!(deletes(b"--- a/x\n+++ /dev/null\n@@ -1 +0,0 @@\n"));
+        assert!(!deletes(b"--- a/x\n+++ b/x\n@@ -1 +1 @@\n-a\n+b\n"));
+    }
 }

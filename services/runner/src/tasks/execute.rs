@@ -67,6 +67,7 @@ impl Workshop {
             owner: job.owner,
             env,
             command: Vec::new(),
+            held: false,
         })
     }
 

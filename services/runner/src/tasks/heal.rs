@@ -4,20 +4,19 @@
 //! them must never make a later step, or the next verification, pass.
 
 use super::execute::Stage;
-use super::{Job, Place, Workshop};
+use super::{Job, Place};
 use crate::error::Error;
 use crate::folders::{CacheFolder, plain};
-use crate::git::{LITTER, OBJECTS, Script};
+use crate::git::{LITTER, Order, Seen};
 use crate::nofollow;
 use meta_domain::plan::PlannedStep;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-/// A copy; removed when it is dropped.
+/// A copy; removed when it is dropped. Its repository is out of the fixer's reach, and what the fixer
+/// keeps is out of a room's.
 pub(super) struct Copy {
     root: PathBuf,
     pub(super) workspace: PathBuf,
-    /// Its repository, out of the fixer's reach.
-    pub(super) repository: PathBuf,
     /// For the fixer's scratch files.
     pub(super) state: PathBuf,
     pub(super) caches: CacheFolder,
@@ -27,8 +26,23 @@ pub(super) struct Copy {
 
 impl Drop for Copy {
     fn drop(&mut self) {
-        if let Err(error) = nofollow::remove_tree(&self.root) {
-            tracing::warn!(%error, "a copy of a workspace stays behind");
+        let gone = [&self.root, &self.state].map(|folder| folder.with_extension("gone"));
+        for (folder, gone) in [&self.root, &self.state].into_iter().zip(&gone) {
+            if let Err(error) = std::fs::rename(folder, gone) {
+                tracing::warn!(%error, "a copy of a workspace stays behind");
+            }
+        }
+        let remove = move || {
+            for folder in gone {
+                if let Err(error) = nofollow::remove_tree(&folder) {
+                    tracing::warn!(%error, "a copy of a workspace stays behind");
+                }
+            }
+        };
+        // Nobody waits for what is thrown away.
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(remove)),
+            Err(_) => remove(),
         }
     }
 }
@@ -38,11 +52,17 @@ impl Copy {
     pub(super) fn new(job: &Job, place: &Place) -> Result<Self, Error> {
         let id: String = job.task_id.chars().filter(char::is_ascii_alphanumeric).collect();
         let root = place.run.heal().join(format!("copy-{id}"));
-        nofollow::remove_tree(&root)?;
+        let state = place.run.states().join(id);
+        for folder in [&root, &state] {
+            nofollow::remove_tree(folder)?;
+            nofollow::remove_tree(&folder.with_extension("gone"))?;
+        }
+        nofollow::make_way(&place.run.heal(), job.owner)?;
+        nofollow::make_way(&root, job.owner)?;
         let workspace = root.join("ws");
+        let repository = root.join("git");
         let copy = Self {
-            repository: root.join("git"),
-            state: root.join("state"),
+            state,
             caches: CacheFolder::at(root.join("caches"), job.owner),
             mount: if place.mount == place.run.workspace() {
                 workspace.clone()
@@ -52,10 +72,57 @@ impl Copy {
             workspace,
             root,
         };
-        for folder in [&copy.workspace, &copy.repository, &copy.state] {
+        for folder in [&copy.workspace, &repository, &copy.state] {
             nofollow::make_own(folder, job.owner)?;
         }
         Ok(copy)
+    }
+
+    /// An order on the copy and its repository.
+    pub(super) fn order(&self, seen: &Seen, text: impl Into<String>) -> Order {
+        let root = self.seen(seen);
+        Order::on(seen, &root.join("ws"), &root.join("git"), text)
+    }
+
+    /// An order on the copy that first fills it, with the arguments that it takes.
+    pub(super) fn filled(
+        &self,
+        seen: &Seen,
+        place: &Place,
+        steps: &[PlannedStep],
+        text: String,
+    ) -> Result<Order, Error> {
+        let mut exclude = LITTER.to_owned();
+        if copy_has_cargo(place) {
+            exclude.push_str("target/\n");
+        }
+        let mut folders = vec![(place.caches.home()?, self.caches.home()?)];
+        let mut kept: Vec<&String> = steps.iter().flat_map(|s| &s.cache).collect();
+        kept.sort_unstable();
+        kept.dedup();
+        for path in kept {
+            exclude.push_str(&format!("/{}\n", plain(path)));
+            folders.push((place.caches.folder(path)?, self.caches.folder(path)?));
+        }
+        let (all, own) = (place.caches.root()?, self.caches.root()?);
+        let to = self.seen(seen).join("caches");
+        let inside = |folder: &Path, root: &Path, shown: &Path| {
+            let below = folder.strip_prefix(root).unwrap_or(folder);
+            shown.join(below).to_string_lossy().into_owned()
+        };
+        let pairs =
+            folders.iter().flat_map(|(f, t)| [inside(f, all, &seen.caches), inside(t, own, &to)]);
+        Ok(self
+            .order(seen, text)
+            .path("FROM", &seen.workspace)
+            .path("HISTORY", &seen.history)
+            .set("EXCLUDE", &exclude)
+            .arguments(pairs))
+    }
+
+    /// Where a room sees it.
+    fn seen(&self, seen: &Seen) -> PathBuf {
+        seen.heal.join(self.root.file_name().unwrap_or_default())
     }
 
     /// Where a command of the step is executed in this copy.
@@ -66,64 +133,6 @@ impl Copy {
             objects: place.run.objects(),
             caches: &self.caches,
         }
-    }
-}
-
-impl Workshop {
-    /// A script on the copy that first fills it, with the arguments that it takes.
-    pub(super) fn copy_script(
-        &self,
-        job: &Job,
-        place: &Place,
-        copy: &Copy,
-        steps: &[PlannedStep],
-        text: String,
-    ) -> Result<(Script<'_>, Vec<String>), Error> {
-        let sandbox = &self.sandbox;
-        let mut exclude = LITTER.to_owned();
-        if copy_has_cargo(place) {
-            exclude.push_str("target/\n");
-        }
-        let mut folders = vec![(place.caches.home()?, copy.caches.home()?)];
-        let mut kept: Vec<&String> = steps.iter().flat_map(|s| &s.cache).collect();
-        kept.sort_unstable();
-        kept.dedup();
-        for path in kept {
-            exclude.push_str(&format!("/{}\n", plain(path)));
-            folders.push((place.caches.folder(path)?, copy.caches.folder(path)?));
-        }
-        let mut script = self
-            .repository_script(job, place, copy, text)?
-            .path("FROM", sandbox.show(&place.run.workspace(), "from", false))
-            .path("HISTORY", sandbox.show(&place.run.history(), "base.git", false))
-            .set("EXCLUDE", &exclude);
-        let mut pairs = Vec::new();
-        for (i, (from, to)) in folders.iter().enumerate() {
-            for (folder, name, writable) in [(from, "from", false), (to, "to", true)] {
-                let bind = sandbox.show(folder, &format!("cache-{i}-{name}"), writable);
-                pairs.push(bind.inside.to_string_lossy().into_owned());
-                script = script.path(&format!("CACHE_{i}_{name}"), bind);
-            }
-        }
-        Ok((script, pairs))
-    }
-
-    /// A script on the copy and its repository.
-    pub(super) fn repository_script(
-        &self,
-        job: &Job,
-        place: &Place,
-        copy: &Copy,
-        text: String,
-    ) -> Result<Script<'_>, Error> {
-        let sandbox = &self.sandbox;
-        let script = Script::new(sandbox, &self.data_dir, job.owner, &copy.workspace, text)?;
-        let tree = script.mount().to_string_lossy().into_owned();
-        let objects = sandbox.show(&place.run.objects(), OBJECTS, false);
-        Ok(script
-            .path("OBJECTS", objects)
-            .path("GIT_DIR", sandbox.show(&copy.repository, "git", true))
-            .set("GIT_WORK_TREE", &tree))
     }
 }
 

@@ -14,7 +14,7 @@ mod verify;
 use crate::config::Config;
 use crate::error::{Error, doing};
 use crate::folders::{CacheFolder, RunFolder};
-use crate::git::{Answer, split_list};
+use crate::git::{Answer, Order, Room, Rooms, View, split_list};
 use crate::nofollow::Owner;
 use crate::sandbox::Sandbox;
 use crate::source::LocalFolders;
@@ -35,6 +35,8 @@ pub struct Workshop {
     pub(crate) sandbox: Sandbox,
     /// One writer to a run's history at a time.
     histories: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    /// Where git works on the runs' files.
+    pub(crate) rooms: Rooms,
 }
 
 /// A task in hand.
@@ -70,7 +72,13 @@ impl Workshop {
     pub fn new(config: &Config, sandbox: Sandbox) -> Result<Self, Error> {
         let data_dir = config.data_dir.canonicalize().map_err(doing("cannot resolve data_dir"))?;
         let folders = LocalFolders::new(config)?;
-        Ok(Self { data_dir, folders, sandbox, histories: Mutex::default() })
+        Ok(Self {
+            data_dir,
+            folders,
+            sandbox,
+            histories: Mutex::default(),
+            rooms: Rooms::default(),
+        })
     }
 
     /// Carries out a task.
@@ -116,6 +124,33 @@ impl Workshop {
         let caches = CacheFolder::new(&self.data_dir, &job.tenant, cache_key, job.owner);
         let mount = self.sandbox.mount(&run.workspace(), mount)?;
         Ok(Place { run, caches, mount })
+    }
+
+    /// A room of the run, for scripts that follow each other. `caches` are those of the run, where
+    /// they are known: every room of a run that copies its caches shows them.
+    pub(crate) async fn room(
+        &self,
+        job: &Job,
+        run: &RunFolder,
+        caches: Option<&CacheFolder>,
+    ) -> Result<Room, Error> {
+        let view = View { run, caches, owner: job.owner };
+        self.rooms.enter(&self.sandbox, &self.data_dir, &view).await
+    }
+
+    /// Carries out one order on the run's workspace and history.
+    async fn ask(
+        &self,
+        job: &Job,
+        run: &RunFolder,
+        text: &'static str,
+        with: impl FnOnce(Order) -> Order,
+    ) -> Result<Answer, Error> {
+        let mut room = self.room(job, run, None).await?;
+        let order = with(Order::on_history(&room.seen, text));
+        let answer = room.carry_out(&order, &job.stop).await?;
+        self.rooms.leave(room);
+        Ok(answer)
     }
 
     /// The lock on a run's history.

@@ -24,6 +24,7 @@ impl Workshop {
         let text = if run.is_prepared() {
             format!("{HEAD}{LIST}")
         } else {
+            self.rooms.close(&run);
             nofollow::remove_tree(run.root())?;
             nofollow::make_own(run.root(), None)?;
             nofollow::make_own(&run.workspace(), job.owner)?;

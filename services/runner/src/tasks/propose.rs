@@ -7,8 +7,10 @@ use crate::core::protected::denied;
 use crate::error::{Error, doing};
 use crate::exec::{Ended, Event};
 use crate::git::{
-    DIFF_OF_FIXER, EDIT, EXIT_PATCH, EXIT_REFUSED, SHOWN_BYTES_MAX, copy_for_fixer, split_shown,
+    DIFF_OF_FIXER, EDIT, EXIT_REFUSED, OBJECTS_OF, Room, SHOWN_BYTES_MAX, copy_for_fixer,
+    split_difference, split_objects,
 };
+use crate::sandbox::{HeldJail, Jail};
 use meta_domain::autofix::{FixerCommand, FixerKind, TryVerdict};
 use meta_domain::limits::PATCH_BYTES_MAX;
 use meta_domain::plan::PlannedStep;
@@ -19,6 +21,7 @@ use meta_proto::runner::{ProposeResult, ProposeWork};
 use std::os::unix::fs::lchown;
 use std::path::Path;
 use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
 
 /// How long a fixer may take when it says nothing, or at most.
 const FIXER_LIMIT_MS: std::ops::RangeInclusive<u64> = 1..=3_600_000;
@@ -47,68 +50,49 @@ impl Workshop {
         let started = Instant::now();
         let place = self.place(job, &work.cache_key, &work.mount)?;
         let copy = Copy::new(job, &place)?;
-        let (script, pairs) =
-            self.copy_script(job, &place, &copy, std::slice::from_ref(&step), copy_for_fixer())?;
-        let before = script.run(&pairs, &job.stop).await?.split_line().0;
-        let ended = match fixer.kind {
+        let mut room = self.room(job, &place.run, Some(&place.caches)).await?;
+        let steps = std::slice::from_ref(&step);
+        let fill = copy.filled(&room.seen, &place, steps, copy_for_fixer())?;
+        let (litter, ended) = match fixer.kind {
             FixerKind::Script => {
                 lay_out(&copy.state, job, &fixer, &signal, &work.log)?;
-                let (ended, said) = self.run_fixer(job, &step, &fixer, &place, &copy).await?;
-                verdict_of(ended, &said)
+                let jail = || self.fixers_jail(job, &step, &fixer, &place, &copy);
+                let filling = room.carry_out(&fill, &job.stop);
+                // The sandbox gets ready while the copy is made, unless something is to be bound
+                // into the copy, which has to be there then.
+                let (litter, held) = if step.cache.is_empty() {
+                    tokio::try_join!(filling, self.sandbox.hold(jail()?))?
+                } else {
+                    (filling.await?, self.sandbox.hold(jail()?).await?)
+                };
+                let (ended, said) = follow(held, &fixer, &job.stop).await?;
+                (litter.stdout, verdict_of(ended, &said))
             }
-            FixerKind::Model => self.edit(job, &place, &copy, &fixer, work.edits).await?,
+            FixerKind::Model => {
+                let litter = room.carry_out(&fill, &job.stop).await?.stdout;
+                (litter, edit(job, &mut room, &copy, &fixer, work.edits).await?)
+            }
         };
         let mut result = match ended {
             Some((verdict, detail)) => {
                 ProposeResult { verdict: verdict.number(), detail, ..ProposeResult::default() }
             }
-            None => self.patch_of(job, &place, &copy, &before).await?,
+            None => patch_of(job, &mut room, &copy, litter).await?,
         };
+        self.rooms.leave(room);
         result.duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         Ok(result)
     }
 
-    /// Writes a model's edits into the copy; answers why not, when they may not be written.
-    async fn edit(
-        &self,
-        job: &Job,
-        place: &Place,
-        copy: &Copy,
-        fixer: &FixerCommand,
-        edits: Vec<FileEdit>,
-    ) -> Result<Option<(TryVerdict, String)>, Error> {
-        let shown = |path: &str| fixer.context.files.iter().any(|f| f.path == path && f.read_only);
-        let mut arguments = Vec::new();
-        for (i, edit) in edits.into_iter().enumerate() {
-            if denied(&edit.path) || shown(&edit.path) {
-                let detail = format!("the model edits {:?}, which it may not", edit.path);
-                return Ok(Some((TryVerdict::GuardReject, detail)));
-            }
-            let name = edit.contents.as_ref().map(|_| format!("edit-{i}")).unwrap_or_default();
-            if let Some(contents) = edit.contents {
-                let path = copy.state.join(&name);
-                std::fs::write(&path, contents).map_err(doing("cannot write an edit"))?;
-                lchown(&path, job.owner, job.owner).map_err(doing("cannot write an edit"))?;
-            }
-            arguments.extend([edit.path, name]);
-        }
-        let script = self
-            .repository_script(job, place, copy, EDIT.to_owned())?
-            .path("EDITS", self.sandbox.show(&copy.state, "state", false));
-        let answer = script.run(&arguments, &job.stop).await?;
-        Ok((answer.code == EXIT_REFUSED).then(|| {
-            (TryVerdict::GuardReject, format!("the model edits a link: {}", answer.why()))
-        }))
-    }
-
-    async fn run_fixer(
+    /// What a fixer sees.
+    fn fixers_jail(
         &self,
         job: &Job,
         step: &PlannedStep,
         fixer: &FixerCommand,
         place: &Place,
         copy: &Copy,
-    ) -> Result<(Ended, Vec<u8>), Error> {
+    ) -> Result<Jail, Error> {
         let mut jail = self.jail(job, step, &copy.stage(place), fixer.network)?;
         let state = self.sandbox.show(&copy.state, "state", true);
         for (name, path) in [
@@ -121,61 +105,100 @@ impl Workshop {
         }
         jail.binds.push(state);
         jail.command = self.shell(&fixer.script);
-        let given = if fixer.timeout_ms == 0 { FIXER_LIMIT_MS_DEFAULT } else { fixer.timeout_ms };
-        let limit = Duration::from_millis(given.min(*FIXER_LIMIT_MS.end()));
-        let mut said = Vec::new();
-        let ended = self
-            .sandbox
-            .run(&jail, limit, &job.stop, |event| {
-                if let Event::Output(_, bytes) = event {
-                    said.extend_from_slice(bytes);
-                    let excess = said.len().saturating_sub(SAID_BYTES_MAX);
-                    said.drain(..excess);
-                }
-            })
-            .await?;
-        Ok((ended, said))
+        Ok(jail)
     }
+}
 
-    async fn patch_of(
-        &self,
-        job: &Job,
-        place: &Place,
-        copy: &Copy,
-        before: &str,
-    ) -> Result<ProposeResult, Error> {
-        let script = self
-            .repository_script(job, place, copy, DIFF_OF_FIXER.to_owned())?
-            .set("BEFORE", before)
-            .set("FILE_MAX", &BEFORE_BYTES_MAX.to_string())
-            .set("SHOWN_MAX", &SHOWN_BYTES_MAX.to_string());
-        let answer = script.run(&[], &job.stop).await?;
-        let without = |verdict: TryVerdict, detail: String| ProposeResult {
-            verdict: verdict.number(),
-            detail,
-            ..ProposeResult::default()
-        };
-        if answer.code == EXIT_PATCH {
-            let detail = format!("its changes do not make a patch: {}", answer.why());
-            return Ok(without(TryVerdict::FixerError, detail));
-        }
-        let (size, rest) = answer.split_line();
-        let bytes: usize = size.trim().parse().unwrap_or(0);
-        if bytes == 0 {
-            return Ok(without(TryVerdict::NoChange, "the fixer changed nothing".to_owned()));
-        }
-        if bytes > PATCH_BYTES_SENT_MAX {
-            let detail = format!("its patch is too large: {bytes} bytes");
-            return Ok(without(TryVerdict::FixerError, detail));
-        }
-        let patch = rest.get(..bytes).unwrap_or(rest);
-        let files = split_shown(rest.get(bytes..).unwrap_or_default());
-        Ok(ProposeResult {
-            patch: patch.to_vec(),
-            before: super::collect::texts(files),
-            ..ProposeResult::default()
+/// Lets a fixer work; answers how it ended and the end of what it said.
+async fn follow(
+    held: HeldJail,
+    fixer: &FixerCommand,
+    stop: &CancellationToken,
+) -> Result<(Ended, Vec<u8>), Error> {
+    let given = if fixer.timeout_ms == 0 { FIXER_LIMIT_MS_DEFAULT } else { fixer.timeout_ms };
+    let limit = Duration::from_millis(given.min(*FIXER_LIMIT_MS.end()));
+    let mut said = Vec::new();
+    let ended = held
+        .go(limit, stop, |event| {
+            if let Event::Output(_, bytes) = event {
+                said.extend_from_slice(bytes);
+                let excess = said.len().saturating_sub(SAID_BYTES_MAX);
+                said.drain(..excess);
+            }
         })
+        .await?;
+    Ok((ended, said))
+}
+
+/// Writes a model's edits into the copy; answers why not, when they may not be written.
+async fn edit(
+    job: &Job,
+    room: &mut Room,
+    copy: &Copy,
+    fixer: &FixerCommand,
+    edits: Vec<FileEdit>,
+) -> Result<Option<(TryVerdict, String)>, Error> {
+    let shown = |path: &str| fixer.context.files.iter().any(|f| f.path == path && f.read_only);
+    let mut order = copy.order(&room.seen, EDIT);
+    for (i, edit) in edits.into_iter().enumerate() {
+        if denied(&edit.path) || shown(&edit.path) {
+            let detail = format!("the model edits {:?}, which it may not", edit.path);
+            return Ok(Some((TryVerdict::GuardReject, detail)));
+        }
+        let name = edit.contents.as_ref().map(|_| format!("edit-{i}")).unwrap_or_default();
+        if let Some(contents) = edit.contents {
+            order = order.file(&name, contents.into());
+        }
+        order = order.arguments([edit.path, name]);
     }
+    let answer = room.carry_out(&order, &job.stop).await?;
+    Ok((answer.code == EXIT_REFUSED)
+        .then(|| (TryVerdict::GuardReject, format!("the model edits a link: {}", answer.why()))))
+}
+
+/// The patch that a copy has become, and the files that it touches as they were.
+async fn patch_of(
+    job: &Job,
+    room: &mut Room,
+    copy: &Copy,
+    litter: Vec<u8>,
+) -> Result<ProposeResult, Error> {
+    let order = copy.order(&room.seen, DIFF_OF_FIXER).file("litter", without_slashes(&litter));
+    let answer = room.carry_out(&order, &job.stop).await?;
+    let without = |verdict: TryVerdict, detail: String| ProposeResult {
+        verdict: verdict.number(),
+        detail,
+        ..ProposeResult::default()
+    };
+    let (touched, patch) = split_difference(&answer.stdout);
+    if patch.is_empty() {
+        return Ok(without(TryVerdict::NoChange, "the fixer changed nothing".to_owned()));
+    }
+    if patch.len() > PATCH_BYTES_SENT_MAX {
+        let detail = format!("its patch is too large: {} bytes", patch.len());
+        return Ok(without(TryVerdict::FixerError, detail));
+    }
+    let mut before = Vec::new();
+    if !touched.is_empty() {
+        let order = copy
+            .order(&room.seen, OBJECTS_OF)
+            .set("FILE_MAX", BEFORE_BYTES_MAX.to_string())
+            .set("SHOWN_MAX", SHOWN_BYTES_MAX.to_string())
+            .arguments(touched.iter().map(|file| file.object.clone()));
+        let answer = room.carry_out(&order, &job.stop).await?;
+        before = split_objects(&answer.stdout, touched);
+    }
+    Ok(ProposeResult {
+        patch: patch.to_vec(),
+        before: super::collect::texts(before),
+        ..ProposeResult::default()
+    })
+}
+
+/// A list of paths without the slash that git puts behind a folder with a repository of its own.
+fn without_slashes(list: &[u8]) -> Vec<u8> {
+    let paths = list.split(|b| *b == 0).filter(|path| !path.is_empty());
+    paths.flat_map(|path| [path.strip_suffix(b"/").unwrap_or(path), b"\0"].concat()).collect()
 }
 
 /// A touched file that is larger is not shown to the guard whole, in bytes.

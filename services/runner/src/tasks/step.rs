@@ -3,8 +3,7 @@
 use super::execute::Stage;
 use super::{Job, Workshop, keep_report, reports};
 use crate::error::Error;
-use crate::folders::RunFolder;
-use crate::git::{AFTER_STEP, BEFORE_STEP, COMBINED_BYTES_MAX, EXIT_TOO_LARGE, Script};
+use crate::git::{AFTER_STEP, BEFORE_STEP, COMBINED_BYTES_MAX, EXIT_TOO_LARGE, Order};
 use meta_domain::plan::PlannedStep;
 use meta_proto::convert::{Field, Required};
 use meta_proto::runner::{StepResult, StepWork};
@@ -19,15 +18,17 @@ impl Workshop {
                 place.caches.clean(path)?;
             }
         }
-        if work.restore || foreign {
+        let restore = !place.run.take_restored(&work.head)? && work.restore;
+        if restore || foreign {
             let flag = |on: bool| if on { "1" } else { "" };
-            let script = self
-                .history_script(job, &place.run, BEFORE_STEP)?
-                .set("RESTORE", flag(work.restore))
+            let mut room = self.room(job, &place.run, Some(&place.caches)).await?;
+            let order = Order::on_history(&room.seen, BEFORE_STEP)
+                .set("RESTORE", flag(restore))
                 .set("TOUCH", flag(foreign));
             let lock = self.history_lock(&job.run_id);
             let _writing = lock.lock().await;
-            script.run(&[], &job.stop).await?;
+            room.carry_out(&order, &job.stop).await?;
+            self.rooms.leave(room);
         }
         let stage = Stage {
             workspace: place.run.workspace(),
@@ -41,12 +42,13 @@ impl Workshop {
         let _writing = lock.lock().await;
         let execution = Some(executed.execution);
         let passed = executed.exit.success();
-        let script = self
-            .history_script(job, &place.run, AFTER_STEP)?
+        let mut room = self.room(job, &place.run, Some(&place.caches)).await?;
+        let order = Order::on_history(&room.seen, AFTER_STEP)
             .set("PASSED", if passed { "1" } else { "" })
             .set("KNOWN", &work.head)
-            .set("MESSAGE", &format!("output of step {}", step.name));
-        let answer = script.run(&[], &job.stop).await?;
+            .set("MESSAGE", format!("output of step {}", step.name));
+        let answer = room.carry_out(&order, &job.stop).await?;
+        self.rooms.leave(room);
         let (commit, moved) = answer.split_line();
         let combined_patch = if answer.code == EXIT_TOO_LARGE {
             let line = format!(
@@ -62,17 +64,5 @@ impl Workshop {
             Some(keep_report(&place.run, &answer)?.combined_patch)
         };
         Ok(StepResult { execution, commit, combined_patch })
-    }
-
-    /// A script on the run's workspace and history.
-    pub(super) fn history_script(
-        &self,
-        job: &Job,
-        run: &RunFolder,
-        text: &'static str,
-    ) -> Result<Script<'_>, Error> {
-        let workspace = run.workspace();
-        let script = Script::new(&self.sandbox, &self.data_dir, job.owner, &workspace, text)?;
-        Ok(script.history(&run.history()))
     }
 }

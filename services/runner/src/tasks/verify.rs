@@ -5,13 +5,12 @@ use super::execute::{Executed, counts, in_words};
 use super::heal::Copy;
 use super::{Job, Place, Workshop, reports};
 use crate::core::protected::{Protected, protected};
-use crate::error::{Error, doing};
+use crate::error::Error;
 use crate::git::{EXIT_PATCH, RESTORE, copy_with_patch, split_list};
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use meta_domain::plan::PlannedStep;
 use meta_proto::convert::{Field, Required};
 use meta_proto::runner::{Check, VerifyResult, VerifyWork};
-use std::os::unix::fs::lchown;
 
 /// Names of newly skipped tests that are reported.
 const NEWLY_SKIPPED_MAX: usize = 20;
@@ -68,13 +67,13 @@ impl Workshop {
         steps: &[PlannedStep],
         work: &VerifyWork,
     ) -> Result<Result<(Vec<String>, Vec<String>), String>, Error> {
-        let patch = copy.state.join("patch");
-        std::fs::write(&patch, &work.patch).map_err(doing("cannot write the patch"))?;
-        lchown(&patch, job.owner, job.owner).map_err(doing("cannot write the patch"))?;
-        let (script, pairs) = self.copy_script(job, place, copy, steps, copy_with_patch())?;
-        let script = script.path("PATCH", self.sandbox.show(&patch, "patch", false));
-        let answer = script.run(&pairs, &job.stop).await?;
+        let mut room = self.room(job, &place.run, Some(&place.caches)).await?;
+        let order = copy
+            .filled(&room.seen, place, steps, copy_with_patch())?
+            .file("patch", work.patch.clone());
+        let answer = room.carry_out(&order, &job.stop).await?;
         if answer.code == EXIT_PATCH {
+            self.rooms.leave(room);
             return Ok(Err(answer.why().to_owned()));
         }
         let (changed, _) = split_list(&answer.stdout);
@@ -90,9 +89,10 @@ impl Workshop {
         };
         let restored: Vec<String> = check_files.iter().filter(put_back).cloned().collect();
         if !restored.is_empty() {
-            let script = self.repository_script(job, place, copy, RESTORE.to_owned())?;
-            script.run(&restored, &job.stop).await?;
+            let order = copy.order(&room.seen, RESTORE).arguments(restored.iter().cloned());
+            room.carry_out(&order, &job.stop).await?;
         }
+        self.rooms.leave(room);
         Ok(Ok((check_files, restored)))
     }
 

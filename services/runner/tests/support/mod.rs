@@ -63,7 +63,7 @@ impl WorkService for Queue {
             }
         });
         let task = found.await.ok().transpose()?;
-        Ok(Response::new(PollTaskResponse { task }))
+        Ok(Response::new(PollTaskResponse { tasks: task.into_iter().collect() }))
     }
 
     async fn heartbeat(

@@ -255,6 +255,9 @@ pub struct Case {
     /// All steps of the plan in force; empty where only the failed one is known.
     #[serde(default)]
     pub plan: Vec<PlannedStep>,
+    /// Whether this very failure of this step went away by itself before, in this run or another.
+    #[serde(default)]
+    pub known_flaky: bool,
 }
 
 /// What to do about a failure.

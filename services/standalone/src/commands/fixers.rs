@@ -1,45 +1,38 @@
 //! `metabuilder fixers`: the fixers in force and their examples.
 
 use crate::args::{FixersCommand, Output, RulesArgs};
+use crate::data::local_dir;
 use crate::display::{print, print_json, table::table};
 use crate::error::{Error, Exit, Result};
 use crate::row;
+use crate::session::Session;
 use autofixer::core::check;
 use autofixer::core::registry::Registry;
 use meta_domain::fault::InvalidField;
 use serde_json::json;
 
 /// Lists the fixers or checks their examples.
-pub fn run(command: FixersCommand) -> Result<Exit> {
+pub fn run(command: FixersCommand, session: &Session) -> Result<Exit> {
     match command {
-        FixersCommand::Ls(args) => list(&args),
-        FixersCommand::Test(args) => test(&args),
+        FixersCommand::Ls(args) => list(&args, session),
+        FixersCommand::Test(args) => test(&args, session),
     }
 }
 
-/// The product's fixers, or those of a folder.
-fn registry(args: &RulesArgs) -> Result<Registry> {
+/// The product's fixers and those of a folder: the one that is named, else `fixers.d` of this
+/// machine's data folder, where the auto-fixer looks as well.
+fn registry(args: &RulesArgs, session: &Session) -> Result<Registry> {
     let bad = |faults: Vec<InvalidField>| {
         let why = faults.iter().map(ToString::to_string).collect();
         Error::several("the fixers cannot be used", why)
     };
-    let Some(dir) = &args.dir else { return Registry::builtin().map_err(bad) };
-    let failed = |e| Error::usage(format!("{} cannot be read", dir.display()), e);
-    let mut texts = Vec::new();
-    for entry in std::fs::read_dir(dir).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        if path.extension().is_some_and(|e| e == "toml") {
-            let text = std::fs::read_to_string(&path).map_err(failed)?;
-            texts.push((path.display().to_string(), text));
-        }
-    }
-    texts.sort();
-    let sources: Vec<(&str, &str)> = texts.iter().map(|(n, t)| (n.as_str(), t.as_str())).collect();
-    Registry::load(&sources).map_err(bad)
+    let usual = || local_dir(&session.vars).ok().map(|data| data.join("fixers.d"));
+    let own = args.dir.clone().or_else(|| usual().filter(|folder| folder.is_dir()));
+    autofixer::fixers::load(own.as_deref()).map_err(bad)
 }
 
-fn list(args: &RulesArgs) -> Result<Exit> {
-    let list = check::list(&registry(args)?);
+fn list(args: &RulesArgs, session: &Session) -> Result<Exit> {
+    let list = check::list(&registry(args, session)?);
     let words = |types: &[meta_domain::failure::FailureType]| {
         types.iter().map(|t| t.as_str()).collect::<Vec<_>>().join(",")
     };
@@ -65,8 +58,8 @@ fn list(args: &RulesArgs) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn test(args: &RulesArgs) -> Result<Exit> {
-    let results = check::test(&registry(args)?);
+fn test(args: &RulesArgs, session: &Session) -> Result<Exit> {
+    let results = check::test(&registry(args, session)?);
     let broken: Vec<_> = results.iter().filter(|r| !r.passed).collect();
     match args.output.output {
         Output::Json => {

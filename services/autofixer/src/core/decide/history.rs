@@ -45,6 +45,11 @@ impl<'a> History<'a> {
         self.count(|a| a.strategy == Strategy::RetryStep)
     }
 
+    /// Whether a plain retry answered this very failure of the step already.
+    pub(super) fn was_retried(&self, fingerprint: &str) -> bool {
+        self.count(|a| a.strategy == Strategy::RetryStep && a.fingerprint == fingerprint) > 0
+    }
+
     fn count(&self, wanted: impl Fn(&PastAttempt) -> bool) -> u32 {
         u32::try_from(self.case.history.iter().filter(|a| wanted(a)).count()).unwrap_or(u32::MAX)
     }

@@ -37,6 +37,16 @@ pub(super) fn flake_test(case: &Case, history: &History<'_>, jitter: f64) -> Opt
     Some(after(case, 1.0, 0, jitter, reason))
 }
 
+/// One re-run of a step whose very failure went away by itself before, whatever its type: first of
+/// all, since nothing else has to be changed if it does so again.
+pub(super) fn known_flake(case: &Case, history: &History<'_>, jitter: f64) -> Option<Decision> {
+    if !case.known_flaky || history.was_retried(&case.signal.fingerprint) {
+        return None;
+    }
+    let reason = "this very failure of the step went away by itself before: one retry first";
+    Some(after(case, 1.0, 0, jitter, reason.to_owned()))
+}
+
 /// The one retry of a step that its time limit ended.
 pub(super) fn after_time_limit(case: &Case, jitter: f64) -> Decision {
     let reason = "the step passed its time limit: one retry".to_owned();

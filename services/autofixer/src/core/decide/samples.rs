@@ -54,6 +54,7 @@ pub(crate) fn case(line: &str, failure_type: FailureType) -> Case {
         patched: false,
         bot_commits_in_a_row: 0,
         plan: Vec::new(),
+        known_flaky: false,
     }
 }
 

@@ -256,6 +256,25 @@ fn the_same_patch_for_the_same_failure_is_not_made_a_third_time() {
 }
 
 #[test]
+fn a_known_flake_is_run_again_first_whatever_its_type_and_once() {
+    for failure_type in FailureType::ALL {
+        let mut flake = case("ruff check .", failure_type);
+        flake.signal.can_retry = false;
+        flake.known_flaky = true;
+        assert_eq!(run(&flake).strategy(), Strategy::RetryStep, "{failure_type}");
+        assert!(run(&flake).reason().contains("by itself before"), "{}", run(&flake).reason());
+        retried(&mut flake, 1);
+        let second = run(&flake);
+        assert!(!second.reason().contains("by itself before"), "{}", second.reason());
+        flake.history.clear();
+        flake.settings.max_total_attempts = 1;
+        assert_ne!(run(&flake).strategy(), Strategy::RetryStep, "within the budget");
+        flake.settings.autofix_enabled = false;
+        assert_eq!(run(&flake).strategy(), Strategy::None);
+    }
+}
+
+#[test]
 fn three_patches_in_a_row_ask_a_human() {
     let mut busy = case("ruff check .", FailureType::Lint);
     busy.settings.max_per_step_attempts = 10;

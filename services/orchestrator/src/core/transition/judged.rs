@@ -8,7 +8,7 @@ use meta_domain::autofix::{Decision, FixerCommand, Outcome, Strategy};
 use meta_domain::failure::FailureType;
 use meta_domain::fault::{ErrorKind, Fault};
 use meta_domain::gate::{GateEffect, GateStatus, GateType};
-use meta_domain::plan::{PlanGraph, PlanOp, PlanOpKind};
+use meta_domain::plan::{ApprovalMode, PlanGraph, PlanOp, PlanOpKind};
 use meta_domain::signal::Signal;
 
 impl Turn {
@@ -113,6 +113,7 @@ impl Turn {
             let why = format!("{reason}; but the re-plan is not carried out: {problem}");
             return self.give_up(step, Strategy::RePlan, why);
         }
+        let graph = if triggered_by == BY_MODEL { asking(graph, step, &ops) } else { graph };
         self.supersede_gates(&graph);
         let attempt = self.attempt(step, Strategy::RePlan, Outcome::Replanned, reason)?;
         let delta = Delta {
@@ -183,4 +184,22 @@ impl Turn {
         self.advance();
         Ok(())
     }
+}
+
+/// What a change of the plan is triggered by when a model proposed it.
+pub(crate) const BY_MODEL: &str = "model";
+
+/// A plan that nobody but a model wants: what it adds, and the step that it is for, ask a human
+/// before they run.
+fn asking(mut graph: PlanGraph, step: &str, ops: &[PlanOp]) -> PlanGraph {
+    let named = |name: &str| {
+        name == step
+            || ops.iter().any(|op| {
+                op.step == name || op.insert.as_ref().is_some_and(|inserted| inserted.name == name)
+            })
+    };
+    for planned in graph.steps.iter_mut().filter(|planned| named(&planned.name)) {
+        planned.approval = ApprovalMode::Before;
+    }
+    graph
 }

@@ -13,6 +13,8 @@ mod step;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub(crate) use judged::BY_MODEL;
+
 use super::apply::apply;
 use super::event::{Execution, Mark, RunEvent};
 use super::evidence::Evidence;

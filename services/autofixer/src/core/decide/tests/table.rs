@@ -52,6 +52,7 @@ fn situations(failure_type: FailureType) -> Vec<(&'static str, Case)> {
         ),
         ("server asks for 30 s", with(&|c| c.signal.retry_after_ms = Some(30_000))),
         ("signal rules a retry out", with(&|c| c.signal.can_retry = false)),
+        ("known to pass by itself", with(&|c| c.known_flaky = true)),
         ("time limit passed", with(&|c| c.exit.timed_out = true)),
         (
             "time limit passed twice",

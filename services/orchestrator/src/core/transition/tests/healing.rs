@@ -1,9 +1,10 @@
 //! Scenarios of patches: evidence, models, gates that carry a proposal, rollbacks, re-plans.
 
-use super::super::FixOutcome;
+use super::super::{BY_MODEL, FixOutcome};
 use super::*;
 use crate::core::run::ExpiryAction;
 use meta_domain::autofix::FixerKind;
+use meta_domain::plan::ApprovalMode;
 
 const TWO: &str = "[[step]]\nname='lint'\nrun='t'\n[[step]]\nname='a'\nrun='t'\nneeds=['lint']\n\
     [[step]]\nname='net'\nrun='t'\nnetwork=true\n";
@@ -320,6 +321,26 @@ fn an_inserted_step_runs_before_the_one_that_misses_it() {
     play.pass("d");
     assert_eq!(play.run.status, RunStatus::Succeeded);
     assert_eq!(play.run.plan_version, 2);
+}
+
+#[test]
+fn a_models_change_of_the_plan_asks_before_it_runs() {
+    let mut play = Play::new(DIAMOND);
+    play.pass("a");
+    play.pass("b");
+    play.queued();
+    let mut op = PlanOp::new(PlanOpKind::InsertBefore, "c", "the module is missing");
+    op.insert = Some(planned("install", &["a"]));
+    let Decision::RePlan { ops, reason, .. } = replan(vec![op]) else { panic!() };
+    play.fail("c", Decision::RePlan { ops, triggered_by: BY_MODEL.into(), reason });
+    assert_eq!(play.queued(), ["judge c"], "nothing new runs");
+    assert_eq!(play.run.status, RunStatus::PausedAwaitingApproval);
+    let gate = play.run.gates.last().unwrap();
+    assert_eq!((gate.step.as_str(), gate.effect), ("install", GateEffect::Start));
+    for (step, asks) in [("install", true), ("c", true), ("b", false), ("d", false)] {
+        let approval = play.run.step(step).unwrap().planned.approval;
+        assert_eq!(approval == ApprovalMode::Before, asks, "{step}");
+    }
 }
 
 #[test]
