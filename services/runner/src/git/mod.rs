@@ -5,6 +5,7 @@
 //! and nothing in it is ever believed.
 
 mod blobs;
+mod index;
 mod room;
 mod scripts;
 
@@ -19,6 +20,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 pub use blobs::{Shown, Touched, split_difference, split_objects, split_shown};
+pub use index::is_unchanged;
 pub use room::{Order, Room, Rooms, Seen, View};
 pub use scripts::*;
 

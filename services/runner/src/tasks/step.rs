@@ -3,7 +3,9 @@
 use super::execute::Stage;
 use super::{Job, Workshop, keep_report, reports};
 use crate::error::Error;
-use crate::git::{AFTER_STEP, BEFORE_STEP, COMBINED_BYTES_MAX, EXIT_TOO_LARGE, Order};
+use crate::git::{
+    AFTER_STEP, BEFORE_STEP, COMBINED_BYTES_MAX, EXIT_TOO_LARGE, Order, is_unchanged,
+};
 use meta_domain::plan::PlannedStep;
 use meta_proto::convert::{Field, Required};
 use meta_proto::runner::{StepResult, StepWork};
@@ -42,6 +44,12 @@ impl Workshop {
         let _writing = lock.lock().await;
         let execution = Some(executed.execution);
         let passed = executed.exit.success();
+        let history = place.run.history();
+        if is_at(&history, &work.head)
+            && (!passed || is_unchanged(&history, &place.run.workspace()))
+        {
+            return Ok(StepResult { execution, commit: work.head, combined_patch: None });
+        }
         let mut room = self.room(job, &place.run, Some(&place.caches)).await?;
         let order = Order::on_history(&room.seen, AFTER_STEP)
             .set("PASSED", if passed { "1" } else { "" })
@@ -65,4 +73,10 @@ impl Workshop {
         };
         Ok(StepResult { execution, commit, combined_patch })
     }
+}
+
+/// Whether the history's branch, as a plain file, says this commit.
+fn is_at(history: &std::path::Path, commit: &str) -> bool {
+    let branch = history.join("refs/heads/metabuilder");
+    !commit.is_empty() && std::fs::read_to_string(branch).is_ok_and(|said| said.trim() == commit)
 }
