@@ -1,9 +1,12 @@
 //! Moves a run's history: a verified patch forward, a rollback back (by a new commit).
 
-use super::{Job, Workshop, keep_report};
+use super::{Job, Report, Workshop, keep_report};
 use crate::error::{Error, doing};
-use crate::git::{COMBINED_BYTES_MAX, COMMIT, EXIT_PATCH, EXIT_TOO_LARGE, ROLLBACK};
-use meta_proto::runner::{CommitResult, CommitWork, RollbackResult};
+use crate::folders::RunFolder;
+use crate::git::{
+    Answer, COMBINED_BYTES_MAX, COMMIT, EXIT_PATCH, EXIT_TOO_LARGE, REPORT, ROLLBACK,
+};
+use meta_proto::runner::{CommitResult, CommitWork, RollbackResult, RollbackWork};
 use std::io::Write;
 use std::os::unix::fs::fchown;
 
@@ -14,8 +17,7 @@ impl Workshop {
                 "patch, message: is empty (expected a patch and a message)",
             ));
         }
-        let run = self.run_folder(job)?;
-        run.require()?;
+        let run = self.arrived(job, &work.head).await?;
         let what = || doing("cannot write the patch");
         let mut patch = tempfile::NamedTempFile::new_in(run.root()).map_err(what())?;
         patch.write_all(&work.patch).map_err(what())?;
@@ -34,15 +36,18 @@ impl Workshop {
         if answer.code == EXIT_TOO_LARGE {
             return Err(too_large());
         }
-        let report = keep_report(&run, &answer)?;
+        let report = self.published(job, &run, &answer).await?;
         let (mut files, combined_patch) = (report.files, report.combined_patch);
         files.truncate(crate::source::FILES_MAX);
         Ok(CommitResult { commit: report.head, files, combined_patch })
     }
 
-    pub(super) async fn roll_back(&self, job: &Job) -> Result<RollbackResult, Error> {
-        let run = self.run_folder(job)?;
-        run.require()?;
+    pub(super) async fn roll_back(
+        &self,
+        job: &Job,
+        work: &RollbackWork,
+    ) -> Result<RollbackResult, Error> {
+        let run = self.arrived(job, &work.head).await?;
         let script = self.history_script(job, &run, ROLLBACK)?.set("TASK", &job.task_id);
         let lock = self.history_lock(&job.run_id);
         let _writing = lock.lock().await;
@@ -58,8 +63,26 @@ impl Workshop {
             _ if answer.split_line().0.is_empty() => return Ok(RollbackResult::default()),
             _ => {}
         }
-        let report = keep_report(&run, &answer)?;
+        let report = self.published(job, &run, &answer).await?;
         Ok(RollbackResult { commit: report.head, combined_patch: report.combined_patch })
+    }
+
+    /// What is to be reported of a history that a script has moved, once others can have it.
+    async fn published(
+        &self,
+        job: &Job,
+        run: &RunFolder,
+        answer: &Answer,
+    ) -> Result<Report, Error> {
+        let (commit, _) = answer.split_line();
+        if self.publish(job, run, &commit).await? == commit {
+            return keep_report(run, answer);
+        }
+        let answer = self.history_script(job, run, REPORT)?.run(&[], &job.stop).await?;
+        if answer.code == EXIT_TOO_LARGE {
+            return Err(too_large());
+        }
+        keep_report(run, &answer)
     }
 }
 

@@ -45,7 +45,7 @@ impl Workshop {
         let fixer = FixerCommand::try_from(work.fixer.required("fixer")?).field("fixer")?;
         let signal = Signal::try_from(work.signal.required("signal")?).field("signal")?;
         let started = Instant::now();
-        let place = self.place(job, &work.cache_key, &work.mount)?;
+        let place = self.place(job, &work.head, (&work.cache_key, &work.mount)).await?;
         let copy = Copy::new(job, &place)?;
         let (script, pairs) =
             self.copy_script(job, &place, &copy, std::slice::from_ref(&step), copy_for_fixer())?;

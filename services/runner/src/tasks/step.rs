@@ -4,7 +4,7 @@ use super::execute::Stage;
 use super::{Job, Workshop, keep_report, reports};
 use crate::error::Error;
 use crate::folders::RunFolder;
-use crate::git::{AFTER_STEP, BEFORE_STEP, COMBINED_BYTES_MAX, EXIT_TOO_LARGE, Script};
+use crate::git::{AFTER_STEP, BEFORE_STEP, COMBINED_BYTES_MAX, EXIT_TOO_LARGE, REPORT, Script};
 use meta_domain::plan::PlannedStep;
 use meta_proto::convert::{Field, Required};
 use meta_proto::runner::{StepResult, StepWork};
@@ -12,7 +12,7 @@ use meta_proto::runner::{StepResult, StepWork};
 impl Workshop {
     pub(super) async fn step(&self, job: &Job, work: StepWork) -> Result<StepResult, Error> {
         let step = PlannedStep::try_from(work.step.required("step")?).field("step")?;
-        let place = self.place(job, &work.cache_key, &work.mount)?;
+        let place = self.place(job, &work.head, (&work.cache_key, &work.mount)).await?;
         let foreign = place.caches.claim(&job.run_id)?;
         if step.clean_cache {
             for path in &step.cache {
@@ -37,6 +37,7 @@ impl Workshop {
         };
         let executed = self.execute(job, &step, &stage, None).await?;
         reports::remember(&place.run, &step.name, executed.tally)?;
+        self.share_tally(job, &place.run, &step.name).await?;
         let lock = self.history_lock(&job.run_id);
         let _writing = lock.lock().await;
         let execution = Some(executed.execution);
@@ -47,7 +48,14 @@ impl Workshop {
             .set("KNOWN", &work.head)
             .set("MESSAGE", &format!("output of step {}", step.name));
         let answer = script.run(&[], &job.stop).await?;
-        let (commit, moved) = answer.split_line();
+        let (commit, _) = answer.split_line();
+        let (head, answer) = match self.publish(job, &place.run, &commit).await? {
+            head if head == commit => (commit, answer),
+            head => {
+                (head, self.history_script(job, &place.run, REPORT)?.run(&[], &job.stop).await?)
+            }
+        };
+        let (_, moved) = answer.split_line();
         let combined_patch = if answer.code == EXIT_TOO_LARGE {
             let line = format!(
                 "the tracked files changed by more than {COMBINED_BYTES_MAX} bytes; the run's \
@@ -61,7 +69,7 @@ impl Workshop {
         } else {
             Some(keep_report(&place.run, &answer)?.combined_patch)
         };
-        Ok(StepResult { execution, commit, combined_patch })
+        Ok(StepResult { execution, commit: head, combined_patch })
     }
 
     /// A script on the run's workspace and history.
@@ -69,7 +77,7 @@ impl Workshop {
         &self,
         job: &Job,
         run: &RunFolder,
-        text: &'static str,
+        text: impl Into<String>,
     ) -> Result<Script<'_>, Error> {
         let workspace = run.workspace();
         let script = Script::new(&self.sandbox, &self.data_dir, job.owner, &workspace, text)?;

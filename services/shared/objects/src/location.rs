@@ -45,6 +45,8 @@ pub(crate) struct Opened {
     /// Its URL as it may be shown.
     pub(crate) shown: String,
     pub(crate) secrets: Secrets,
+    /// Where it is, when it is a folder of this machine.
+    pub(crate) folder: Option<PathBuf>,
 }
 
 /// Opens the store that `text` names, with the variables of this process.
@@ -69,7 +71,7 @@ pub(crate) fn open(text: &str, vars: &BTreeMap<String, String>) -> Result<Opened
         "az" | "azure" | "abfs" | "abfss" => within(azure(&url, vars, &secrets)?, &url)?,
         _ => return Err(invalid(text, "has a scheme that is not known")),
     };
-    Ok(Opened { store, shown: shown(text), secrets })
+    Ok(Opened { store, shown: shown(text), secrets, folder: None })
 }
 
 fn s3(
@@ -178,7 +180,8 @@ fn folder(path: &FilePath) -> Result<Opened, InvalidField> {
         .map_err(|e| bad(format!("cannot be opened: {e}")))?
         .with_fsync(true)
         .with_automatic_cleanup(true);
-    Ok(Opened { store: Arc::new(store), shown, secrets: Secrets::default() })
+    let secrets = Secrets::default();
+    Ok(Opened { store: Arc::new(store), shown, secrets, folder: Some(path) })
 }
 
 fn unfit(url: &Url, error: &object_store::Error, secrets: &Secrets) -> InvalidField {

@@ -71,6 +71,11 @@ impl Objects {
         &self.opened.shown
     }
 
+    /// Where it is, when it is a folder of this machine: nobody's build may read it.
+    pub fn folder(&self) -> Option<&std::path::Path> {
+        self.opened.folder.as_deref()
+    }
+
     /// Writes an object of at most 64 MiB; one of the same key is replaced.
     ///
     /// # Errors
