@@ -20,6 +20,11 @@ pub struct Config {
     pub gates_on_expiry: ExpiryAction,
     /// Whoever started a run may not approve its gates.
     pub gates_four_eyes: bool,
+    /// URL of the object store that holds the logs, for several orchestrators; without one they are
+    /// files in the data folder.
+    pub objects: Option<String>,
+    /// Days that logs are kept after the end of their run; 0 means for ever.
+    pub logs_kept_days: u32,
     /// An API key for the default tenant's owner, made at start; for development.
     pub dev_key: Option<String>,
 }
@@ -33,6 +38,8 @@ impl Default for Config {
             gates_expire_after_seconds: 0,
             gates_on_expiry: ExpiryAction::Fail,
             gates_four_eyes: false,
+            objects: None,
+            logs_kept_days: 90,
             dev_key: None,
         }
     }

@@ -15,13 +15,14 @@ pub use config::Config;
 use crate::engine::Engine;
 use crate::grpc::{runs::Runs, specs::Specs, tenants, work::Work};
 use crate::judge::Judge;
-use crate::logs::Logs;
+use crate::logs::{Logs, Retention};
 use crate::settings::RunSettings;
 use crate::store::Tables;
 use meta_domain::fault::{Fault, InvalidField};
 use meta_domain::id::{RunId, TenantId, UserId};
 use meta_domain::limits::MESSAGE_BYTES_MAX;
 use meta_domain::role::Role;
+use meta_objects::Objects;
 use meta_proto::orchestrator::approval_service_server::ApprovalServiceServer;
 use meta_proto::orchestrator::plan_service_server::PlanServiceServer;
 use meta_proto::orchestrator::run_service_server::RunServiceServer;
@@ -69,7 +70,8 @@ impl Service for Orchestrator {
         prepare(&tables, &config, only)
             .await
             .map_err(|fault| StartError::failed("store", fault))?;
-        let engine = Engine::new(tables.clone(), Logs::new(&config.data_dir.join("logs")));
+        let engine = Engine::new(tables.clone(), logs(&config, host)?);
+        let retention = Retention { engine: engine.clone(), days: config.logs_kept_days };
         let (flags, resolver) = (Flags::default(), host.peer("flag-resolver")?);
         let settings = RunSettings::new(resolver.clone(), flags.clone());
         let kept = config.data_dir.join(FLAGS_FILE);
@@ -95,6 +97,7 @@ impl Service for Orchestrator {
             .ready_when(flags.ready())
             .background("flags", move |stop| flags.follow(resolver, Some(kept), stop))
             .background("judge", move |stop| judge.run(stop))
+            .background("retention", move |stop| retention.run(stop))
             .background("waiters", |stop| async move {
                 stop.cancelled().await;
                 stopping.cancel();
@@ -104,6 +107,15 @@ impl Service for Orchestrator {
                 Box::pin(async move { tenants::authenticate(&tables, &key).await })
             })))
     }
+}
+
+/// The logs, where the configuration says.
+fn logs(config: &Config, host: &Host) -> Result<Logs, StartError> {
+    let Some(url) = &config.objects else { return Ok(Logs::new(&config.data_dir.join("logs"))) };
+    let objects =
+        Objects::open(url, host.vars()).map_err(|fault| StartError::Config(vec![fault]))?;
+    tracing::info!(objects = objects.shown(), "logs are objects");
+    Ok(Logs::in_objects(objects))
 }
 
 fn run_filter(config: &Config) -> Result<Option<RunId>, StartError> {

@@ -7,7 +7,7 @@ use crate::core::run::{Phase, Run, State, Step};
 use crate::core::transition::{Input, TaskKind};
 use crate::engine::{Engine, lease_lost, stopping};
 use crate::judge::{before_of, context_of, edits_of};
-use crate::logs::{Logs, Record};
+use crate::logs::{Logs, Owned, Record};
 use crate::store::{Claimed, Claimer, Finish};
 use meta_domain::autofix::{FileEdit, FixerKind, SourceFile, TryVerdict};
 use meta_domain::fault::{ErrorKind, Fault};
@@ -189,7 +189,7 @@ impl Work {
     async fn propose_work(&self, run: &Run, step: &Step) -> Result<pb::task::Work, Fault> {
         let State::Healing(healing) = &step.state else { return Err(lease_lost()) };
         let log = match step.logs.iter().rev().find(|l| !l.verification) {
-            Some(log) => self.engine.logs.text(run.id, &log.name).await?,
+            Some(log) => self.engine.logs.text((run.tenant, run.id), &log.name).await?,
             None => Vec::new(),
         };
         let from = log.len().saturating_sub(FIXER_LOG_BYTES_MAX);
@@ -271,7 +271,8 @@ impl Work {
             let text = format!("the runner could not do it: {}\n", error.message).into_bytes();
             let record = Record { at: now(), stderr: true, text };
             let name = Logs::name(id, epoch);
-            self.engine.logs.append(run, &name, &[record]).await.map_err(refuse)?;
+            let of = (task.tenant, run);
+            self.engine.logs.append(of, &name, None, &[record]).await.map_err(refuse)?;
         }
         let (input, artifacts) = input(&task, result).map_err(refuse)?;
         let finish = Finish { task: Some((id, epoch)), artifacts, ..Finish::default() };
@@ -509,7 +510,7 @@ impl WorkService for Work {
     ) -> Result<Response<pb::AppendLogResponse>, Status> {
         let mut parts = request.into_inner();
         let mut bytes = 0;
-        let mut lease: Option<(String, u64, RunId, String)> = None;
+        let mut lease: Option<(String, u64, Owned, String)> = None;
         while let Some(part) = parts.message().await? {
             let same = lease
                 .as_ref()
@@ -518,12 +519,14 @@ impl WorkService for Work {
                 let id: TaskId = parse("task_id", &part.task_id).map_err(invalid)?;
                 let epoch = i64::try_from(part.lease_epoch).unwrap_or(-1);
                 let task = self.engine.tables.leased(id, epoch).await.map_err(store)?;
-                let run = task.and_then(|t| t.run).ok_or_else(|| refuse(lease_lost()))?;
+                let run = task.and_then(|t| Some((t.tenant, t.run?)));
+                let run = run.ok_or_else(|| refuse(lease_lost()))?;
                 lease = Some((part.task_id, part.lease_epoch, run, Logs::name(id, epoch)));
             }
             let Some((_, _, run, name)) = &lease else { continue };
             let records: Vec<Record> = part.chunks.into_iter().map(record).collect();
-            bytes += self.engine.logs.append(*run, name, &records).await.map_err(refuse)?;
+            let (logs, offset) = (&self.engine.logs, part.offset);
+            bytes += logs.append(*run, name, offset, &records).await.map_err(refuse)?;
         }
         Ok(Response::new(pb::AppendLogResponse { bytes }))
     }
