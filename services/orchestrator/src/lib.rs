@@ -9,6 +9,7 @@ pub mod judge;
 pub mod logs;
 pub mod settings;
 pub mod store;
+pub mod webhooks;
 
 pub use config::Config;
 

@@ -1,4 +1,4 @@
-//! The pure core: plans from sources, and the run state machine.
+//! The pure core: plans from sources, the run state machine, and what webhooks are told.
 
 pub mod apply;
 pub mod event;
@@ -7,3 +7,4 @@ pub mod invariants;
 pub mod plan;
 pub mod run;
 pub mod transition;
+pub mod webhook;
