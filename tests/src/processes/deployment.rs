@@ -101,15 +101,22 @@ pub struct Deployment {
 impl Deployment {
     /// Starts them on free ports, each after those it calls, and waits until all are ready.
     pub async fn start() -> Result<Self> {
+        Self::start_with(&[]).await
+    }
+
+    /// The same with further variables: each with the name of its service.
+    pub async fn start_with(more: &[(&str, &str, &str)]) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let mut services: Vec<(&'static str, ServiceProcess)> = Vec::new();
         let mut peers = Vec::new();
         for (name, _) in SERVICES {
-            let started = service(name, folder.path(), &peers, "127.0.0.1:0").await?;
+            let of = more.iter().filter(|(of, ..)| *of == name);
+            let vars: Vec<(&str, &str)> = of.map(|(_, name, value)| (*name, *value)).collect();
+            let started = service(name, folder.path(), &peers, ("127.0.0.1:0", &vars)).await?;
             peers.push((name, started.address.clone()));
             services.push((name, started));
         }
-        let gateway = service("gateway", folder.path(), &peers, "127.0.0.1:0").await?;
+        let gateway = service("gateway", folder.path(), &peers, ("127.0.0.1:0", &[])).await?;
         let rest = Rest::new(&gateway.address, DEV_KEY)?;
         let deployment = Self { services, peers, gateway, rest, folder };
         deployment.rest.ready().await?;
@@ -139,9 +146,14 @@ impl Deployment {
         let peer = self.peers.iter().find(|(n, _)| *n == name);
         let (name, address) = peer.with_context(|| format!("no service {name}"))?;
         let listen = address.strip_prefix("http://").context("an address")?;
-        let started = service(name, self.folder.path(), &self.peers, listen).await?;
+        let started = service(name, self.folder.path(), &self.peers, (listen, &[])).await?;
         self.services.push((name, started));
         Ok(())
+    }
+
+    /// Starts another runner, on data of its own.
+    pub async fn another_runner(&self, vars: &[(&str, &str)]) -> Result<ServiceProcess> {
+        service("runner", self.folder.path(), &self.peers, ("127.0.0.1:0", vars)).await
     }
 
     /// A channel to the orchestrator with the default tenant's API key.
@@ -154,7 +166,7 @@ async fn service(
     name: &str,
     folder: &Path,
     peers: &[(&'static str, String)],
-    listen: &str,
+    (listen, more): (&str, &[(&str, &str)]),
 ) -> Result<ServiceProcess> {
     let mut sets = vec![format!("listen={listen}")];
     sets.extend(peers.iter().map(|(n, address)| format!("peers.{n}={address}")));
@@ -171,6 +183,7 @@ async fn service(
         // so that a toolchain in the home folder of whoever runs the test is seen
         vars.push(("METABUILDER__PROFILE", "local"));
     }
+    vars.extend(more);
     let started = ServiceProcess::start(name, folder, &vars, &sets).await?;
     if name != "gateway" {
         serving(&started).await.with_context(|| name.to_owned())?;
