@@ -11,7 +11,7 @@ BIN := target/release/metabuilder
 # The version that the registry is asked for when buf is not installed.
 BUF_PACKAGE := @bufbuild/buf@1.75.0
 
-.PHONY: help demo test check lint fmt buf deny docs proto bench-classifier bench-flags bench-autofix accuracy learn golden build deps
+.PHONY: help demo test check lint fmt buf deny docs proto bench-classifier bench-flags bench-orchestrator bench-autofix accuracy learn golden build deps
 
 help: ## Show what can be done.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ bench-classifier: ## Measure the classifier: speed, small logs, memory of a stre
 
 bench-flags: ## Time decisions about settings, remote and in process; prints JSON.
 	@cargo bench --quiet -p meta-tests --bench flags
+
+bench-orchestrator: ## Time runs of steps that do nothing, on SQLite and PostgreSQL; prints JSON.
+	@cargo bench --quiet -p meta-tests --bench orchestrator
 
 bench-autofix: build ## Time what healing adds to the tools' own time; prints JSON.
 	@scripts/bench-autofix.py --bin $(BIN)

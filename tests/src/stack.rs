@@ -14,6 +14,7 @@ use meta_runtime::{Host, Service, Transport, Wiring, call};
 use orchestrator::DEFAULT_TENANT;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -40,7 +41,8 @@ pub struct Stack {
     stop: CancellationToken,
     served: JoinHandle<()>,
     dir: Option<TempDir>,
-    others: Vec<Wiring>,
+    /// Kept for their channels; a lock makes a stack one that threads may share.
+    others: Mutex<Vec<Wiring>>,
 }
 
 /// Which of the three services a stack goes without.
@@ -68,16 +70,31 @@ impl Stack {
 
     /// The same on an existing folder, as after a restart of the process.
     pub async fn on(data: &Path, vars: &[(&str, &str)], without: Without) -> Result<Self> {
+        let config = orchestrator::Config {
+            data_dir: data.to_owned(),
+            own_leases: true,
+            ..Default::default()
+        };
+        Self::with(config, vars, without).await
+    }
+
+    /// The same with any configuration of the orchestrator.
+    pub async fn with(
+        config: orchestrator::Config,
+        vars: &[(&str, &str)],
+        without: Without,
+    ) -> Result<Self> {
+        let data = config.data_dir.clone();
         let mut all = BTreeMap::from([("META_V3_BACKOFF_CAP_SECONDS".to_owned(), "0".to_owned())]);
         all.extend(vars.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
         let host = Host::new(all);
         let dead = meta_runtime::transport::remote("http://127.0.0.1:1", TOKEN)
             .map_err(anyhow::Error::msg)?;
         let classifier = classifier::Classifier::wire(classifier::Config::default(), &host).await?;
-        let config = autofixer::Config { data_dir: data.to_owned(), ..Default::default() };
-        let autofixer = autofixer::Autofixer::wire(config, &host).await?;
-        let config = flag_resolver::Config { data_dir: data.to_owned(), ..Default::default() };
-        let mut flags = flag_resolver::FlagResolver::wire(config, &host).await?;
+        let fixing = autofixer::Config { data_dir: data.clone(), ..Default::default() };
+        let autofixer = autofixer::Autofixer::wire(fixing, &host).await?;
+        let flagging = flag_resolver::Config { data_dir: data.clone(), ..Default::default() };
+        let mut flags = flag_resolver::FlagResolver::wire(flagging, &host).await?;
         let or_dead = |gone: bool, wiring: &Wiring| {
             if gone { dead.clone() } else { wiring.in_process(TOKEN) }
         };
@@ -85,11 +102,6 @@ impl Stack {
             .with_peer("classifier", or_dead(without.classifier, &classifier))
             .with_peer("autofixer", autofixer.in_process(TOKEN))
             .with_peer("flag-resolver", or_dead(without.flags, &flags));
-        let config = orchestrator::Config {
-            data_dir: data.to_owned(),
-            own_leases: true,
-            ..Default::default()
-        };
         let wiring = orchestrator::Orchestrator::wire(config, &host).await?;
         let orchestrator = wiring.in_process(TOKEN);
         let flag_channel = flags.in_process(TOKEN);
@@ -108,13 +120,13 @@ impl Stack {
             }
         });
         Ok(Self {
-            data: data.to_owned(),
+            data,
             orchestrator,
             flags: flag_channel,
             stop,
             served,
             dir: None,
-            others: vec![classifier, autofixer, flags],
+            others: Mutex::new(vec![classifier, autofixer, flags]),
         })
     }
 
@@ -205,9 +217,11 @@ impl Stack {
             wait_ms: u64::try_from(wait.as_millis())?,
             run_id: String::new(),
             sandbox: "test".into(),
+            max_tasks: 1,
+            labels: Vec::new(),
         };
         let request = machine_call(wait + LIMIT, request);
-        Ok(self.work().poll_task(request).await?.into_inner().task)
+        Ok(self.work().poll_task(request).await?.into_inner().tasks.pop())
     }
 
     /// The next task, which has to execute a step; answers its name too.

@@ -50,6 +50,7 @@ impl From<PlannedStep> for pb::PlannedStep {
             approval: s.approval.number(),
             why: s.why,
             clean_cache: s.clean_cache,
+            runs_on: s.runs_on,
         }
     }
 }
@@ -70,6 +71,7 @@ impl TryFrom<pb::PlannedStep> for PlannedStep {
             approval: super::word_opt("approval", s.approval)?.unwrap_or(ApprovalMode::Never),
             why: s.why,
             clean_cache: s.clean_cache,
+            runs_on: s.runs_on,
         })
     }
 }

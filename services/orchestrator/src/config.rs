@@ -1,6 +1,11 @@
 //! The orchestrator's own configuration.
 
 use crate::core::run::{ExpiryAction, GatePolicy};
+use crate::shell::Options;
+use crate::webhooks;
+use meta_domain::fault::InvalidField;
+use meta_domain::id::{MalformedId, RunId};
+use meta_storage::{DatabaseSetting, Location};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -8,8 +13,15 @@ use std::path::PathBuf;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Folder of the database and the logs.
+    /// Folder of the logs, and of the database where it is a file; made when it is missing.
     pub data_dir: PathBuf,
+    /// A SQLite file, as a path under `data_dir` or an absolute one, or a `postgres://` URL. Any
+    /// number of orchestrators share a PostgreSQL database; a SQLite file belongs to one.
+    pub database: DatabaseSetting,
+    /// How long a task is held without a heartbeat of its runner, in milliseconds.
+    pub lease_ms: u32,
+    /// Tasks of one tenant that runners work on at once, at most.
+    pub tenant_tasks_max: u32,
     /// Only work on this run (the command line's local mode).
     pub run_id: Option<String>,
     /// Every other process on this data folder is known to be dead: give back what it had leased.
@@ -25,6 +37,8 @@ pub struct Config {
     pub objects: Option<String>,
     /// Days that logs are kept after the end of their run; 0 means for ever.
     pub logs_kept_days: u32,
+    /// How webhooks are signed, and which addresses they may have.
+    pub webhooks: webhooks::Config,
     /// An API key for the default tenant's owner, made at start; for development.
     pub dev_key: Option<String>,
 }
@@ -33,6 +47,9 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             data_dir: PathBuf::from(".metabuilder"),
+            database: "metabuilder.db".into(),
+            lease_ms: LEASE_MS_DEFAULT,
+            tenant_tasks_max: TENANT_TASKS_MAX_DEFAULT,
             run_id: None,
             own_leases: false,
             gates_expire_after_seconds: 0,
@@ -40,12 +57,58 @@ impl Default for Config {
             gates_four_eyes: false,
             objects: None,
             logs_kept_days: 90,
+            webhooks: webhooks::Config::default(),
             dev_key: None,
         }
     }
 }
 
+/// How long a task is held without a heartbeat, in milliseconds.
+const LEASE_MS_DEFAULT: u32 = 15_000;
+/// Shortest and longest lease that may be set, in milliseconds.
+const LEASE_MS: std::ops::RangeInclusive<u32> = 1_000..=600_000;
+/// Tasks of one tenant that runners work on at once, where nothing else is set.
+const TENANT_TASKS_MAX_DEFAULT: u32 = 1_000;
+
 impl Config {
+    /// Where the database is.
+    ///
+    /// # Errors
+    /// Names the setting and what was expected; never its password.
+    pub fn location(&self) -> Result<Location, InvalidField> {
+        let located = self.database.locate(&self.data_dir);
+        located.map_err(|problem| InvalidField::new("database", problem.to_string()))
+    }
+
+    /// What the engine goes by.
+    ///
+    /// # Errors
+    /// Every field that is not valid.
+    pub fn options(&self) -> Result<Options, Vec<InvalidField>> {
+        let mut faults = Vec::new();
+        let only = self.run_id.as_deref().map(str::parse::<RunId>).transpose();
+        let only = only.unwrap_or_else(|problem: MalformedId| {
+            faults.push(InvalidField::new("run_id", problem.to_string()));
+            None
+        });
+        if !LEASE_MS.contains(&self.lease_ms) {
+            let (least, most) = (LEASE_MS.start(), LEASE_MS.end());
+            let problem = format!("{} is out of range (expected {least} to {most})", self.lease_ms);
+            faults.push(InvalidField::new("lease_ms", problem));
+        }
+        if self.tenant_tasks_max == 0 {
+            let problem = "0 would let no task start (expected at least 1)";
+            faults.push(InvalidField::new("tenant_tasks_max", problem));
+        }
+        let options = Options {
+            lease_ms: i64::from(self.lease_ms),
+            tenant_tasks_max: self.tenant_tasks_max,
+            only,
+            own_leases: self.own_leases,
+        };
+        if faults.is_empty() { Ok(options) } else { Err(faults) }
+    }
+
     /// How gates are decided where a run names nothing else.
     pub fn gates(&self) -> GatePolicy {
         GatePolicy {

@@ -3,24 +3,25 @@
 
 pub mod config;
 pub mod core;
-pub mod engine;
 pub mod grpc;
 pub mod judge;
 pub mod logs;
 pub mod settings;
+pub mod shell;
 pub mod store;
 pub mod webhooks;
 
 pub use config::Config;
 
-use crate::engine::Engine;
 use crate::grpc::{runs::Runs, specs::Specs, tenants, work::Work};
 use crate::judge::Judge;
 use crate::logs::{Logs, Retention};
 use crate::settings::RunSettings;
+use crate::shell::Engine;
 use crate::store::Tables;
-use meta_domain::fault::{Fault, InvalidField};
-use meta_domain::id::{RunId, TenantId, UserId};
+use crate::webhooks::{Http, Sender, Webhooks, signing_key, system_lookup};
+use meta_domain::fault::Fault;
+use meta_domain::id::{TenantId, UserId};
 use meta_domain::limits::MESSAGE_BYTES_MAX;
 use meta_domain::role::Role;
 use meta_objects::Objects;
@@ -29,6 +30,7 @@ use meta_proto::orchestrator::plan_service_server::PlanServiceServer;
 use meta_proto::orchestrator::run_service_server::RunServiceServer;
 use meta_proto::orchestrator::spec_service_server::SpecServiceServer;
 use meta_proto::orchestrator::tenant_service_server::TenantServiceServer;
+use meta_proto::orchestrator::webhook_service_server::WebhookServiceServer;
 use meta_proto::runner::work_service_server::WorkServiceServer;
 use meta_runtime::{Flags, Host, Service, StartError, Wiring, now};
 use std::sync::Arc;
@@ -61,18 +63,19 @@ impl Service for Orchestrator {
     type Config = Config;
 
     async fn wire(config: Config, host: &Host) -> Result<Wiring, StartError> {
-        let only = run_filter(&config)?;
+        let options = config.options().map_err(StartError::Config)?;
+        let location = config.location().map_err(|f| StartError::Config(vec![f]))?;
         tokio::fs::create_dir_all(&config.data_dir).await.map_err(|e| {
             StartError::failed(&format!("data_dir {}", config.data_dir.display()), e)
         })?;
-        let tables = Tables::open(&config.data_dir.join("metabuilder.db"))
-            .await
-            .map_err(|e| StartError::failed("store", chain(&e)))?;
-        prepare(&tables, &config, only)
-            .await
-            .map_err(|fault| StartError::failed("store", fault))?;
-        let engine = Engine::new(tables.clone(), logs(&config, host)?);
+        let tables =
+            Tables::open(&location).await.map_err(|e| StartError::failed("store", chain(&e)))?;
+        let broken = |fault| StartError::failed("store", fault);
+        prepare(&tables, &config).await.map_err(broken)?;
+        let started = Engine::start(tables.clone(), logs(&config, host)?, options).await;
+        let (engine, writing) = started.map_err(broken)?;
         let retention = Retention { engine: engine.clone(), days: config.logs_kept_days };
+        let (webhooks, sender) = webhooks(&config, &tables)?;
         let (flags, resolver) = (Flags::default(), host.peer("flag-resolver")?);
         let settings = RunSettings::new(resolver.clone(), flags.clone());
         let kept = config.data_dir.join(FLAGS_FILE);
@@ -81,7 +84,7 @@ impl Service for Orchestrator {
             host.peer("classifier")?,
             host.peer("autofixer")?,
             settings.clone(),
-            only,
+            options.only,
         );
         let gates = config.gates();
         let runs = Runs { engine: engine.clone(), settings, gates };
@@ -94,11 +97,19 @@ impl Service for Orchestrator {
             .serve(limited!(RunServiceServer::new(runs.clone())))
             .serve(limited!(ApprovalServiceServer::new(runs)))
             .serve(limited!(TenantServiceServer::new(tenants::Tenants { tables })))
+            .serve(limited!(WebhookServiceServer::new(webhooks)))
             .serve(limited!(WorkServiceServer::new(Work { engine, seen: Arc::default() })))
             .ready_when(flags.ready())
             .background("flags", move |stop| flags.follow(resolver, Some(kept), stop))
             .background("judge", move |stop| judge.run(stop))
+            .background("writer", |stop| async move {
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    ended = writing => tracing::error!(?ended, "the writer ended by itself"),
+                }
+            })
             .background("retention", move |stop| retention.run(stop))
+            .background("webhooks", move |stop| sender.run(stop))
             .background("waiters", |stop| async move {
                 stop.cancelled().await;
                 stopping.cancel();
@@ -119,24 +130,22 @@ fn logs(config: &Config, host: &Host) -> Result<Logs, StartError> {
     Ok(Logs::in_objects(objects))
 }
 
-fn run_filter(config: &Config) -> Result<Option<RunId>, StartError> {
-    let parsed = config.run_id.as_deref().map(str::parse).transpose();
-    parsed.map_err(|e: meta_domain::id::MalformedId| {
-        StartError::Config(vec![InvalidField::new("run_id", e.to_string())])
-    })
+/// The shell of webhooks, and what sends to them.
+fn webhooks(config: &Config, tables: &Tables) -> Result<(Webhooks, Sender), StartError> {
+    let policy = config.webhooks.policy().map_err(StartError::Config)?;
+    let key = signing_key(&config.webhooks, &config.data_dir)?;
+    let http = Http::new(policy, system_lookup());
+    let http = http.map_err(|e| StartError::failed("webhooks", chain(&e)))?;
+    let (store, events) = (tables.webhooks().clone(), webhooks::events_of(tables.clone()));
+    let shell = Webhooks { store: store.clone(), http: http.clone(), key: key.clone() };
+    Ok((shell, Sender { store, events, http, key }))
 }
 
-async fn prepare(tables: &Tables, config: &Config, only: Option<RunId>) -> Result<(), Fault> {
+async fn prepare(tables: &Tables, config: &Config) -> Result<(), Fault> {
     tables.insert_tenant(DEFAULT_TENANT, "default", now()).await?;
     if let Some(key) = &config.dev_key {
         let who = (DEFAULT_TENANT, DEFAULT_USER);
         tables.ensure_key(who, Role::PlatformAdmin, "user:dev", key, now()).await?;
-    }
-    if config.own_leases {
-        let released = tables.release_all(only).await?;
-        if released > 0 {
-            tracing::info!(released, "gave back the leases of processes that are dead");
-        }
     }
     Ok(())
 }

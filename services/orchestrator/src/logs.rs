@@ -17,7 +17,7 @@ pub use retention::Retention;
 use chunks::Chunks;
 use files::Files;
 use meta_domain::fault::{ErrorKind, Fault};
-use meta_domain::id::{RunId, TaskId, TenantId};
+use meta_domain::id::{RunId, TenantId};
 use meta_objects::Objects;
 use std::path::Path;
 use std::time::Duration;
@@ -51,11 +51,6 @@ impl Logs {
     /// Logs as objects.
     pub fn in_objects(objects: Objects) -> Self {
         Self(Arm::Chunks(Chunks::new(objects)))
-    }
-
-    /// The name of a lease's log.
-    pub fn name(task: TaskId, epoch: i64) -> String {
-        format!("{task}.{epoch}.log")
     }
 
     /// Appends records; returns the bytes kept, of this call or of an earlier one with the same.

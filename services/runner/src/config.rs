@@ -22,6 +22,8 @@ pub struct Config {
     pub hidden: Vec<PathBuf>,
     /// Take only tasks of this run.
     pub run_id: Option<String>,
+    /// What this runner offers to steps that ask for it with `runs_on`.
+    pub labels: Vec<String>,
     /// Folders put before `PATH` in steps.
     pub extra_path: Vec<PathBuf>,
     /// URL of the object store in which runs' commits travel to other runners; without one a run
@@ -39,6 +41,7 @@ impl Default for Config {
             path_sources: PathSources::Any(false),
             hidden: Vec::new(),
             run_id: None,
+            labels: Vec::new(),
             extra_path: Vec::new(),
             objects: None,
         }

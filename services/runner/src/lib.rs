@@ -21,6 +21,7 @@ pub mod work;
 pub use config::{Config, PathSources, Profile, SandboxMode};
 pub use tasks::run_patch;
 
+use meta_domain::fault::InvalidField;
 use meta_objects::Objects;
 use meta_proto::runner::runner_service_server::RunnerServiceServer;
 use meta_runtime::{Host, StartError, Wiring};
@@ -55,6 +56,8 @@ impl meta_runtime::Service for Runner {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             given => usize::try_from(given).unwrap_or(usize::MAX),
         };
+        let labels = meta_domain::project::labels(&config.labels)
+            .map_err(|problem| StartError::Config(vec![InvalidField::new("labels", problem)]))?;
         let only_run = config.run_id.clone().unwrap_or_default().into();
         let workshop = tasks::Workshop::new(&config, sandbox, objects)
             .map_err(|e| StartError::failed("data_dir", e))?;
@@ -74,6 +77,7 @@ impl meta_runtime::Service for Runner {
             runner_id,
             capacity,
             only_run,
+            labels: labels.into(),
         };
         Ok(Wiring::default()
             .serve(RunnerServiceServer::new(grpc))

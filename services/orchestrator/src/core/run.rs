@@ -1,6 +1,7 @@
 //! The run: one execution of a plan, with all that the loop knows of it.
 
 use super::evidence::{Evidence, hash};
+use super::transition::TaskKind;
 use meta_domain::autofix::{FixTry, FixerCommand, FixerKind, Outcome, PastAttempt, Strategy};
 use meta_domain::failure::FailureType;
 use meta_domain::gate::{GateEffect, GateStatus, GateType};
@@ -72,6 +73,9 @@ pub struct Run {
     /// Commits at the head of the source that the loop made.
     #[serde(default)]
     pub bot_commits: u32,
+    /// Of two that wait for a runner, the run with the greater number goes first.
+    #[serde(default)]
+    pub priority: i32,
     /// Number of the last event.
     pub seq: u64,
 }
@@ -554,6 +558,18 @@ impl Run {
     /// The step of that name, to change it.
     pub fn step_mut(&mut self, name: &str) -> Option<&mut Step> {
         self.steps.iter_mut().find(|s| s.planned.name == name)
+    }
+
+    /// What a runner has to offer for a task on that step, sorted and joined by commas.
+    pub fn labels_of(&self, kind: TaskKind, step: &str) -> String {
+        match self.step(step) {
+            Some(step) if !kind.is_internal() => {
+                let mut labels = step.planned.runs_on.clone();
+                labels.sort_unstable();
+                labels.join(",")
+            }
+            _ => String::new(),
+        }
     }
 
     /// Attempts paid by the present budget.

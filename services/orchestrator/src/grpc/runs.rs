@@ -3,9 +3,9 @@
 use super::{encode, invalid, page_size, refuse, store, stream};
 use crate::core::run::{ExpiryAction, Gate, GatePolicy, Run, Step};
 use crate::core::transition::Input;
-use crate::engine::Engine;
 use crate::settings::RunSettings;
-use crate::store::{Finish, ListRuns, PlanRow};
+use crate::shell::{Engine, Finish};
+use crate::store::{ListRuns, PlanRow};
 use meta_domain::fault::{ErrorKind, Fault, InvalidField};
 use meta_domain::gate::GateStatus;
 use meta_domain::id::{GateId, PlanId, RunId, SpecId, TenantId};
@@ -85,6 +85,7 @@ impl Runs {
             rolling_back: false,
             gate_policy: gate_policy(&self.gates, body.gates)?,
             bot_commits: 0,
+            priority: 0,
             seq: 0,
         })
     }
@@ -201,7 +202,7 @@ impl RunService for Runs {
         if !overrides.is_empty() {
             self.settings.set_run(&caller, run.id, overrides).await?;
         }
-        let run = self.engine.create(run, request_id.as_deref()).await.map_err(refuse)?;
+        let run = self.engine.create(run, request_id).await.map_err(refuse)?;
         tracing::info!(run = %run.id, spec = %run.spec, actor = %run.created_by, "run created");
         Ok(Response::new(pb::CreateRunResponse { run: Some(encode::run(&run)) }))
     }
@@ -232,12 +233,16 @@ impl RunService for Runs {
             limit: size + 1,
             offset: body.offset,
         };
-        let (mut runs, total) = self.engine.tables.runs(tenant, &list).await.map_err(store)?;
-        let more = runs.len() > size as usize;
-        runs.truncate(size as usize);
-        let last = runs.last().filter(|_| more).map(|r| r.id.to_string());
+        let (mut ids, total) = self.engine.tables.runs(tenant, &list).await.map_err(store)?;
+        let more = ids.len() > size as usize;
+        ids.truncate(size as usize);
+        let last = ids.last().filter(|_| more).map(ToString::to_string);
+        let mut runs = Vec::with_capacity(ids.len());
+        for id in ids {
+            runs.push(encode::run(&*self.engine.load(id).await.map_err(refuse)?));
+        }
         Ok(Response::new(pb::ListRunsResponse {
-            runs: runs.iter().map(encode::run).collect(),
+            runs,
             next_page_token: last.unwrap_or_default(),
             total,
         }))

@@ -2,9 +2,10 @@
 
 use super::{encode, invalid, page_size, refuse, store};
 use crate::core::plan::plan;
-use crate::core::transition::{Sharing, TaskKind};
-use crate::engine::Engine;
-use crate::store::{NewTask, PlanRow, SpecRow};
+use crate::core::queue::Task;
+use crate::core::transition::TaskKind;
+use crate::shell::Engine;
+use crate::store::{PlanRow, SpecRow};
 use meta_domain::fault::{ErrorKind, Fault, InvalidField};
 use meta_domain::id::{PlanId, SpecId, TaskId, TenantId};
 use meta_domain::limits::{DESCRIPTION_CHARS_MAX, INLINE_BYTES_MAX, TITLE_CHARS_MAX};
@@ -41,20 +42,10 @@ impl Specs {
         let task = TaskId(new_id());
         let payload = serde_json::to_string(source)
             .map_err(|e| Fault::new(ErrorKind::Internal, "INTERNAL", format!("source: {e}")))?;
-        let new = NewTask {
-            id: task,
-            tenant,
-            run: None,
-            kind: TaskKind::Inspect,
-            step: String::new(),
-            sharing: Sharing::None,
-            due: now(),
-            payload,
-            avoid: String::new(),
-        };
-        let mut changes = self.engine.changes();
-        self.engine.tables.insert_task(&new).await?;
-        self.engine.notify();
+        let due = self.engine.clock.now();
+        let new = Task { payload, ..Task::new(task, tenant, TaskKind::Inspect, due) };
+        let mut changes = self.engine.watch_loose();
+        self.engine.put_loose(&new).await?;
         let start = now();
         let result = loop {
             changes.mark_unchanged();
@@ -217,6 +208,7 @@ fn check_planned(steps: &[PlannedStep]) -> Result<(), Vec<InvalidField>> {
             network: s.network,
             writable: s.writable.clone(),
             approval: Some(s.approval.as_str().to_owned()),
+            runs_on: s.runs_on.clone(),
         })
         .collect();
     project::check_steps(&specs, "the spec").map(|_| ()).map_err(|faults| {

@@ -2,7 +2,7 @@
 
 use super::{encode, refuse, store};
 use crate::core::run::Run;
-use crate::engine::{Engine, stopping};
+use crate::shell::{Engine, stopping};
 use meta_domain::id::RunId;
 use meta_domain::status::StepStatus;
 use meta_proto::convert::timestamp;
@@ -19,7 +19,7 @@ pub type Items<T> = ReceiverStream<Result<T, Status>>;
 /// Answers waiting for a slow reader.
 const BUFFERED_MAX: usize = 64;
 /// Events read at once.
-const BATCH_MAX: u32 = 200;
+const BATCH_MAX: i64 = 200;
 /// How long a follower of events waits before it looks again.
 const EVENT_WAIT: Duration = Duration::from_millis(500);
 
@@ -33,7 +33,7 @@ pub fn events(
     let (sender, receiver) = mpsc::channel(BUFFERED_MAX);
     spawn(async move {
         let mut seq = after;
-        let mut changes = engine.changes();
+        let mut changes = engine.watch(run);
         loop {
             changes.mark_unchanged();
             // Read the status first: events that came with the end are then surely read below.
@@ -45,7 +45,7 @@ pub fn events(
                 Ok(batch) => batch,
                 Err(error) => return fail(&sender, store(error)).await,
             };
-            let full = batch.len() == BATCH_MAX as usize;
+            let full = i64::try_from(batch.len()).is_ok_and(|n| n == BATCH_MAX);
             for event in batch {
                 seq = event.seq;
                 let item = pb::StreamEventsResponse { event: Some(encode::event(event)) };

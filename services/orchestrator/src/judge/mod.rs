@@ -9,11 +9,12 @@ mod review;
 pub use draft::{context_of, edits_of};
 pub use review::before_of;
 
+use crate::core::queue::Task;
+use crate::core::ready::Offer;
 use crate::core::run::Run;
 use crate::core::transition::{Input, TaskKind};
-use crate::engine::Engine;
 use crate::settings::RunSettings;
-use crate::store::{Claimed, Claimer, Finish};
+use crate::shell::{Engine, Finish, Leased};
 use meta_domain::autofix::{Decision, TryVerdict};
 use meta_domain::failure::FailureType;
 use meta_domain::fault::{ErrorKind, Fault, InvalidField};
@@ -26,23 +27,21 @@ use meta_proto::autofixer::autofixer_service_client::AutofixerServiceClient;
 use meta_proto::classifier::classifier_service_client::ClassifierServiceClient;
 use meta_proto::convert::Field;
 use meta_proto::status::from_status;
-use meta_runtime::{Transport, now};
+use meta_runtime::Transport;
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// How long a peer may take.
 const PEER_TIMEOUT: Duration = Duration::from_secs(30);
-/// Lease of an own task, in milliseconds.
-const LEASE_MS: i64 = 120_000;
 /// Own tasks at work at once.
 const CONCURRENCY: usize = 4;
 /// How often a peer may refuse a failure before a human is asked.
 const REFUSALS_MAX: i64 = 5;
 /// Wait before a task whose peer was away is tried again, in milliseconds.
 const PEER_AWAY_MS: i64 = 1_000;
-/// How often a lease is renewed while its task is at work.
-const RENEW_EVERY: Duration = Duration::from_secs(30);
+/// How often a lease is renewed while its task is at work, within its time.
+const RENEWALS: i64 = 3;
 /// How often a busy model is asked again before its fixer counts as broken.
 const BUSY_MAX: i64 = 10;
 /// The longest wait for a busy model, in milliseconds.
@@ -85,54 +84,42 @@ impl Judge {
             () = stop.cancelled() => return,
         }
         let owner = format!("orchestrator:{}", meta_runtime::new_id());
-        let mut changes = self.engine.changes();
+        let offer =
+            Offer { owner, internal: true, only: self.only, labels: Vec::new(), others: false };
         let mut tasks = JoinSet::new();
         while !stop.is_cancelled() {
-            changes.mark_unchanged();
             while tasks.try_join_next().is_some() {}
-            let claimed = if tasks.len() < CONCURRENCY {
-                let claimer =
-                    Claimer { owner: &owner, internal: true, only: self.only, others: false };
-                self.engine.tables.claim(claimer, now(), LEASE_MS).await
-            } else {
-                Ok(None)
-            };
-            match claimed {
-                Ok(Some(task)) => {
+            let room = CONCURRENCY - tasks.len();
+            if room == 0 {
+                tasks.join_next().await;
+                continue;
+            }
+            let Ok(answer) = self.engine.poll(offer.clone(), room).await else { break };
+            tokio::select! {
+                () = stop.cancelled() => break,
+                leased = answer => for Leased { task, .. } in leased.unwrap_or_default() {
                     let judge = self.clone();
                     tasks.spawn(async move { judge.carry_out(task).await });
-                }
-                Ok(None) => {
-                    tokio::select! {
-                        () = stop.cancelled() => {}
-                        () = Engine::wait(&mut changes, Duration::from_secs(1)) => {}
-                        Some(_) = tasks.join_next() => {}
-                    }
-                }
-                Err(error) => {
-                    let fault = Fault::from(error);
-                    tracing::warn!(%fault, "cannot claim a task");
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                }
+                },
             }
         }
         while tasks.join_next().await.is_some() {}
     }
 
-    async fn carry_out(mut self, task: Claimed) {
+    async fn carry_out(mut self, task: Task) {
         let Err(fault) = self.work_on_a_lease(&task).await else { return };
         let gone = fault.kind == ErrorKind::FailedPrecondition || fault.kind == ErrorKind::NotFound;
-        let tables = self.engine.tables.clone();
+        let at = self.engine.clock.now();
         let refused = fault.reason == "PEER_REFUSED";
         let result = if gone {
             tracing::debug!(%fault, task = %task.id, "the task is out of date");
-            tables.forget(task.id, task.epoch).await
+            self.engine.forget(task.id, task.epoch, task.run).await
         } else if fault.kind == ErrorKind::Conflict {
             tracing::debug!(%fault, task = %task.id, "deciding again");
-            tables.release(task.id, task.epoch, now()).await.map(|_| self.engine.notify())
+            self.engine.release(&task, at, false).await
         } else if task.kind == TaskKind::Record && refused && task.tries >= TELL_MAX {
             tracing::error!(%fault, task = %task.id, "the auto-fixer does not want to know");
-            tables.forget(task.id, task.epoch).await
+            self.engine.forget(task.id, task.epoch, task.run).await
         } else if fault.reason == draft::BUSY && task.tries >= BUSY_MAX {
             return self.model_stays_busy(&task, &fault).await;
         } else if refused && task.kind != TaskKind::Record && task.tries >= REFUSALS_MAX {
@@ -141,24 +128,25 @@ impl Judge {
         } else {
             let wait = wait_ms(&task, &fault);
             tracing::warn!(%fault, task = %task.id, kind = %task.kind, wait, "trying again");
-            tables.release(task.id, task.epoch, now().plus_ms(wait)).await.map(|_| ())
+            self.engine.release(&task, at.plus_ms(wait), false).await
         };
-        if let Err(error) = result {
+        if let Err(fault) = result {
             // The lease runs out by itself, and the task is carried out again.
-            tracing::warn!(fault = %Fault::from(error), task = %task.id, "cannot give a task back");
+            tracing::warn!(%fault, task = %task.id, "cannot give a task back");
         }
     }
 
     /// Works, and renews the lease meanwhile: a model may take minutes.
-    async fn work_on_a_lease(&mut self, task: &Claimed) -> Result<(), Fault> {
-        let tables = self.engine.tables.clone();
+    async fn work_on_a_lease(&mut self, task: &Task) -> Result<(), Fault> {
+        let engine = self.engine.clone();
+        let every = u64::try_from(engine.lease_ms() / RENEWALS).unwrap_or(1);
         let mut work = std::pin::pin!(self.work(task));
         loop {
             tokio::select! {
                 done = &mut work => return done,
-                () = tokio::time::sleep(RENEW_EVERY) => {
-                    if !tables.renew(task.id, task.epoch, now().plus_ms(LEASE_MS)).await? {
-                        return Err(crate::engine::lease_lost());
+                () = tokio::time::sleep(Duration::from_millis(every)) => {
+                    if !engine.renew(&[(task.id, task.epoch)]).await?.is_empty() {
+                        return Err(crate::shell::lease_lost());
                     }
                 }
             }
@@ -166,7 +154,7 @@ impl Judge {
     }
 
     /// The model's endpoint did not answer for long: its fixer counts as broken, the step goes on.
-    async fn model_stays_busy(&self, task: &Claimed, fault: &Fault) {
+    async fn model_stays_busy(&self, task: &Task, fault: &Fault) {
         let Some(run) = task.run else { return };
         let input = Input::Drafted {
             step: task.step.clone(),
@@ -181,7 +169,7 @@ impl Judge {
 
     /// A peer refuses this failure for good (a log that breaks it, versions that do not fit): the run
     /// must not hang on that.
-    async fn ask_a_human(&self, task: &Claimed, fault: &Fault) {
+    async fn ask_a_human(&self, task: &Task, fault: &Fault) {
         let Some(run) = task.run else { return };
         let asked = async {
             let loaded = self.engine.load(run).await?;
@@ -205,10 +193,10 @@ impl Judge {
         }
     }
 
-    async fn work(&mut self, task: &Claimed) -> Result<(), Fault> {
+    async fn work(&mut self, task: &Task) -> Result<(), Fault> {
         if task.kind == TaskKind::Record {
             self.record(task).await?;
-            return Ok(self.engine.tables.forget(task.id, task.epoch).await?);
+            return self.engine.forget(task.id, task.epoch, None).await;
         }
         let id = task.run.ok_or_else(|| Fault::not_found("RUN_NOT_FOUND", "run", "(none)"))?;
         let run = self.engine.load(id).await?;
@@ -233,7 +221,7 @@ impl Judge {
 
 /// How long a task waits before it is tried again: as long as a busy model asked for, else longer
 /// each time.
-fn wait_ms(task: &Claimed, fault: &Fault) -> i64 {
+fn wait_ms(task: &Task, fault: &Fault) -> i64 {
     let growing = PEER_AWAY_MS << task.tries.clamp(0, 6);
     if fault.reason != draft::BUSY {
         return growing;

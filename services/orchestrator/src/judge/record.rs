@@ -2,14 +2,14 @@
 
 use super::{Judge, PEER_TIMEOUT, peer};
 use crate::core::transition::{FixOutcome, Told};
-use crate::store::Claimed;
+use crate::core::queue::Task;
 use meta_domain::fault::{ErrorKind, Fault};
 use meta_domain::role::{Principal, Role};
 use meta_proto::autofixer as apb;
 use meta_runtime::call;
 
 impl Judge {
-    pub(super) async fn record(&mut self, task: &Claimed) -> Result<(), Fault> {
+    pub(super) async fn record(&mut self, task: &Task) -> Result<(), Fault> {
         let told: Told = serde_json::from_str(&task.payload)
             .map_err(|e| Fault::new(ErrorKind::NotFound, "BAD_RECORD", e.to_string()))?;
         let caller =

@@ -4,7 +4,7 @@
 //! what somebody else put there.
 
 use super::Logs;
-use crate::engine::Engine;
+use crate::shell::Engine;
 use meta_domain::fault::{ErrorKind, Fault};
 use meta_domain::id::RunId;
 use meta_domain::time::Timestamp;

@@ -1,14 +1,15 @@
 //! Specs and plans.
 
-use super::{Tables, corrupt, json};
+use super::{
+    PLAN_GET, PLAN_INSERT, PLAN_LATEST, PLAN_NEXT_VERSION, SPEC_GET, SPEC_INSERT, SPECS_BEFORE,
+    Tables, corrupt, json,
+};
 use meta_domain::id::{PlanId, SpecId, TenantId};
 use meta_domain::plan::{PlanGraph, PlannedStep};
 use meta_domain::source::Source;
 use meta_domain::time::Timestamp;
-use meta_storage::Error;
+use meta_storage::{Error, Tx, on};
 use serde::{Deserialize, Serialize};
-use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
 /// What to build.
@@ -55,24 +56,28 @@ impl Tables {
     /// Stores a spec.
     pub async fn insert_spec(&self, tenant: TenantId, spec: &SpecRow) -> Result<(), Error> {
         let body = json("specs", spec)?;
-        let mut tx = self.store.begin().await?;
-        sqlx::query("INSERT INTO specs (tenant_id, id, body, created_at) VALUES ($1, $2, $3, $4)")
+        let mut tx = self.begin().await?;
+        let sql = SPEC_INSERT.on(&tx);
+        on!(tx, |db| sqlx::query(sql)
             .bind(tenant.0)
             .bind(spec.id.0)
             .bind(body)
             .bind(spec.created_at.0)
-            .execute(&mut *tx)
-            .await?;
-        Ok(tx.commit().await?)
+            .execute(db)
+            .await
+            .map(drop)?);
+        tx.commit().await
     }
 
     /// A tenant's spec.
     pub async fn spec(&self, tenant: TenantId, id: SpecId) -> Result<Option<SpecRow>, Error> {
-        let row = sqlx::query("SELECT body FROM specs WHERE tenant_id = $1 AND id = $2")
+        let read = self.engine.read();
+        let sql = SPEC_GET.on(&read);
+        let row: Option<String> = on!(read, |db| sqlx::query_scalar(sql)
             .bind(tenant.0)
             .bind(id.0)
-            .fetch_optional(self.store.read())
-            .await?;
+            .fetch_optional(db)
+            .await?);
         row.map(|r| body("specs", &r)).transpose()
     }
 
@@ -83,20 +88,21 @@ impl Tables {
         before: Option<SpecId>,
         limit: u32,
     ) -> Result<Vec<SpecRow>, Error> {
-        let sql = "SELECT body FROM specs WHERE tenant_id = $1 AND ($2 IS NULL OR id < $2) \
-                   ORDER BY id DESC LIMIT $3";
-        let rows = sqlx::query(sql)
+        let read = self.engine.read();
+        let sql = SPECS_BEFORE.on(&read);
+        let rows: Vec<String> = on!(read, |db| sqlx::query_scalar(sql)
             .bind(tenant.0)
             .bind(before.map(|b| b.0))
-            .bind(limit)
-            .fetch_all(self.store.read())
-            .await?;
+            .bind(i64::from(limit))
+            .fetch_all(db)
+            .await?);
         rows.iter().map(|r| body("specs", r)).collect()
     }
 
-    /// Stores a plan as the next version of its spec and returns it with that version.
+    /// Stores a plan as the next version of its spec and returns it with that version. Of two at
+    /// once, one is told to try again.
     pub async fn insert_plan(&self, tenant: TenantId, mut plan: PlanRow) -> Result<PlanRow, Error> {
-        let mut tx = self.store.begin().await?;
+        let mut tx = self.begin().await?;
         plan.version = next_version(&mut tx, tenant, plan.spec).await?;
         put_plan(&mut tx, tenant, &plan, false).await?;
         tx.commit().await?;
@@ -105,11 +111,13 @@ impl Tables {
 
     /// A tenant's plan.
     pub async fn plan(&self, tenant: TenantId, id: PlanId) -> Result<Option<PlanRow>, Error> {
-        let row = sqlx::query("SELECT body FROM plans WHERE tenant_id = $1 AND id = $2")
+        let read = self.engine.read();
+        let sql = PLAN_GET.on(&read);
+        let row: Option<String> = on!(read, |db| sqlx::query_scalar(sql)
             .bind(tenant.0)
             .bind(id.0)
-            .fetch_optional(self.store.read())
-            .await?;
+            .fetch_optional(db)
+            .await?);
         row.map(|r| body("plans", &r)).transpose()
     }
 
@@ -119,47 +127,52 @@ impl Tables {
         tenant: TenantId,
         spec: SpecId,
     ) -> Result<Option<PlanRow>, Error> {
-        let sql = "SELECT body FROM plans WHERE tenant_id = $1 AND spec_id = $2 \
-                   AND replanned = 0 ORDER BY version DESC LIMIT 1";
-        let row =
-            sqlx::query(sql).bind(tenant.0).bind(spec.0).fetch_optional(self.store.read()).await?;
+        let read = self.engine.read();
+        let sql = PLAN_LATEST.on(&read);
+        let row: Option<String> = on!(read, |db| sqlx::query_scalar(sql)
+            .bind(tenant.0)
+            .bind(spec.0)
+            .fetch_optional(db)
+            .await?);
         row.map(|r| body("plans", &r)).transpose()
     }
 }
 
 pub(super) async fn next_version(
-    tx: &mut sqlx::SqliteConnection,
+    tx: &mut Tx,
     tenant: TenantId,
     spec: SpecId,
 ) -> Result<u32, Error> {
-    let sql =
-        "SELECT coalesce(max(version), 0) + 1 FROM plans WHERE tenant_id = $1 AND spec_id = $2";
-    let version: i64 = sqlx::query_scalar(sql).bind(tenant.0).bind(spec.0).fetch_one(tx).await?;
+    let sql = PLAN_NEXT_VERSION.on(tx);
+    let version: i64 = on!(tx, |db| sqlx::query_scalar(sql)
+        .bind(tenant.0)
+        .bind(spec.0)
+        .fetch_one(db)
+        .await?);
     u32::try_from(version).map_err(|e| corrupt("plans", spec, e))
 }
 
 pub(super) async fn put_plan(
-    tx: &mut sqlx::SqliteConnection,
+    tx: &mut Tx,
     tenant: TenantId,
     plan: &PlanRow,
     replanned: bool,
 ) -> Result<(), Error> {
-    let sql = "INSERT INTO plans (tenant_id, id, spec_id, version, replanned, body, created_at) \
-               VALUES ($1, $2, $3, $4, $5, $6, $7)";
-    sqlx::query(sql)
+    let (sql, body) = (PLAN_INSERT.on(tx), json("plans", plan)?);
+    on!(tx, |db| sqlx::query(sql)
         .bind(tenant.0)
         .bind(plan.id.0)
         .bind(plan.spec.0)
-        .bind(plan.version)
-        .bind(replanned)
-        .bind(json("plans", plan)?)
+        .bind(i64::from(plan.version))
+        .bind(i64::from(replanned))
+        .bind(body)
         .bind(plan.created_at.0)
-        .execute(tx)
-        .await?;
+        .execute(db)
+        .await
+        .map(drop)?);
     Ok(())
 }
 
-fn body<T: serde::de::DeserializeOwned>(table: &'static str, row: &SqliteRow) -> Result<T, Error> {
-    let text: String = row.try_get("body")?;
-    serde_json::from_str(&text).map_err(|e| corrupt(table, Uuid::nil(), e))
+fn body<T: serde::de::DeserializeOwned>(table: &'static str, text: &str) -> Result<T, Error> {
+    serde_json::from_str(text).map_err(|e| corrupt(table, Uuid::nil(), e))
 }

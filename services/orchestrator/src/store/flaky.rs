@@ -1,14 +1,14 @@
 //! The register of flaky steps.
 
-use super::Tables;
+use super::{FLAKY_LIST, FLAKY_PUT, FLAKY_STEPS, Tables, corrupt, unsigned};
 use crate::core::run::Run;
 use meta_domain::failure::FailureType;
 use meta_domain::id::{RunId, TenantId};
 use meta_domain::secrecy;
 use meta_domain::source::Source;
 use meta_domain::time::Timestamp;
-use meta_storage::Error;
-use sqlx::Row;
+use meta_storage::{Error, Tx, on};
+use sqlx::FromRow;
 use uuid::Uuid;
 
 /// A failure that went away on the same commit without a change.
@@ -34,33 +34,44 @@ pub struct FlakyRow {
     pub run: RunId,
 }
 
+#[derive(FromRow)]
+struct Row {
+    step: String,
+    source: String,
+    fingerprint: String,
+    failure_type: String,
+    message: String,
+    times: i64,
+    first_at: i64,
+    last_at: i64,
+    run_id: Uuid,
+}
+
 impl Tables {
     /// The tenant's flaky steps, last seen first.
     pub async fn flaky(&self, tenant: TenantId, limit: u32) -> Result<Vec<FlakyRow>, Error> {
-        let sql = "SELECT step, source, fingerprint, failure_type, message, times, first_at, \
-                   last_at, run_id FROM flaky WHERE tenant_id = $1 \
-                   ORDER BY last_at DESC, step, fingerprint LIMIT $2";
-        let rows = sqlx::query(sql).bind(tenant.0).bind(limit).fetch_all(self.store.read()).await?;
-        rows.iter()
-            .map(|row| {
-                let word: String = row.try_get("failure_type")?;
-                let times: i64 = row.try_get("times")?;
-                let run: Uuid = row.try_get("run_id")?;
-                Ok(FlakyRow {
-                    step: row.try_get("step")?,
-                    source: row.try_get("source")?,
-                    fingerprint: row.try_get("fingerprint")?,
-                    failure_type: word
-                        .parse()
-                        .map_err(|e: String| super::corrupt("flaky", tenant, e))?,
-                    message: row.try_get("message")?,
-                    times: u64::try_from(times).unwrap_or(0),
-                    first_at: Timestamp(row.try_get("first_at")?),
-                    last_at: Timestamp(row.try_get("last_at")?),
-                    run: run.into(),
-                })
+        let read = self.engine.read();
+        let sql = FLAKY_LIST.on(&read);
+        let rows: Vec<Row> = on!(read, |db| sqlx::query_as(sql)
+            .bind(tenant.0)
+            .bind(i64::from(limit))
+            .fetch_all(db)
+            .await?);
+        let row = |row: Row| {
+            let failure_type: Result<FailureType, String> = row.failure_type.parse();
+            Ok(FlakyRow {
+                failure_type: failure_type.map_err(|e| corrupt("flaky", tenant, e))?,
+                step: row.step,
+                source: row.source,
+                fingerprint: row.fingerprint,
+                message: row.message,
+                times: unsigned(row.times),
+                first_at: Timestamp(row.first_at),
+                last_at: Timestamp(row.last_at),
+                run: row.run_id.into(),
             })
-            .collect()
+        };
+        rows.into_iter().map(row).collect()
     }
 
     /// Names of a source's steps that were seen flaky since `since`.
@@ -70,20 +81,20 @@ impl Tables {
         cache_key: &str,
         since: Timestamp,
     ) -> Result<Vec<String>, Error> {
-        let sql = "SELECT DISTINCT step FROM flaky \
-                   WHERE tenant_id = $1 AND cache_key = $2 AND last_at >= $3 LIMIT 500";
-        Ok(sqlx::query_scalar(sql)
+        let read = self.engine.read();
+        let sql = FLAKY_STEPS.on(&read);
+        Ok(on!(read, |db| sqlx::query_scalar(sql)
             .bind(tenant.0)
             .bind(cache_key)
             .bind(since.0)
-            .fetch_all(self.store.read())
-            .await?)
+            .fetch_all(db)
+            .await?))
     }
 }
 
 /// Registers that a step passed on a plain retry.
 pub(super) async fn put_flaky(
-    tx: &mut sqlx::SqliteConnection,
+    tx: &mut Tx,
     run: &Run,
     step: &str,
     at: Timestamp,
@@ -94,17 +105,19 @@ pub(super) async fn put_flaky(
         Source::Path { path } => path.clone(),
         Source::Inline { .. } => String::new(),
     };
-    sqlx::query(include_str!("../../sql/flaky_put.sql"))
+    let sql = FLAKY_PUT.on(tx);
+    on!(tx, |db| sqlx::query(sql)
         .bind(run.tenant.0)
         .bind(&run.cache_key)
         .bind(step)
         .bind(&signal.fingerprint)
-        .bind(source)
+        .bind(&source)
         .bind(signal.failure_type.as_str())
         .bind(&signal.message)
         .bind(at.0)
         .bind(run.id.0)
-        .execute(tx)
-        .await?;
+        .execute(db)
+        .await
+        .map(drop)?);
     Ok(())
 }

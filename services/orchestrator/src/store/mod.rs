@@ -1,27 +1,80 @@
-//! The orchestrator's tables: the only place with SQL.
+//! The orchestrator's tables, on either engine: the only place with SQL.
 
+mod batch;
 mod builds;
 mod flaky;
+mod hear;
+pub(crate) mod queue;
 mod runs;
-mod tasks;
 mod tenants;
+#[cfg(test)]
+mod tests;
 
+pub use batch::{EventRow, RunRow, Writes};
+pub(crate) use batch::lock;
+pub use hear::{Ear, Heard};
+pub(crate) use runs::{load, of_request};
 pub use builds::{PlanRow, SpecRow};
 pub use flaky::FlakyRow;
-pub use runs::{Finish, ListRuns, Stored, StoredEvent};
-pub use tasks::{Claimed, Claimer, NewTask};
+pub use runs::{ListRuns, Loaded, StoredEvent};
 pub use tenants::TenantRow;
 
-use meta_storage::sqlx::migrate::Migrator;
-use meta_storage::{Error, Store};
-use std::path::Path;
+use crate::webhooks::WebhookStore;
+use meta_storage::{Engine, Error, Location, Migrations, Tx, statements};
 
-static MIGRATIONS: Migrator = sqlx::migrate!();
+statements! {
+    TENANT_INSERT = "tenant_insert";
+    TENANTS_AFTER = "tenants_after";
+    TENANT_GET = "tenant_get";
+    USER_INSERT = "user_insert";
+    KEY_INSERT = "key_insert";
+    KEY_OWNER = "key_owner";
+    SPEC_INSERT = "spec_insert";
+    SPEC_GET = "spec_get";
+    SPECS_BEFORE = "specs_before";
+    PLAN_INSERT = "plan_insert";
+    PLAN_NEXT_VERSION = "plan_next_version";
+    PLAN_GET = "plan_get";
+    PLAN_LATEST = "plan_latest";
+    RUN_GET = "run_get";
+    RUN_REV = "run_rev";
+    RUN_OF_REQUEST = "run_of_request";
+    RUN_COUNT = "run_count";
+    RUN_LIST = "run_list";
+    EVENTS_AFTER = "events_after";
+    ARTIFACT_GET = "artifact_get";
+    ARTIFACT_PUT = "artifact_put";
+    GATE_INSERT = "gate_insert";
+    GATE_DECIDE = "gate_decide";
+    GATES_END = "gates_end";
+    GATE_RUN = "gate_run";
+    GATES_OF_STATUS = "gates_of_status";
+    FAILURE_TYPE_INSERT = "failure_type_insert";
+    FLAKY_PUT = "flaky_put";
+    FLAKY_LIST = "flaky_list";
+    FLAKY_STEPS = "flaky_steps";
+    TASK_GET = "task_get";
+    TASK_DELETE = "task_delete";
+    TASK_LEASE = "task_lease";
+    TASK_RELEASE = "task_release";
+    TASK_HELD = "task_held";
+    TASKS_RENEW = "tasks_renew.sqlite" | "tasks_renew.postgres";
+    INSPECTION_FINISH = "inspection_finish";
+    INSPECTION_GET = "inspection_get";
+    INSPECTION_DELETE = "inspection_delete";
+    QUEUE_HELD = "queue_held";
+    QUEUE_OVERDUE = "queue_overdue";
+    QUEUE_OVERDUE_LOOSE = "queue_overdue_loose";
+    QUEUE_LEASED_RUNS = "queue_leased_runs";
+    QUEUE_CANDIDATES = "queue_candidates.sqlite" | "queue_candidates.postgres";
+    CLOCK = "clock.sqlite" | "clock.postgres";
+}
 
 /// Everything durable of the orchestrator.
 #[derive(Debug, Clone)]
 pub struct Tables {
-    store: Store,
+    engine: Engine,
+    webhooks: WebhookStore,
 }
 
 impl Tables {
@@ -29,13 +82,38 @@ impl Tables {
     ///
     /// # Errors
     /// When it cannot be opened.
-    pub async fn open(path: &Path) -> Result<Self, Error> {
-        Ok(Self { store: Store::open(path, &MIGRATIONS).await? })
+    pub async fn open(location: &Location) -> Result<Self, Error> {
+        let migrations = Migrations {
+            sqlite: &sqlx::migrate!("migrations/sqlite"),
+            postgres: &sqlx::migrate!("migrations/postgres"),
+        };
+        let engine = Engine::open(location, migrations).await?;
+        let webhooks = WebhookStore::new(engine.clone());
+        webhooks.refresh().await?;
+        Ok(Self { engine, webhooks })
+    }
+
+    /// The webhooks, and what they are to be told.
+    pub fn webhooks(&self) -> &WebhookStore {
+        &self.webhooks
+    }
+
+    /// Whether other processes work on the same tables.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.engine, Engine::Postgres(_))
+    }
+
+    /// A write transaction.
+    ///
+    /// # Errors
+    /// When it cannot be had in time.
+    pub async fn begin(&self) -> Result<Tx, Error> {
+        self.engine.begin().await
     }
 
     /// Closes it.
     pub async fn close(&self) {
-        self.store.close().await;
+        self.engine.close().await;
     }
 }
 
@@ -45,4 +123,14 @@ fn corrupt(table: &'static str, id: impl std::fmt::Display, e: impl std::fmt::Di
 
 fn json<T: serde::Serialize>(table: &'static str, value: &T) -> Result<String, Error> {
     serde_json::to_string(value).map_err(|e| corrupt(table, "new", e))
+}
+
+/// A count or number that the schema keeps as a signed one.
+fn signed(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+/// Back again; negative is as good as nothing.
+fn unsigned(n: i64) -> u64 {
+    u64::try_from(n).unwrap_or(0)
 }

@@ -1,12 +1,13 @@
 //! Tenants, users and keys. A key is stored as its SHA-256 only.
 
-use super::{Tables, corrupt};
+use super::{
+    KEY_INSERT, KEY_OWNER, TENANT_GET, TENANT_INSERT, TENANTS_AFTER, Tables, USER_INSERT, corrupt,
+};
 use meta_domain::id::{TenantId, UserId};
 use meta_domain::role::{Principal, Role};
 use meta_domain::time::Timestamp;
-use meta_storage::Error;
+use meta_storage::{Error, Tx, on};
 use sha2::{Digest, Sha256};
-use sqlx::Row;
 use uuid::Uuid;
 
 /// A tenant as it is kept.
@@ -28,12 +29,17 @@ impl Tables {
         name: &str,
         now: Timestamp,
     ) -> Result<bool, Error> {
-        let sql = "INSERT INTO tenants (id, name, created_at) VALUES ($1, $2, $3) \
-                   ON CONFLICT (id) DO NOTHING";
-        let mut tx = self.store.begin().await?;
-        let done = sqlx::query(sql).bind(id.0).bind(name).bind(now.0).execute(&mut *tx).await?;
+        let mut tx = self.begin().await?;
+        let sql = TENANT_INSERT.on(&tx);
+        let rows = on!(tx, |db| sqlx::query(sql)
+            .bind(id.0)
+            .bind(name)
+            .bind(now.0)
+            .execute(db)
+            .await?
+            .rows_affected());
         tx.commit().await?;
-        Ok(done.rows_affected() == 1)
+        Ok(rows == 1)
     }
 
     /// Tenants in the order of their ids, from behind `after` on.
@@ -42,31 +48,26 @@ impl Tables {
         after: Option<TenantId>,
         limit: u32,
     ) -> Result<Vec<TenantRow>, Error> {
-        let sql = "SELECT id, name, created_at FROM tenants WHERE ($1 IS NULL OR id > $1) \
-                   ORDER BY id LIMIT $2";
-        let rows = sqlx::query(sql)
+        let read = self.engine.read();
+        let sql = TENANTS_AFTER.on(&read);
+        let rows: Vec<(Uuid, String, i64)> = on!(read, |db| sqlx::query_as(sql)
             .bind(after.map(|id| id.0))
-            .bind(limit)
-            .fetch_all(self.store.read())
-            .await?;
-        rows.iter()
-            .map(|row| {
-                Ok(TenantRow {
-                    id: row.try_get::<Uuid, _>("id")?.into(),
-                    name: row.try_get("name")?,
-                    created_at: Timestamp(row.try_get("created_at")?),
-                })
-            })
-            .collect()
+            .bind(i64::from(limit))
+            .fetch_all(db)
+            .await?);
+        let row = |(id, name, at): (Uuid, String, i64)| TenantRow {
+            id: id.into(),
+            name,
+            created_at: Timestamp(at),
+        };
+        Ok(rows.into_iter().map(row).collect())
     }
 
     /// Whether a tenant exists.
     pub async fn tenant_exists(&self, id: TenantId) -> Result<bool, Error> {
-        let row = sqlx::query("SELECT 1 FROM tenants WHERE id = $1")
-            .bind(id.0)
-            .fetch_optional(self.store.read())
-            .await?;
-        Ok(row.is_some())
+        let read = self.engine.read();
+        let sql = TENANT_GET.on(&read);
+        Ok(on!(read, |db| sqlx::query(sql).bind(id.0).fetch_optional(db).await?.is_some()))
     }
 
     /// Creates a user with a key; false when the e-mail address is taken in the tenant.
@@ -78,18 +79,18 @@ impl Tables {
         key: &str,
         now: Timestamp,
     ) -> Result<bool, Error> {
-        let mut tx = self.store.begin().await?;
-        let sql = "INSERT INTO users (tenant_id, id, email, role, created_at) \
-                   VALUES ($1, $2, $3, $4, $5) ON CONFLICT (tenant_id, email) DO NOTHING";
-        let done = sqlx::query(sql)
+        let mut tx = self.begin().await?;
+        let sql = USER_INSERT.on(&tx);
+        let rows = on!(tx, |db| sqlx::query(sql)
             .bind(tenant.0)
             .bind(user.0)
             .bind(email)
             .bind(role.as_str())
             .bind(now.0)
-            .execute(&mut *tx)
-            .await?;
-        if done.rows_affected() == 0 {
+            .execute(db)
+            .await?
+            .rows_affected());
+        if rows == 0 {
             return Ok(false);
         }
         insert_key(&mut tx, (tenant, user), role, email, key, now).await?;
@@ -106,7 +107,7 @@ impl Tables {
         key: &str,
         now: Timestamp,
     ) -> Result<(), Error> {
-        let mut tx = self.store.begin().await?;
+        let mut tx = self.begin().await?;
         insert_key(&mut tx, (tenant, user), role, actor, key, now).await?;
         tx.commit().await?;
         Ok(())
@@ -114,66 +115,41 @@ impl Tables {
 
     /// Who a key belongs to.
     pub async fn key_owner(&self, key: &str) -> Result<Option<Principal>, Error> {
-        let row = sqlx::query("SELECT tenant_id, role, actor FROM api_keys WHERE hash = $1")
-            .bind(hash(key))
-            .fetch_optional(self.store.read())
-            .await?;
-        let Some(row) = row else { return Ok(None) };
-        let tenant: Uuid = row.try_get("tenant_id")?;
-        let role: String = row.try_get("role")?;
+        let read = self.engine.read();
+        let sql = KEY_OWNER.on(&read);
+        let row: Option<(Uuid, String, String)> =
+            on!(read, |db| sqlx::query_as(sql).bind(hash(key)).fetch_optional(db).await?);
+        let Some((tenant, role, actor)) = row else { return Ok(None) };
         Ok(Some(Principal {
             tenant: tenant.into(),
             role: role.parse().map_err(|e: String| corrupt("api_keys", tenant, e))?,
-            actor: row.try_get("actor")?,
+            actor,
         }))
     }
 }
 
 async fn insert_key(
-    tx: &mut sqlx::SqliteConnection,
+    tx: &mut Tx,
     (tenant, user): (TenantId, UserId),
     role: Role,
     actor: &str,
     key: &str,
     now: Timestamp,
 ) -> Result<(), Error> {
-    let sql = "INSERT INTO api_keys (hash, tenant_id, user_id, role, actor, created_at) \
-               VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (hash) DO NOTHING";
-    sqlx::query(sql)
+    let sql = KEY_INSERT.on(tx);
+    on!(tx, |db| sqlx::query(sql)
         .bind(hash(key))
         .bind(tenant.0)
         .bind(user.0)
         .bind(role.as_str())
         .bind(actor)
         .bind(now.0)
-        .execute(tx)
-        .await?;
+        .execute(db)
+        .await
+        .map(drop)?);
     Ok(())
 }
 
 fn hash(key: &str) -> Vec<u8> {
     Sha256::digest(key.as_bytes()).to_vec()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn tenants_are_read_page_by_page_in_the_order_of_their_ids() {
-        let folder = tempfile::tempdir().unwrap();
-        let tables = Tables::open(&folder.path().join("tenants.db")).await.unwrap();
-        let id = |n: u128| TenantId(Uuid::from_u128(n));
-        for n in [3, 1, 2] {
-            let name = format!("tenant {n}");
-            assert!(tables.insert_tenant(id(n), &name, Timestamp(7)).await.unwrap());
-        }
-        let first = tables.tenants(None, 2).await.unwrap();
-        let expected = TenantRow { id: id(1), name: "tenant 1".into(), created_at: Timestamp(7) };
-        assert_eq!((first.len(), &first[0], first[1].id), (2, &expected, id(2)));
-        let rest = tables.tenants(Some(id(2)), 2).await.unwrap();
-        assert_eq!(rest.iter().map(|t| t.id).collect::<Vec<_>>(), [id(3)]);
-        assert_eq!(tables.tenants(Some(id(3)), 2).await.unwrap(), []);
-        tables.close().await;
-    }
 }

@@ -5,6 +5,7 @@ use super::store::{Claimed, WebhookStore};
 use crate::core::webhook::envelope::{CONTENT_TYPE, message_id};
 use crate::core::webhook::signature::{ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER};
 use crate::core::webhook::{Happened, Next, SigningKey, envelope, next, sign};
+use crate::store::Tables;
 use futures::future::BoxFuture;
 use meta_domain::fault::Fault;
 use meta_domain::id::{RunId, TenantId};
@@ -12,7 +13,6 @@ use meta_domain::time::Timestamp;
 use meta_runtime::{jitter, now};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -22,8 +22,8 @@ const SENT_AT_ONCE: usize = 64;
 const SENT_TO_ONE: i64 = 4;
 /// How long a message is in hand before its sender is taken for dead, in milliseconds.
 const LEASE_MS: i64 = 30_000;
-/// How long to wait at most before the outbox is looked at again: others write to it too.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// How long to wait at most before the outbox and the webhooks are looked at again.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How long a message that was given up is kept, in milliseconds.
 const DEAD_KEPT_MS: i64 = 30 * 24 * 3_600_000;
 /// How often it is looked for messages that were given up long ago.
@@ -40,6 +40,26 @@ pub type Events = Arc<
         + Sync,
 >;
 
+/// Reads events from the log.
+pub fn events_of(tables: Tables) -> Events {
+    Arc::new(move |tenant, run, seq| {
+        let tables = tables.clone();
+        Box::pin(async move {
+            let found = tables.events(run, seq.saturating_sub(1), 1).await?;
+            let found = found.into_iter().find(|event| event.seq == seq);
+            Ok(found.map(|event| Happened {
+                tenant,
+                run,
+                seq,
+                event_type: event.event_type,
+                step: event.step,
+                at: event.at,
+                body: event.body,
+            }))
+        })
+    })
+}
+
 /// The task that sends.
 #[derive(Clone)]
 pub struct Sender {
@@ -54,12 +74,12 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// Sends until `stop`; looks again whenever something changes.
-    pub async fn run(self, mut changes: watch::Receiver<u64>, stop: CancellationToken) {
+    /// Sends until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
         let mut sending = JoinSet::new();
         let mut forget = tokio::time::interval(FORGET_EVERY);
+        let mut refresh = tokio::time::interval(LOOK_AGAIN);
         loop {
-            changes.mark_unchanged();
             let wait = match self.start(&mut sending).await {
                 Ok(wait) => wait,
                 Err(error) => {
@@ -70,9 +90,12 @@ impl Sender {
             tokio::select! {
                 () = stop.cancelled() => break,
                 Some(ended) = sending.join_next() => told(ended),
-                // whoever tells of changes may be gone: then only time wakes us
-                Ok(()) = changes.changed() => {}
                 () = tokio::time::sleep(wait) => {}
+                _ = refresh.tick() => {
+                    if let Err(error) = self.store.refresh().await {
+                        tracing::warn!(%error, "cannot read the webhooks");
+                    }
+                }
                 _ = forget.tick() => self.forget(now()).await,
             }
         }

@@ -1,6 +1,7 @@
 //! The tables of webhooks, on either engine.
 
-use crate::core::webhook::{EventFilter, OutboxRow, Subscription};
+use super::subscribers::Subscribers;
+use crate::core::webhook::{EventFilter, OutboxRow};
 use meta_domain::id::{RunId, TenantId, WebhookId};
 use meta_domain::time::Timestamp;
 use meta_storage::{Engine, Error, Tx, on, statements};
@@ -13,7 +14,7 @@ statements! {
     WEBHOOK_DELETE = "webhook_delete";
     WEBHOOK_DISABLE = "webhook_disable";
     WEBHOOK_URL = "webhook_url";
-    WEBHOOK_SUBSCRIPTIONS = "webhook_subscriptions";
+    WEBHOOK_SUBSCRIBERS = "webhook_subscribers";
     OUTBOX_INSERT = "outbox_insert";
     OUTBOX_CLAIM = "outbox_claim.sqlite" | "outbox_claim.postgres";
     OUTBOX_DONE = "outbox_done";
@@ -65,6 +66,7 @@ pub(super) struct Claimed {
 #[derive(Debug, Clone)]
 pub struct WebhookStore {
     pub(super) engine: Engine,
+    pub(super) subscribers: Subscribers,
 }
 
 type ListRow = (Uuid, String, String, String, i64, String, i64, i64, String);
@@ -73,7 +75,7 @@ type ClaimRow = (Uuid, Uuid, i64, Uuid, i64);
 impl WebhookStore {
     /// On an engine whose schema is up to date.
     pub fn new(engine: Engine) -> Self {
-        Self { engine }
+        Self { engine, subscribers: Subscribers::default() }
     }
 
     /// Adds a webhook; `false` when the tenant has as many as it may have.
@@ -101,6 +103,7 @@ impl WebhookStore {
             .await
             .map(drop)?);
         tx.commit().await?;
+        self.refresh().await?;
         Ok(true)
     }
 
@@ -137,6 +140,7 @@ impl WebhookStore {
         let sql = OUTBOX_DROP.on(&tx);
         on!(tx, |db| sqlx::query(sql).bind(id.0).execute(db).await.map(drop)?);
         tx.commit().await?;
+        self.refresh().await?;
         Ok(true)
     }
 
@@ -233,7 +237,8 @@ impl WebhookStore {
             .execute(db)
             .await
             .map(drop)?);
-        tx.commit().await
+        tx.commit().await?;
+        self.refresh().await
     }
 
     /// Removes what was given up before `before`; answers how much that was.
@@ -253,21 +258,6 @@ impl WebhookStore {
         let due: Option<i64> = on!(read, |db| sqlx::query_scalar(sql).fetch_one(db).await?);
         Ok(due.map(Timestamp))
     }
-}
-
-/// Who of a tenant is to be told, for `core::webhook::outbox_rows`; read in the transaction that
-/// commits the events.
-///
-/// # Errors
-/// When the store fails.
-pub async fn subscriptions(tx: &mut Tx, tenant: TenantId) -> Result<Vec<Subscription>, Error> {
-    let sql = WEBHOOK_SUBSCRIPTIONS.on(tx);
-    let rows: Vec<(Uuid, String)> =
-        on!(tx, |db| sqlx::query_as(sql).bind(tenant.0).fetch_all(db).await?);
-    let read = |(id, events): (Uuid, String)| {
-        Ok(Subscription { webhook: id.into(), events: decoded(id, &events)? })
-    };
-    rows.into_iter().map(read).collect()
 }
 
 /// Writes what webhooks are to be told, in the transaction that commits the events.
@@ -309,7 +299,7 @@ fn encoded(events: &[EventFilter]) -> Result<String, Error> {
     serde_json::to_string(events).map_err(|e| corrupt("new", &e))
 }
 
-fn decoded(id: Uuid, events: &str) -> Result<Vec<EventFilter>, Error> {
+pub(super) fn decoded(id: Uuid, events: &str) -> Result<Vec<EventFilter>, Error> {
     serde_json::from_str(events).map_err(|e| corrupt(&id.to_string(), &e))
 }
 

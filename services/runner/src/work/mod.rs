@@ -22,8 +22,8 @@ pub type Orchestrator = WorkServiceClient<Transport>;
 pub(crate) const CALL_LIMIT: Duration = Duration::from_secs(10);
 /// First wait before a call is tried again; each further one is twice as long.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
-/// The longest wait between two tries.
-const RETRY_MAX: Duration = Duration::from_secs(2);
+/// The longest wait between two tries: an orchestrator that is back is found at once.
+const RETRY_MAX: Duration = Duration::from_millis(250);
 
 /// A client for large messages.
 pub fn orchestrator(transport: Transport) -> Orchestrator {

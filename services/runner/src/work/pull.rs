@@ -9,7 +9,7 @@ use meta_proto::runner::{PollTaskRequest, Task, TaskError};
 use meta_runtime::auth::machine_call;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -37,6 +37,8 @@ pub struct Puller {
     pub capacity: usize,
     /// Only tasks of this run; empty means any.
     pub only_run: Arc<str>,
+    /// What it offers to steps that ask for it.
+    pub labels: Arc<[String]>,
 }
 
 impl Puller {
@@ -73,23 +75,25 @@ impl Puller {
                 permit = Arc::clone(&room).acquire_owned() => permit,
             };
             let Ok(permit) = permit else { return };
+            let mut permits = vec![permit];
+            while let Ok(more) = Arc::clone(&room).try_acquire_owned() {
+                permits.push(more);
+            }
             while let Some(ended) = tasks.try_join_next() {
                 told(ended);
             }
             let polled = tokio::select! {
                 () = stop.cancelled() => return,
-                polled = self.poll() => polled,
+                polled = self.poll(permits.len()) => polled,
             };
             match polled {
-                Ok(Some(task)) => {
+                Ok(work) => {
                     retry = Retry::new();
-                    let puller = self.clone();
-                    tasks.spawn(async move {
-                        puller.carry_out(task).await;
-                        drop(permit);
-                    });
+                    for task in work {
+                        let (puller, permit) = (self.clone(), permits.pop());
+                        tasks.spawn(async move { puller.carry_out(task, permit).await });
+                    }
                 }
-                Ok(None) => retry = Retry::new(),
                 Err(status) => {
                     tracing::debug!(%status, "cannot poll for work");
                     tokio::select! {
@@ -101,20 +105,22 @@ impl Puller {
         }
     }
 
-    async fn poll(&self) -> Result<Option<Task>, Status> {
+    async fn poll(&self, room: usize) -> Result<Vec<Task>, Status> {
         let request = PollTaskRequest {
             runner_id: self.runner_id.to_string(),
             wait_ms: u64::try_from(POLL_WAIT.as_millis()).unwrap_or(u64::MAX),
             run_id: self.only_run.to_string(),
             sandbox: self.workshop.sandbox.level().to_owned(),
+            max_tasks: u32::try_from(room).unwrap_or(u32::MAX),
+            labels: self.labels.to_vec(),
         };
         let mut client = self.client.clone();
         let answer = client.poll_task(machine_call(POLL_WAIT + CALL_LIMIT, request)).await?;
-        Ok(answer.into_inner().task)
+        Ok(answer.into_inner().tasks)
     }
 
     /// Carries a task out and reports what came of it, whatever comes of it.
-    async fn carry_out(&self, task: Task) {
+    async fn carry_out(&self, task: Task, permit: Option<OwnedSemaphorePermit>) {
         let (task_id, epoch) = (task.task_id.clone(), task.lease_epoch);
         let hold = self.leases.take(&task_id, epoch, task.lease_ms);
         let (log, sender) = log::channel();
@@ -125,6 +131,8 @@ impl Puller {
         let work = AbortOnDropHandle::new(work);
         // The writer goes with the work, and the sender ends when it has sent the rest.
         let (ended, ()) = tokio::join!(work, sending);
+        // The next task may come while this one is reported.
+        drop(permit);
         let report =
             Report { client: self.client.clone(), runner_id: &self.runner_id, hold: &hold };
         report.send(outcome(&task_id, ended, hold.stopped())).await;

@@ -300,6 +300,7 @@ pub fn shell(line: &str) -> PlannedStep {
         approval: ApprovalMode::Never,
         why: "the test asks for it".to_owned(),
         clean_cache: false,
+        runs_on: Vec::new(),
     }
 }
 

@@ -30,3 +30,8 @@ pub const PATCH_LINES_MAX: usize = 500;
 pub const PATCH_FILES_MAX: usize = 50;
 /// Characters of a caller's text that an error repeats.
 pub const ECHO_CHARS_MAX: usize = 64;
+
+/// Labels that a step asks for or a runner offers.
+pub const LABELS_MAX: usize = 16;
+/// Characters of a label.
+pub const LABEL_CHARS_MAX: usize = 63;

@@ -65,6 +65,9 @@ pub struct PlannedStep {
     /// Empty the step's caches before its next attempt (set by a re-plan).
     #[serde(default)]
     pub clean_cache: bool,
+    /// What a runner has to offer, sorted; empty means any runner.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub runs_on: Vec<String>,
 }
 
 /// One part of a plan's risk score.

@@ -55,6 +55,9 @@ pub struct StepSpec {
     /// `never`, `before` or `on-fix`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<String>,
+    /// Labels that a runner has to offer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub runs_on: Vec<String>,
 }
 
 /// A project's checked description.
@@ -254,6 +257,10 @@ fn planned(spec: &StepSpec, at: &str, origin: &str, faults: &mut Vec<InvalidFiel
             ApprovalMode::Never
         }
     };
+    let runs_on = labels(&spec.runs_on).unwrap_or_else(|problem| {
+        fault("runs_on", problem);
+        Vec::new()
+    });
     PlannedStep {
         name: spec.name.clone(),
         run,
@@ -267,7 +274,30 @@ fn planned(spec: &StepSpec, at: &str, origin: &str, faults: &mut Vec<InvalidFiel
         approval,
         why: format!("step {:?} of {origin}", spec.name),
         clean_cache: false,
+        runs_on,
     }
+}
+
+/// Sorts labels and drops repeated ones.
+///
+/// # Errors
+/// Names the first that is not a label, and what was expected.
+pub fn labels(given: &[String]) -> Result<Vec<String>, String> {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c);
+    let is_label = |l: &String| {
+        !l.is_empty() && l.len() <= limits::LABEL_CHARS_MAX && l.chars().all(allowed)
+    };
+    if given.len() > limits::LABELS_MAX {
+        return Err(format!("{} labels (expected at most {})", given.len(), limits::LABELS_MAX));
+    }
+    if let Some(bad) = given.iter().find(|l| !is_label(l)) {
+        let shown: String = bad.chars().take(limits::ECHO_CHARS_MAX).collect();
+        return Err(format!(
+            "{shown:?} is not a label (expected 1 to {} of a-z, 0-9, '-', '_', '.')",
+            limits::LABEL_CHARS_MAX
+        ));
+    }
+    Ok(given.iter().collect::<std::collections::BTreeSet<_>>().into_iter().cloned().collect())
 }
 
 /// The first cycle among the steps, as names from a step back to itself.

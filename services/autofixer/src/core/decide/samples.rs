@@ -24,6 +24,7 @@ pub(crate) fn case(line: &str, failure_type: FailureType) -> Case {
             approval: ApprovalMode::Never,
             why: String::new(),
             clean_cache: false,
+        runs_on: Vec::new(),
         },
         exit: ExitInfo::code(1),
         signal: Signal {

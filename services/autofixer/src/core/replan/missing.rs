@@ -200,6 +200,7 @@ pub fn step(name: &str, line: &str, network: bool) -> PlannedStep {
         approval: ApprovalMode::Never,
         why: String::new(),
         clean_cache: false,
+        runs_on: Vec::new(),
     }
 }
 

@@ -61,6 +61,7 @@ fn step(name: &str, run: &str, needs: &[&str], why: &str) -> PlannedStep {
         approval: ApprovalMode::Never,
         why: why.to_owned(),
         clean_cache: false,
+        runs_on: Vec::new(),
     }
 }
 

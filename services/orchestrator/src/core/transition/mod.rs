@@ -10,7 +10,7 @@ mod rollback;
 mod schedule;
 mod step;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use super::apply::apply;
 use super::event::{Execution, RunEvent};

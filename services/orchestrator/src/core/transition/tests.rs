@@ -24,7 +24,7 @@ use meta_domain::status::{RunStatus, StepStatus};
 use proptest::prelude::{any, prop, prop_assert_eq, proptest};
 use proptest::strategy::Strategy as AnyOf;
 
-fn run(file: &str) -> Run {
+pub(crate) fn run(file: &str) -> Run {
     let steps = parse(file).unwrap().steps;
     let graph = PlanGraph {
         steps: steps.clone(),
@@ -60,6 +60,7 @@ fn run(file: &str) -> Run {
         rolling_back: false,
         gate_policy: GatePolicy::default(),
         bot_commits: 0,
+        priority: 0,
         seq: 0,
     }
 }

@@ -1,7 +1,6 @@
 //! Rows on both engines.
 
 use super::*;
-use crate::core::webhook::outbox_rows;
 use crate::webhooks::store::{ALL, Claimed, WEBHOOKS_MAX};
 use meta_storage::testing::{prepare_all, unpaired};
 
@@ -25,6 +24,7 @@ meta_storage::on_both_engines! {
     a_late_result_of_another_try_changes_nothing;
     what_fails_waits_or_is_given_up;
     a_disabled_webhook_is_told_nothing;
+    another_process_knows_of_a_webhook_once_it_looks;
 }
 
 async fn every_statement_prepares(fresh: Fresh) {
@@ -62,13 +62,11 @@ async fn events_and_their_messages_are_one_transaction(fresh: Fresh) {
     store.create(OTHER, &row(11, "https://b.example/", &[])).await.unwrap();
     for commits in [false, true] {
         let mut tx = store.engine.begin().await.unwrap();
-        let all = subscriptions(&mut tx, TENANT).await.unwrap();
         let events = [(1, "run.created"), (2, "step.started"), (3, "run.succeeded")];
-        let rows = outbox_rows((TENANT, RUN), events, &all, NOW);
-        assert_eq!(rows.len(), 2);
-        insert(&mut tx, &rows).await.unwrap();
+        let written = events.map(|(seq, event)| (TENANT, RUN, seq, event));
+        store.tell(&mut tx, written, NOW).await.unwrap();
         // a transaction that is tried again after a lost answer
-        insert(&mut tx, &rows).await.unwrap();
+        store.tell(&mut tx, written, NOW).await.unwrap();
         if commits {
             tx.commit().await.unwrap();
         } else {
@@ -173,8 +171,17 @@ async fn a_disabled_webhook_is_told_nothing(fresh: Fresh) {
     assert_eq!(store.url(webhook(10)).await.unwrap(), None);
     let listed = &store.list(TENANT).await.unwrap()[0];
     assert_eq!((listed.disabled_reason.as_str(), listed.waiting, listed.dead), ("gone", 0, 1));
-    let mut tx = store.engine.begin().await.unwrap();
-    assert_eq!(subscriptions(&mut tx, TENANT).await.unwrap(), []);
-    tx.rollback().await.unwrap();
+    assert!(!store.anybody());
     assert_eq!(claim(&store, NOW).await, []);
+}
+
+async fn another_process_knows_of_a_webhook_once_it_looks(fresh: Fresh) {
+    let (one, two) = (open(&fresh).await, open(&fresh).await);
+    one.create(TENANT, &row(10, "https://a.example/", &[])).await.unwrap();
+    assert!(one.anybody() && !two.anybody());
+    two.refresh().await.unwrap();
+    assert!(two.anybody());
+    two.delete(TENANT, webhook(10)).await.unwrap();
+    one.refresh().await.unwrap();
+    assert!(!one.anybody() && !two.anybody());
 }

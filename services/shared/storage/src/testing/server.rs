@@ -109,7 +109,20 @@ impl Postgres {
         &self.dir
     }
 
+    /// A server whose commits survive a loss of power, as one in production is set: for measuring.
+    ///
+    /// # Panics
+    /// As [`Postgres::database`].
+    pub async fn durable() -> Self {
+        let run = || Self::run_with("on");
+        tokio::task::spawn_blocking(run).await.expect("the server's start ends")
+    }
+
     fn run() -> Self {
+        Self::run_with("off")
+    }
+
+    fn run_with(fsync: &str) -> Self {
         let programs = programs().unwrap_or_else(|| {
             panic!(
                 "PostgreSQL is not installed ({VERSIONS}/*/bin/initdb is missing): install the \
@@ -120,6 +133,7 @@ impl Postgres {
             .args(["-c", SCRIPT, "sh"])
             .arg(programs)
             .env("SCRIPT", SCRIPT)
+            .env("FSYNC", fsync)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .process_group(0)

@@ -34,8 +34,8 @@ unix_socket_directories = '$dir'
 max_connections = 400
 shared_buffers = 32MB
 dynamic_shared_memory_type = mmap
-fsync = off
-full_page_writes = off
+fsync = $FSYNC
+full_page_writes = $FSYNC
 autovacuum = off
 END
 start || failed start

@@ -46,27 +46,32 @@ CREATE TABLE plans (
     UNIQUE (tenant_id, spec_id, version)
 ) STRICT;
 
--- Runs: the state is the document; the columns beside it are for lists.
+-- Runs. The event log is the state; the body is what it came to after body_seq events, so that it
+-- need not be read from its start. rev counts every change of the run or of its tasks.
 CREATE TABLE runs (
+    id BLOB PRIMARY KEY NOT NULL,
     tenant_id BLOB NOT NULL,
-    id BLOB NOT NULL UNIQUE,
     spec_id BLOB NOT NULL,
     status TEXT NOT NULL,
     seq INTEGER NOT NULL,
+    rev INTEGER NOT NULL,
     body TEXT NOT NULL,
+    body_seq INTEGER NOT NULL,
     request_id TEXT,
     created_at INTEGER NOT NULL,
-    PRIMARY KEY (tenant_id, id),
+    finished_at INTEGER,
     UNIQUE (tenant_id, request_id)
 ) STRICT;
+CREATE INDEX runs_of_tenant ON runs (tenant_id, id);
+CREATE INDEX runs_by_end ON runs (finished_at) WHERE finished_at IS NOT NULL;
 
 CREATE TABLE run_failure_types (
     run_id BLOB NOT NULL,
     failure_type TEXT NOT NULL,
     PRIMARY KEY (run_id, failure_type)
-) STRICT;
+) STRICT, WITHOUT ROWID;
 
--- The append-only event log, dense per run.
+-- The append-only event log, dense per run. Retention removes whole runs: see `pruning`.
 CREATE TABLE events (
     run_id BLOB NOT NULL,
     seq INTEGER NOT NULL,
@@ -75,11 +80,15 @@ CREATE TABLE events (
     at INTEGER NOT NULL,
     body TEXT NOT NULL,
     PRIMARY KEY (run_id, seq)
-) STRICT;
+) STRICT, WITHOUT ROWID;
+
+-- Runs that retention is removing in this transaction; empty otherwise.
+CREATE TABLE pruning (run_id BLOB PRIMARY KEY NOT NULL) STRICT;
 
 CREATE TRIGGER events_are_not_changed BEFORE UPDATE ON events
 BEGIN SELECT RAISE(ABORT, 'the event log is append-only'); END;
 CREATE TRIGGER events_are_not_deleted BEFORE DELETE ON events
+WHEN NOT EXISTS (SELECT 1 FROM pruning p WHERE p.run_id = OLD.run_id)
 BEGIN SELECT RAISE(ABORT, 'the event log is append-only'); END;
 
 CREATE TABLE gates (
@@ -90,6 +99,8 @@ CREATE TABLE gates (
     created_at INTEGER NOT NULL,
     PRIMARY KEY (tenant_id, id)
 ) STRICT;
+CREATE INDEX gates_by_status ON gates (tenant_id, status, created_at);
+CREATE INDEX gates_by_run ON gates (run_id);
 
 -- What a run leaves behind besides its log: the combined patch, the file list.
 CREATE TABLE artifacts (
@@ -99,7 +110,8 @@ CREATE TABLE artifacts (
     PRIMARY KEY (run_id, name)
 ) STRICT;
 
--- The queue. A task is leased to one worker at a time; each lease has a higher epoch.
+-- The queue. A task is leased to one worker at a time; each lease has a higher epoch. The tasks of
+-- a run change only together with its rev. `waiting`: another task of the run is in the way.
 CREATE TABLE tasks (
     id BLOB PRIMARY KEY NOT NULL,
     tenant_id BLOB NOT NULL,
@@ -109,17 +121,35 @@ CREATE TABLE tasks (
     internal INTEGER NOT NULL,
     sharing TEXT NOT NULL,
     due_at INTEGER NOT NULL,
-    state TEXT NOT NULL CHECK (state IN ('ready', 'leased', 'dropped', 'done')),
-    owner TEXT NOT NULL DEFAULT '',
-    epoch INTEGER NOT NULL DEFAULT 0,
-    lease_until INTEGER NOT NULL DEFAULT 0,
-    tries INTEGER NOT NULL DEFAULT 0,
-    payload TEXT NOT NULL DEFAULT '',
-    result TEXT NOT NULL DEFAULT ''
-) STRICT;
-
-CREATE INDEX tasks_by_due ON tasks (state, internal, due_at);
+    state TEXT NOT NULL CHECK (state IN ('waiting', 'ready', 'leased', 'dropped', 'done')),
+    owner TEXT NOT NULL,
+    epoch INTEGER NOT NULL,
+    lease_until INTEGER NOT NULL,
+    tries INTEGER NOT NULL,
+    priority INTEGER NOT NULL,
+    labels TEXT NOT NULL,
+    avoid TEXT NOT NULL,
+    payload TEXT NOT NULL,
+    result TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX tasks_ready ON tasks (internal, tenant_id, labels, priority DESC, due_at, id)
+    WHERE state = 'ready';
+CREATE INDEX tasks_leased ON tasks (lease_until) WHERE state IN ('leased', 'dropped');
 CREATE INDEX tasks_by_run ON tasks (run_id);
-CREATE INDEX runs_by_time ON runs (tenant_id, created_at);
-CREATE INDEX gates_by_status ON gates (tenant_id, status, created_at);
-CREATE INDEX plans_by_spec ON plans (tenant_id, spec_id, version);
+
+-- Failures that went away on the same commit without a change.
+CREATE TABLE flaky (
+    tenant_id BLOB NOT NULL,
+    -- Names the source, the same for every spec of it.
+    cache_key TEXT NOT NULL,
+    step TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    source TEXT NOT NULL,
+    failure_type TEXT NOT NULL,
+    message TEXT NOT NULL,
+    times INTEGER NOT NULL,
+    first_at INTEGER NOT NULL,
+    last_at INTEGER NOT NULL,
+    run_id BLOB NOT NULL,
+    PRIMARY KEY (tenant_id, cache_key, step, fingerprint)
+) STRICT;

@@ -1,0 +1,1 @@
+SELECT body FROM artifacts WHERE run_id = $1 AND name = $2

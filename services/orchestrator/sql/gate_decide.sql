@@ -1,0 +1,1 @@
+UPDATE gates SET status = $1 WHERE id = $2

@@ -1,0 +1,1 @@
+UPDATE gates SET status = 'expired' WHERE run_id = $1 AND status = 'pending'

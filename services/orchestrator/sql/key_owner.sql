@@ -1,0 +1,1 @@
+SELECT tenant_id, role, actor FROM api_keys WHERE hash = $1

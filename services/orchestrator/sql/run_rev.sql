@@ -1,0 +1,1 @@
+SELECT rev FROM runs WHERE id = $1

@@ -1,1 +1,0 @@
-UPDATE runs SET status = $1, seq = $2, body = $3 WHERE id = $4 AND seq = $5

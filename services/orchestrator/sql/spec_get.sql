@@ -1,0 +1,1 @@
+SELECT body FROM specs WHERE tenant_id = $1 AND id = $2

@@ -1,0 +1,1 @@
+UPDATE tasks SET lease_until = $1 WHERE id = $2 AND epoch = $3 AND state = 'leased'

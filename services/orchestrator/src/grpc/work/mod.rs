@@ -1,0 +1,259 @@
+//! The queue's shell: runners poll, report, and complete.
+
+mod orders;
+mod results;
+
+use super::{invalid, refuse};
+use crate::core::queue::Task;
+use crate::core::ready::Offer;
+use crate::core::work::{LEASES_MAX, log_name};
+use crate::logs::{Owned, Record};
+use crate::shell::{Engine, Finish, Leased, lease_lost, stopping};
+use meta_domain::fault::{ErrorKind, Fault, InvalidField};
+use meta_domain::id::{RunId, TaskId};
+use meta_domain::project;
+use meta_domain::source::SourceListing;
+use meta_domain::time::Timestamp;
+use meta_proto::convert::{instant, parse, parse_opt, timestamp};
+use meta_proto::runner as pb;
+use meta_proto::runner::complete_task_request::Result as Outcome;
+use meta_proto::runner::work_service_server::WorkService;
+use meta_runtime::now;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tonic::{Request, Response, Status, Streaming};
+
+/// The longest poll.
+const POLL_MAX: Duration = Duration::from_secs(30);
+/// Tasks that one poll answers at most.
+const POLL_TASKS_MAX: u32 = 256;
+/// Backoff of a task that its runner could not carry out: this times two to the tries.
+const RETRY_BASE_MS: i64 = 500;
+/// A runner that did not ask for work for so long is not there, in milliseconds.
+const RUNNER_GONE_MS: u64 = 60_000;
+/// Wait before a task whose order could not be written is leased again, in milliseconds.
+const ORDER_PAUSE_MS: i64 = 1_000;
+
+/// The shell.
+#[derive(Clone)]
+pub struct Work {
+    /// The runs.
+    pub engine: Engine,
+    /// When each runner last asked for work.
+    pub seen: Arc<Mutex<HashMap<String, Timestamp>>>,
+}
+
+impl Work {
+    /// Notes that a runner is there; answers whether others are.
+    fn others_than(&self, runner: &str) -> bool {
+        let at = self.engine.clock.now();
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(last) = seen.get_mut(runner) {
+            *last = at;
+        } else {
+            seen.retain(|_, last| at.since_ms(*last) <= RUNNER_GONE_MS);
+            seen.insert(runner.to_owned(), at);
+        }
+        seen.iter().any(|(name, last)| name != runner && at.since_ms(*last) <= RUNNER_GONE_MS)
+    }
+
+    /// Tasks with their orders. One that fits its run no longer is dropped.
+    async fn orders(&self, leased: Vec<Leased>) -> Result<Vec<pb::Task>, Fault> {
+        let mut orders = Vec::with_capacity(leased.len());
+        let mut broken = None;
+        for one in leased {
+            match self.order_or_end(&one).await {
+                Ok(order) => orders.extend(order),
+                Err(fault) => {
+                    let due = self.engine.clock.now().plus_ms(ORDER_PAUSE_MS);
+                    self.engine.release(&one.task, due, true).await?;
+                    broken = Some(fault);
+                }
+            }
+        }
+        match broken {
+            Some(fault) if orders.is_empty() => Err(fault),
+            _ => Ok(orders),
+        }
+    }
+
+    async fn order_or_end(&self, leased: &Leased) -> Result<Option<pb::Task>, Fault> {
+        let task = &leased.task;
+        if task.run.is_none() && task.tries > LEASES_MAX {
+            let text = format!("{} runners were lost over reading it", task.tries - 1);
+            self.inspected(task, Err(text)).await?;
+            return Ok(None);
+        }
+        match self.order(leased).await {
+            Ok(order) => Ok(Some(order)),
+            Err(fault)
+                if matches!(fault.kind, ErrorKind::FailedPrecondition | ErrorKind::NotFound) =>
+            {
+                tracing::info!(%fault, task = %task.id, "dropping a task that is out of date");
+                self.engine.forget(task.id, task.epoch, task.run).await?;
+                Ok(None)
+            }
+            Err(fault) => Err(fault),
+        }
+    }
+
+    async fn complete(&self, body: pb::CompleteTaskRequest) -> Result<(), Status> {
+        let id: TaskId = parse("task_id", &body.task_id).map_err(invalid)?;
+        let epoch = i64::try_from(body.lease_epoch).unwrap_or(-1);
+        let task = self.engine.leased(id, epoch).await.map_err(refuse)?;
+        let Some(task) = task else {
+            self.ended_late(id, epoch).await.map_err(refuse)?;
+            return Err(refuse(lease_lost()));
+        };
+        let missing = || invalid(InvalidField::new("result", "is missing"));
+        let result = body.result.ok_or_else(missing)?;
+        if let Outcome::Error(error) = &result
+            && error.retryable
+            && task.tries < LEASES_MAX
+        {
+            let wait = RETRY_BASE_MS << task.tries.clamp(0, 10);
+            tracing::warn!(task = %id, error = error.message, wait, "a runner could not carry out a task");
+            let due = self.engine.clock.now().plus_ms(wait);
+            return self.engine.release(&task, due, false).await.map_err(refuse);
+        }
+        let Some(run) = task.run else {
+            return self.complete_inspection(&task, result).await.map_err(refuse);
+        };
+        if let Outcome::Error(error) = &result {
+            let text = format!("the runner could not do it: {}\n", error.message).into_bytes();
+            let record = Record { at: now(), stderr: true, text };
+            let name = log_name(id, epoch);
+            self.engine
+                .logs
+                .append((task.tenant, run), &name, None, &[record])
+                .await
+                .map_err(refuse)?;
+        }
+        let (input, artifacts) = results::input(&task, result).map_err(refuse)?;
+        let finish = Finish { task: Some((id, epoch)), artifacts };
+        match self.engine.advance(run, input, finish).await {
+            Ok(_) => Ok(()),
+            Err(fault) if fault.reason == "STALE_INPUT" => {
+                self.engine.forget(id, epoch, Some(run)).await.map_err(refuse)?;
+                Err(refuse(lease_lost()))
+            }
+            Err(fault) => Err(refuse(fault)),
+        }
+    }
+
+    /// A canceled task that its runner has ended holds the workspace no longer.
+    async fn ended_late(&self, id: TaskId, epoch: i64) -> Result<(), Fault> {
+        match self.engine.task(id).await? {
+            Some(task) if task.epoch == epoch => self.engine.forget(id, epoch, task.run).await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn complete_inspection(&self, task: &Task, result: Outcome) -> Result<(), Fault> {
+        let listing = match result {
+            Outcome::Inspect(i) => Ok(i.listing.unwrap_or_default().into()),
+            Outcome::Error(e) => Err(e.message),
+            _ => Err("the runner answered something else".to_owned()),
+        };
+        if self.inspected(task, listing).await? { Ok(()) } else { Err(lease_lost()) }
+    }
+
+    async fn inspected(
+        &self,
+        task: &Task,
+        listing: Result<SourceListing, String>,
+    ) -> Result<bool, Fault> {
+        let text = serde_json::to_string(&listing)
+            .map_err(|e| Fault::new(ErrorKind::Internal, "INTERNAL", e.to_string()))?;
+        let done = self.engine.tables.finish_inspection(task.id, task.epoch, &text).await?;
+        self.engine.loose_changed();
+        Ok(done)
+    }
+}
+
+#[tonic::async_trait]
+impl WorkService for Work {
+    async fn poll_task(
+        &self,
+        request: Request<pb::PollTaskRequest>,
+    ) -> Result<Response<pb::PollTaskResponse>, Status> {
+        let body = request.into_inner();
+        let only = parse_opt::<RunId>("run_id", &body.run_id).map_err(invalid)?;
+        let labels = project::labels(&body.labels)
+            .map_err(|problem| invalid(InvalidField::new("labels", problem)))?;
+        let others = self.others_than(&body.runner_id);
+        let offer = Offer { owner: body.runner_id, internal: false, only, labels, others };
+        let room = body.max_tasks.clamp(1, POLL_TASKS_MAX) as usize;
+        let deadline =
+            tokio::time::Instant::now() + Duration::from_millis(body.wait_ms).min(POLL_MAX);
+        loop {
+            let answer = self.engine.poll(offer.clone(), room).await.map_err(refuse)?;
+            let leased = tokio::select! {
+                leased = answer => leased.map_err(|_| refuse(stopping()))?,
+                () = tokio::time::sleep_until(deadline) => {
+                    return Ok(Response::new(pb::PollTaskResponse::default()));
+                }
+                () = self.engine.stopping.cancelled() => return Err(refuse(stopping())),
+            };
+            let tasks = self.orders(leased).await.map_err(refuse)?;
+            if !tasks.is_empty() {
+                return Ok(Response::new(pb::PollTaskResponse { tasks }));
+            }
+        }
+    }
+
+    async fn heartbeat(
+        &self,
+        request: Request<pb::HeartbeatRequest>,
+    ) -> Result<Response<pb::HeartbeatResponse>, Status> {
+        let mut leases = Vec::new();
+        for lease in request.into_inner().leases {
+            let id: TaskId = parse("task_id", &lease.task_id).map_err(invalid)?;
+            leases.push((id, i64::try_from(lease.lease_epoch).unwrap_or(-1)));
+        }
+        let lost = self.engine.renew(&leases).await.map_err(refuse)?;
+        let stop_task_ids = lost.iter().map(ToString::to_string).collect();
+        Ok(Response::new(pb::HeartbeatResponse { stop_task_ids }))
+    }
+
+    async fn append_log(
+        &self,
+        request: Request<Streaming<pb::AppendLogRequest>>,
+    ) -> Result<Response<pb::AppendLogResponse>, Status> {
+        let mut parts = request.into_inner();
+        let mut bytes = 0;
+        let mut lease: Option<(String, u64, Owned, String)> = None;
+        while let Some(part) = parts.message().await? {
+            let same = lease
+                .as_ref()
+                .is_some_and(|(id, epoch, ..)| *id == part.task_id && *epoch == part.lease_epoch);
+            if !same {
+                let id: TaskId = parse("task_id", &part.task_id).map_err(invalid)?;
+                let epoch = i64::try_from(part.lease_epoch).unwrap_or(-1);
+                let task = self.engine.leased(id, epoch).await.map_err(refuse)?;
+                let run = task.and_then(|t| Some((t.tenant, t.run?)));
+                let run = run.ok_or_else(|| refuse(lease_lost()))?;
+                lease = Some((part.task_id, part.lease_epoch, run, log_name(id, epoch)));
+            }
+            let Some((_, _, run, name)) = &lease else { continue };
+            let records: Vec<Record> = part.chunks.into_iter().map(record).collect();
+            let (logs, offset) = (&self.engine.logs, part.offset);
+            bytes += logs.append(*run, name, offset, &records).await.map_err(refuse)?;
+        }
+        Ok(Response::new(pb::AppendLogResponse { bytes }))
+    }
+
+    async fn complete_task(
+        &self,
+        request: Request<pb::CompleteTaskRequest>,
+    ) -> Result<Response<pb::CompleteTaskResponse>, Status> {
+        self.complete(request.into_inner()).await?;
+        Ok(Response::new(pb::CompleteTaskResponse {}))
+    }
+}
+
+fn record(chunk: pb::LogChunk) -> Record {
+    let at = chunk.at.unwrap_or_else(|| timestamp(now()));
+    Record { at: instant(&at), stderr: chunk.stream() == pb::LogStream::Stderr, text: chunk.text }
+}

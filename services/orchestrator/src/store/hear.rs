@@ -1,0 +1,101 @@
+//! What several processes on one PostgreSQL tell each other.
+
+use super::{Tables, Writes};
+use meta_domain::id::RunId;
+use meta_storage::sqlx::postgres::{PgConnection, PgListener};
+use meta_storage::{Engine, Error, Tx};
+use std::time::Duration;
+
+/// The channel.
+const CHANNEL: &str = "metabuilder_orchestrator";
+/// Runs named in one message; of more, everybody looks for themselves.
+const NAMED_MAX: usize = 100;
+/// What a message says that names no runs.
+const ANY: &str = "*";
+/// What a message says that is about the queue alone.
+const QUEUE: &str = "queue";
+/// Wait before a lost connection is tried again.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What was heard.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// These runs changed, and perhaps the queue.
+    Runs(Vec<RunId>),
+    /// Something changed.
+    Queue,
+    /// The connection was lost and is back: whatever was said meanwhile was missed.
+    Again,
+}
+
+/// A connection that hears.
+pub struct Ear {
+    listener: PgListener,
+}
+
+impl Ear {
+    /// Waits for the next message, whatever it takes.
+    pub async fn next(&mut self) -> Heard {
+        loop {
+            match self.listener.try_recv().await {
+                Ok(Some(message)) => return read(message.payload()),
+                Ok(None) => return Heard::Again,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot hear other orchestrators; trying again");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+fn read(payload: &str) -> Heard {
+    let ids: Result<Vec<RunId>, _> = payload.split(' ').map(str::parse).collect();
+    match ids {
+        Ok(ids) => Heard::Runs(ids),
+        Err(_) if payload == ANY => Heard::Again,
+        Err(_) => Heard::Queue,
+    }
+}
+
+impl Tables {
+    /// Hears what other processes change; nothing where there are none.
+    ///
+    /// # Errors
+    /// When there is no connection.
+    pub async fn listen(&self) -> Result<Option<Ear>, Error> {
+        let Engine::Postgres(pool) = &self.engine else { return Ok(None) };
+        let mut listener = PgListener::connect_with(pool).await?;
+        listener.listen(CHANNEL).await?;
+        Ok(Some(Ear { listener }))
+    }
+
+    /// Tells the other processes of a batch, once it is committed.
+    pub(crate) async fn tell(&self, tx: &mut Tx, writes: &Writes) -> Result<(), Error> {
+        let Tx::Postgres(tx) = tx else { return Ok(()) };
+        if writes.runs.is_empty() {
+            return Ok(());
+        }
+        let payload = if writes.runs.len() > NAMED_MAX {
+            ANY.to_owned()
+        } else {
+            let ids: Vec<String> = writes.runs.iter().map(|r| r.run.id.to_string()).collect();
+            ids.join(" ")
+        };
+        notify(tx, &payload).await
+    }
+
+    /// Tells the other processes that the queue changed, once that is committed.
+    pub(super) async fn tell_of_queue(&self, tx: &mut Tx) -> Result<(), Error> {
+        match tx {
+            Tx::Postgres(tx) => notify(tx, QUEUE).await,
+            Tx::Sqlite(_) => Ok(()),
+        }
+    }
+}
+
+async fn notify(tx: &mut PgConnection, payload: &str) -> Result<(), Error> {
+    let sql = "SELECT pg_notify($1, $2)";
+    sqlx::query(sql).bind(CHANNEL).bind(payload).execute(tx).await?;
+    Ok(())
+}

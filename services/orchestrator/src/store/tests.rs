@@ -1,0 +1,204 @@
+//! One suite for both engines.
+
+use super::*;
+use crate::core::queue::{Task, TaskState};
+use crate::core::run::Run;
+use crate::core::transition::{Input, TaskKind};
+use crate::core::work::{Finish, Given, Work};
+use meta_domain::id::{RunId, TenantId};
+use meta_domain::time::Timestamp;
+use meta_storage::testing::{Fresh, prepare_all, unpaired};
+use meta_storage::on_both_engines;
+use std::sync::Arc;
+use uuid::Uuid;
+
+on_both_engines! {
+    every_statement_can_be_prepared;
+    what_was_written_is_read_again;
+    a_stale_revision_stores_nothing;
+    the_event_log_is_append_only;
+    a_request_makes_one_run;
+    tenants_are_read_page_by_page_in_the_order_of_their_ids;
+    the_queue_gives_each_tenant_a_part;
+    leases_are_renewed_and_lost;
+}
+
+#[test]
+fn the_migrations_of_both_engines_have_the_same_numbers() {
+    let (sqlite, postgres) =
+        (sqlx::migrate!("migrations/sqlite"), sqlx::migrate!("migrations/postgres"));
+    let migrations = Migrations { sqlite: &sqlite, postgres: &postgres };
+    assert_eq!(unpaired(migrations), Vec::<i64>::new());
+}
+
+async fn open(fresh: &Fresh) -> Tables {
+    Tables::open(fresh.location()).await.unwrap()
+}
+
+async fn every_statement_can_be_prepared(fresh: Fresh) {
+    let tables = open(&fresh).await;
+    prepare_all(&tables.engine, ALL).await.unwrap();
+}
+
+fn run(n: u128) -> Run {
+    let file = "[[step]]\nname='a'\nrun='t'\n[[step]]\nname='b'\nrun='t'\nneeds=['a']\n";
+    Run { id: RunId(Uuid::from_u128(n)), ..crate::core::transition::tests::run(file) }
+}
+
+/// Writes what was decided; false when something else was faster.
+async fn write(tables: &Tables, work: &Work) -> Result<bool, Error> {
+    let mut writes = Writes::default();
+    writes.runs.push(RunRow {
+        run: Arc::clone(&work.run),
+        rev: work.rev,
+        request_id: work.request_id.clone(),
+        keep: work.is_milestone(),
+    });
+    let first = work.run.seq + 1 - work.events.len() as u64;
+    for (seq, (at, event)) in (first..).zip(&work.events) {
+        let run = Arc::clone(&work.run);
+        writes.events.push(EventRow { run, seq, at: *at, event: event.clone() });
+    }
+    writes.tasks.extend(work.put().cloned());
+    writes.gone.extend(work.gone());
+    writes.artifacts.push((work.run.id, "patch".to_owned(), b"+ a line".to_vec()));
+    let mut tx = tables.begin().await?;
+    let done = tables.write(&mut tx, &writes).await;
+    match done {
+        Ok(true) => tx.commit().await.map(|()| true),
+        other => {
+            tx.rollback().await?;
+            other
+        }
+    }
+}
+
+fn created(n: u128, request: Option<&str>) -> Work {
+    let mut ids = Uuid::now_v7;
+    let mut given = Given { now: Timestamp(10), ids: &mut ids, lease_ms: 1_000 };
+    let mut work = Work::create(run(n), &mut given).unwrap();
+    work.request_id = request.map(str::to_owned);
+    work
+}
+
+async fn read(tables: &Tables, id: RunId) -> Loaded {
+    let mut tx = tables.begin().await.unwrap();
+    let loaded = load(&mut tx, id, None).await.unwrap().expect("it was written");
+    tx.rollback().await.unwrap();
+    loaded
+}
+
+async fn what_was_written_is_read_again(fresh: Fresh) {
+    let tables = open(&fresh).await;
+    let work = created(1, None);
+    assert!(write(&tables, &work).await.unwrap());
+    let loaded = read(&tables, work.run.id).await;
+    assert_eq!((&loaded.run, loaded.rev, &loaded.tasks), (&*work.run, 1, &work.tasks));
+
+    let mut next = Work::new(Arc::new(loaded.run), loaded.rev, Arc::new(loaded.tasks));
+    let mut ids = Uuid::now_v7;
+    let mut given = Given { now: Timestamp(20), ids: &mut ids, lease_ms: 1_000 };
+    let prepare = next.tasks[0].id;
+    let task = next.claim(prepare, "r", &mut given).unwrap().expect("it is ready");
+    let input = Input::Prepared { commit: "c0".into(), files: 1, bot_commits: 0 };
+    let finish = Finish { task: Some((task.id, task.epoch)), ..Finish::default() };
+    next.advance(input, finish, &mut given).unwrap();
+    assert!(write(&tables, &next).await.unwrap());
+    let loaded = read(&tables, work.run.id).await;
+    assert_eq!((&loaded.run, loaded.rev, &loaded.tasks), (&*next.run, 2, &next.tasks));
+    assert_eq!(tables.rebuilt(work.run.id).await.unwrap(), *next.run);
+    let whole = tables.run(work.run.id).await.unwrap();
+    assert_eq!(whole.as_ref(), Some(&*next.run));
+    let body = tables.artifact(work.run.id, "patch").await.unwrap();
+    assert_eq!(body.as_deref(), Some(&b"+ a line"[..]));
+    let (ids, total) = tables.runs(work.run.tenant, &ListRuns { limit: 5, created_after: -1, ..ListRuns::default() }).await.unwrap();
+    assert_eq!((ids, total), (vec![work.run.id], 1));
+}
+
+async fn a_stale_revision_stores_nothing(fresh: Fresh) {
+    let tables = open(&fresh).await;
+    let first = created(1, None);
+    assert!(write(&tables, &first).await.unwrap());
+    let before = read(&tables, first.run.id).await;
+    let mut late = Work::new(Arc::new(before.run.clone()), 0, Arc::new(before.tasks.clone()));
+    let mut ids = Uuid::now_v7;
+    let mut given = Given { now: Timestamp(20), ids: &mut ids, lease_ms: 1_000 };
+    late.advance(Input::Cancel { actor: "ann".into() }, Finish::default(), &mut given).unwrap();
+    late.rev = 7;
+    assert!(!write(&tables, &late).await.unwrap());
+    let after = read(&tables, first.run.id).await;
+    assert_eq!((after.run, after.rev, after.tasks), (before.run, before.rev, before.tasks));
+}
+
+async fn the_event_log_is_append_only(fresh: Fresh) {
+    let tables = open(&fresh).await;
+    assert!(write(&tables, &created(1, None)).await.unwrap());
+    for sql in ["UPDATE events SET step = 'x'", "DELETE FROM events"] {
+        let mut tx = tables.begin().await.unwrap();
+        let done = async { Ok::<_, Error>(meta_storage::on!(tx, |db| sqlx::query(sql).execute(db).await.map(drop)?)) };
+        assert!(done.await.is_err(), "{sql}");
+    }
+}
+
+async fn a_request_makes_one_run(fresh: Fresh) {
+    let tables = open(&fresh).await;
+    assert!(write(&tables, &created(1, Some("r"))).await.unwrap());
+    let again = write(&tables, &created(2, Some("r"))).await.unwrap_err();
+    assert!(again.is_unique_violation(), "{again}");
+    let mut tx = tables.begin().await.unwrap();
+    let first = of_request(&mut tx, run(1).tenant, "r").await.unwrap();
+    assert_eq!(first, Some(run(1).id));
+    assert_eq!(of_request(&mut tx, run(1).tenant, "s").await.unwrap(), None);
+}
+
+async fn tenants_are_read_page_by_page_in_the_order_of_their_ids(fresh: Fresh) {
+    let tables = open(&fresh).await;
+    let id = |n: u128| TenantId(Uuid::from_u128(n));
+    for n in [3, 1, 2] {
+        let name = format!("tenant {n}");
+        assert!(tables.insert_tenant(id(n), &name, Timestamp(7)).await.unwrap());
+    }
+    let first = tables.tenants(None, 2).await.unwrap();
+    let expected = TenantRow { id: id(1), name: "tenant 1".into(), created_at: Timestamp(7) };
+    assert_eq!((first.len(), &first[0], first[1].id), (2, &expected, id(2)));
+    let rest = tables.tenants(Some(id(2)), 2).await.unwrap();
+    assert_eq!(rest.iter().map(|t| t.id).collect::<Vec<_>>(), [id(3)]);
+    assert_eq!(tables.tenants(Some(id(3)), 2).await.unwrap(), []);
+}
+
+fn loose(n: u128, tenant: u128, labels: &str, due: i64) -> Task {
+    let (id, tenant) = (Uuid::from_u128(n).into(), TenantId(Uuid::from_u128(tenant)));
+    Task { labels: labels.into(), ..Task::new(id, tenant, TaskKind::Inspect, Timestamp(due)) }
+}
+
+async fn the_queue_gives_each_tenant_a_part(fresh: Fresh) {
+    let tables = open(&fresh).await;
+    for n in 0..20 {
+        tables.insert_loose(&loose(n, 1, "", 1)).await.unwrap();
+    }
+    tables.insert_loose(&loose(30, 2, "", 9)).await.unwrap();
+    tables.insert_loose(&loose(31, 1, "gpu", 1)).await.unwrap();
+    tables.insert_loose(&loose(32, 3, "a,b", 1)).await.unwrap();
+    let found = tables.candidates(false, None, 5).await.unwrap();
+    let mut ids: Vec<u128> = found.iter().map(|c| c.task.0.as_u128()).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, [0, 1, 2, 3, 4, 30, 31, 32]);
+    assert!(tables.candidates(true, None, 5).await.unwrap().is_empty());
+}
+
+async fn leases_are_renewed_and_lost(fresh: Fresh) {
+    let tables = open(&fresh).await;
+    let task = loose(1, 1, "", 1);
+    tables.insert_loose(&task).await.unwrap();
+    let leased = tables.lease_loose(task.id, "r", Timestamp(50)).await.unwrap().unwrap();
+    assert_eq!((leased.state, leased.epoch, leased.tries), (TaskState::Leased, 1, 1));
+    assert_eq!(tables.lease_loose(task.id, "s", Timestamp(50)).await.unwrap(), None);
+    assert_eq!(tables.held().await.unwrap().get(&task.tenant), Some(&1));
+    let lost = tables.renew(&[(task.id, 1), (task.id, 2)], Timestamp(90)).await.unwrap();
+    assert_eq!(lost, [task.id], "another epoch's lease is lost");
+    assert_eq!(tables.release_overdue_loose(Timestamp(89)).await.unwrap(), 0);
+    assert_eq!(tables.release_overdue_loose(Timestamp(91)).await.unwrap(), 1);
+    assert_eq!(tables.renew(&[(task.id, 1)], Timestamp(95)).await.unwrap(), [task.id]);
+    tables.forget_loose(task.id, 1).await.unwrap();
+    assert_eq!(tables.task(task.id).await.unwrap(), None);
+}

@@ -1,0 +1,132 @@
+//! What a run costs beyond its steps, printed as one JSON document (`make bench-orchestrator`).
+//!
+//! The whole product in this process as `metabuilder up` has it, with a runner that speaks the real
+//! protocol and does nothing, so that what is measured is the orchestrator, its store and the queue.
+//! Processor time and memory are those of the whole process: the driver's part is in them.
+
+mod driver;
+mod usage;
+
+use anyhow::{Context, Result};
+use driver::Driver;
+use meta_storage::testing::Postgres;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+use usage::Usage;
+
+/// Runs of ten steps that are timed one after the other.
+const LONE_RUNS: usize = 200;
+/// Runs of the load, each of five steps, and how many go at once.
+const LOAD: (usize, usize) = (1_000, 50);
+/// Loads whose median counts.
+const LOADS: usize = 3;
+/// Runs with a step that fails twice.
+const RETRIES: usize = 10;
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    // cargo passes its own words; the first other one names the only database to measure
+    let only = std::env::args().skip(1).find(|a| !a.starts_with('-'));
+    let wanted = |name: &str| only.as_deref().is_none_or(|o| o == name);
+    let mut report = json!({ "processors": std::thread::available_parallelism()? });
+    if wanted("sqlite") {
+        report["sqlite"] = measure("metabuilder.db").await.context("SQLite")?;
+    }
+    if wanted("postgres") {
+        let server = Postgres::durable().await;
+        let location = server.empty().await;
+        report["postgres"] = measure(&location.to_setting()).await.context("PostgreSQL")?;
+    }
+    println!("{report:#}");
+    Ok(())
+}
+
+async fn measure(database: &str) -> Result<Value> {
+    let driver = Driver::start(database).await?;
+    let ten = driver.spec(10).await?;
+    let five = driver.spec(5).await?;
+    let lone = lone(&driver, &ten).await?;
+    let mut loads = Vec::new();
+    for _ in 0..LOADS {
+        loads.push(load(&driver, &five).await?);
+    }
+    let speed = |load: &Value| load["steps_per_s"].as_f64().unwrap_or_default();
+    loads.sort_by(|a, b| speed(a).total_cmp(&speed(b)));
+    let retries = retries(&driver).await?;
+    let steps_run = driver.steps_completed();
+    let report = json!({
+        "run_of_10_steps_ms": lone,
+        "load": loads[LOADS / 2],
+        "loads_steps_per_s": loads.iter().map(|l| l["steps_per_s"].clone()).collect::<Vec<_>>(),
+        "retry_overhead_ms": retries,
+        "steps": steps_run,
+        "peak_rss_mib": Usage::peak_rss_mib()?,
+    });
+    driver.end().await?;
+    Ok(report)
+}
+
+/// Runs one after the other: from the call that makes one to its end.
+async fn lone(driver: &Driver, spec: &str) -> Result<Value> {
+    let mut times = Vec::with_capacity(LONE_RUNS);
+    for _ in 0..LONE_RUNS {
+        let began = Instant::now();
+        driver.run(spec).await?;
+        times.push(began.elapsed());
+    }
+    times.sort_unstable();
+    Ok(json!({
+        "median": ms(times[LONE_RUNS / 2]),
+        "p99": ms(times[LONE_RUNS * 99 / 100]),
+    }))
+}
+
+/// Many runs at once.
+async fn load(driver: &Driver, spec: &str) -> Result<Value> {
+    let (runs, at_once) = LOAD;
+    let before = Usage::now()?;
+    let began = Instant::now();
+    let turns = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..at_once {
+        let (driver, spec) = (driver.clone(), spec.to_owned());
+        let turns = std::sync::Arc::clone(&turns);
+        clients.spawn(async move {
+            while turns.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < runs {
+                driver.run(&spec).await?;
+            }
+            Ok::<_, anyhow::Error>(())
+        });
+    }
+    while let Some(done) = clients.join_next().await {
+        done??;
+    }
+    let (took, used) = (began.elapsed(), Usage::now()?.since(&before));
+    let steps = runs as f64 * 5.0;
+    Ok(json!({
+        "runs": runs,
+        "at_once": at_once,
+        "steps_per_s": (steps / took.as_secs_f64()).round(),
+        "cpu_ms_per_step": round(used.as_secs_f64() * 1e3 / steps),
+    }))
+}
+
+/// A step that fails twice and passes then: what it takes beyond the waits that were decided.
+async fn retries(driver: &Driver) -> Result<Value> {
+    let mut runs = tokio::task::JoinSet::new();
+    for _ in 0..RETRIES {
+        let driver = driver.clone();
+        runs.spawn(async move { driver.failing().await });
+    }
+    let mut over = runs.join_all().await.into_iter().collect::<Result<Vec<_>>>()?;
+    over.sort_unstable();
+    Ok(json!({ "median": ms(over[RETRIES / 2]), "max": ms(over[RETRIES - 1]) }))
+}
+
+fn ms(time: Duration) -> f64 {
+    round(time.as_secs_f64() * 1e3)
+}
+
+fn round(n: f64) -> f64 {
+    (n * 1e3).round() / 1e3
+}
