@@ -89,6 +89,8 @@ pub async fn alone(name: &str, folder: &Path, peer: &str) -> Result<ServiceProce
 pub struct Deployment {
     /// `classifier`, `flag-resolver`, `autofixer`, `orchestrator`, `runner`.
     pub services: Vec<(&'static str, ServiceProcess)>,
+    /// Further variables, each with the name of its service.
+    more: Vec<[String; 3]>,
     /// Where each service was started, also when it is gone.
     peers: Vec<(&'static str, String)>,
     /// The gateway.
@@ -110,16 +112,17 @@ impl Deployment {
         let folder = tempfile::tempdir()?;
         let mut services: Vec<(&'static str, ServiceProcess)> = Vec::new();
         let mut peers = Vec::new();
+        let more: Vec<[String; 3]> =
+            more.iter().map(|(of, name, value)| [*of, *name, *value].map(str::to_owned)).collect();
         for (name, _) in SERVICES {
-            let of = more.iter().filter(|(of, ..)| *of == name);
-            let vars: Vec<(&str, &str)> = of.map(|(_, name, value)| (*name, *value)).collect();
+            let vars = vars_of(&more, name);
             let started = service(name, folder.path(), &peers, ("127.0.0.1:0", &vars)).await?;
             peers.push((name, started.address.clone()));
             services.push((name, started));
         }
         let gateway = service("gateway", folder.path(), &peers, ("127.0.0.1:0", &[])).await?;
         let rest = Rest::new(&gateway.address, DEV_KEY)?;
-        let deployment = Self { services, peers, gateway, rest, folder };
+        let deployment = Self { services, more, peers, gateway, rest, folder };
         deployment.rest.ready().await?;
         Ok(deployment)
     }
@@ -147,7 +150,8 @@ impl Deployment {
         let peer = self.peers.iter().find(|(n, _)| *n == name);
         let (name, address) = peer.with_context(|| format!("no service {name}"))?;
         let listen = address.strip_prefix("http://").context("an address")?;
-        let started = service(name, self.folder.path(), &self.peers, (listen, &[])).await?;
+        let vars = vars_of(&self.more, name);
+        let started = service(name, self.folder.path(), &self.peers, (listen, &vars)).await?;
         self.services.push((name, started));
         Ok(())
     }
@@ -161,6 +165,12 @@ impl Deployment {
     pub fn orchestrator(&self) -> Result<Transport> {
         self.service("orchestrator")?.channel(DEV_KEY)
     }
+}
+
+/// The further variables of a service.
+fn vars_of<'a>(more: &'a [[String; 3]], service: &str) -> Vec<(&'a str, &'a str)> {
+    let of = more.iter().filter(|[of, ..]| of == service);
+    of.map(|[_, name, value]| (name.as_str(), value.as_str())).collect()
 }
 
 async fn service(

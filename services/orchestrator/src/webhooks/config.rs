@@ -2,7 +2,9 @@
 
 use crate::core::webhook::{Network, Policy, address};
 use meta_domain::fault::InvalidField;
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
+use std::str::FromStr;
 
 /// The section `webhooks` of the orchestrator's configuration.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -13,10 +15,53 @@ pub struct Config {
     pub key: Option<String>,
     /// Whether messages may go over plain HTTP.
     pub allow_http: bool,
-    /// Ports that may be called.
+    /// Ports that may be called; a list, or a text with commas.
+    #[serde(deserialize_with = "listed")]
     pub ports: Vec<u16>,
-    /// Networks that may be called though they are not public, such as `10.1.0.0/16`.
+    /// Networks that may be called though they are not public, such as `10.1.0.0/16`; a list, or a
+    /// text with commas.
+    #[serde(deserialize_with = "listed")]
     pub networks: Vec<String>,
+}
+
+/// A list, or what a variable can hold: one value, or several between commas.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Listed {
+    List(Vec<Word>),
+    One(Word),
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Word {
+    Number(u64),
+    Text(String),
+}
+
+impl Word {
+    fn text(self) -> String {
+        match self {
+            Self::Number(number) => number.to_string(),
+            Self::Text(text) => text,
+        }
+    }
+}
+
+fn listed<'de, D, T>(from: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr,
+{
+    let texts: Vec<String> = match Listed::deserialize(from)? {
+        Listed::List(words) => words.into_iter().map(Word::text).collect(),
+        Listed::One(word) => word.text().split(',').map(|text| text.trim().to_owned()).collect(),
+    };
+    let value = |text: &String| {
+        let bad = || D::Error::custom(format!("{text:?} does not belong into this list"));
+        text.parse().map_err(|_| bad())
+    };
+    texts.iter().filter(|text| !text.is_empty()).map(value).collect()
 }
 
 impl Default for Config {
@@ -44,5 +89,28 @@ impl Config {
             return Err(faults);
         }
         Ok(Policy { allow_http: self.allow_http, ports: self.ports.clone(), networks })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_lists_or_what_a_variable_holds() {
+        let read = |ports: serde_json::Value| {
+            serde_json::from_value::<Config>(serde_json::json!({ "ports": ports }))
+        };
+        for (given, expected) in [
+            (serde_json::json!([443, 8443]), vec![443, 8443]),
+            (serde_json::json!("443, 8443"), vec![443, 8443]),
+            (serde_json::json!(443), vec![443]),
+            (serde_json::json!(""), vec![]),
+        ] {
+            assert_eq!(read(given).unwrap().ports, expected);
+        }
+        for bad in [serde_json::json!("x"), serde_json::json!([70_000]), serde_json::json!(true)] {
+            assert!(read(bad).is_err());
+        }
     }
 }
