@@ -15,6 +15,11 @@ need bash bash
 need bwrap bubblewrap
 need python3 python3
 need cc build-essential
+need curl curl
+# The tests' S3 server lives in a virtual environment.
+if command -v python3 >/dev/null 2>&1 && ! python3 -c 'import ensurepip, venv' >/dev/null 2>&1; then
+    missing+=(python3-venv)
+fi
 # The tests' PostgreSQL; Debian keeps its programs outside of the path.
 if ! compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; then
     need initdb postgresql

@@ -266,6 +266,7 @@ impl Stack {
             task_id: task.task_id.clone(),
             lease_epoch: task.lease_epoch,
             chunks: vec![chunk],
+            offset: Some(0),
         };
         self.work().append_log(machine_call(LIMIT, tokio_stream::iter([part]))).await?;
         let execution = work::Execution {

@@ -11,16 +11,19 @@ const SERVICES: [&str; 5] = ["classifier", "flag-resolver", "autofixer", "orches
 fn allowed(name: &str) -> Vec<&'static str> {
     match name {
         "meta-domain" => vec![],
-        "meta-proto" | "meta-storage" => vec!["meta-domain"],
+        "meta-objects" | "meta-proto" | "meta-storage" => vec!["meta-domain"],
         "meta-runtime" => vec!["meta-domain", "meta-proto"],
-        "gateway" | "classifier" | "runner" => {
-            vec!["meta-domain", "meta-proto", "meta-runtime"]
-        }
-        "flag-resolver" | "autofixer" | "orchestrator" => {
+        "gateway" | "classifier" => vec!["meta-domain", "meta-proto", "meta-runtime"],
+        "runner" => vec!["meta-domain", "meta-objects", "meta-proto", "meta-runtime"],
+        "flag-resolver" | "autofixer" => {
             vec!["meta-domain", "meta-proto", "meta-runtime", "meta-storage"]
+        }
+        "orchestrator" => {
+            vec!["meta-domain", "meta-objects", "meta-proto", "meta-runtime", "meta-storage"]
         }
         _ => vec![
             "meta-domain",
+            "meta-objects",
             "meta-proto",
             "meta-runtime",
             "meta-storage",
@@ -36,7 +39,8 @@ fn allowed(name: &str) -> Vec<&'static str> {
 }
 
 /// Which of our crates may name an outside one.
-const FENCED: [(&str, &[&str]); 3] = [
+const FENCED: [(&str, &[&str]); 4] = [
+    ("object_store", &["meta-objects"]),
     ("sqlx", &["meta-storage", "flag-resolver", "autofixer", "orchestrator"]),
     ("axum", &["meta-runtime", "gateway"]),
     (

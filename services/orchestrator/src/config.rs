@@ -2,6 +2,7 @@
 
 use crate::core::run::{ExpiryAction, GatePolicy};
 use crate::shell::Options;
+use crate::webhooks;
 use meta_domain::fault::InvalidField;
 use meta_domain::id::{MalformedId, RunId};
 use meta_storage::{DatabaseSetting, Location};
@@ -36,6 +37,11 @@ pub struct Config {
     pub gates_on_expiry: ExpiryAction,
     /// Whoever started a run may not approve its gates.
     pub gates_four_eyes: bool,
+    /// URL of the object store that holds the logs, for several orchestrators; without one they are
+    /// files in the data folder.
+    pub objects: Option<String>,
+    /// How webhooks are signed, and which addresses they may have.
+    pub webhooks: webhooks::Config,
     /// An API key for the default tenant's owner, made at start; for development.
     pub dev_key: Option<String>,
 }
@@ -54,6 +60,8 @@ impl Default for Config {
             gates_expire_after_seconds: 0,
             gates_on_expiry: ExpiryAction::Fail,
             gates_four_eyes: false,
+            objects: None,
+            webhooks: webhooks::Config::default(),
             dev_key: None,
         }
     }

@@ -10,6 +10,7 @@ pub mod retention;
 pub mod settings;
 pub mod shell;
 pub mod store;
+pub mod webhooks;
 
 pub use config::Config;
 
@@ -20,16 +21,19 @@ use crate::retention::Retention;
 use crate::settings::RunSettings;
 use crate::shell::Engine;
 use crate::store::Tables;
+use crate::webhooks::{Http, Sender, Webhooks, signing_key, system_lookup};
 use meta_domain::fault::Fault;
 use meta_domain::id::{TenantId, UserId};
 use meta_domain::limits::MESSAGE_BYTES_MAX;
 use meta_domain::role::Role;
+use meta_objects::Objects;
 use meta_proto::orchestrator::approval_service_server::ApprovalServiceServer;
 use meta_proto::orchestrator::plan_service_server::PlanServiceServer;
 use meta_proto::orchestrator::run_control_service_server::RunControlServiceServer;
 use meta_proto::orchestrator::run_service_server::RunServiceServer;
 use meta_proto::orchestrator::spec_service_server::SpecServiceServer;
 use meta_proto::orchestrator::tenant_service_server::TenantServiceServer;
+use meta_proto::orchestrator::webhook_service_server::WebhookServiceServer;
 use meta_proto::runner::work_service_server::WorkServiceServer;
 use meta_runtime::{Flags, Host, Service, StartError, Wiring, now};
 use std::sync::Arc;
@@ -71,9 +75,9 @@ impl Service for Orchestrator {
             Tables::open(&location).await.map_err(|e| StartError::failed("store", chain(&e)))?;
         let broken = |fault| StartError::failed("store", fault);
         prepare(&tables, &config).await.map_err(broken)?;
-        let logs = Logs::new(&config.data_dir.join("logs"));
-        let started = Engine::start(tables.clone(), logs, options).await;
+        let started = Engine::start(tables.clone(), logs(&config, host)?, options).await;
         let (engine, writing) = started.map_err(broken)?;
+        let (webhooks, sender) = webhooks(&config, &tables)?;
         let (flags, resolver) = (Flags::default(), host.peer("flag-resolver")?);
         let settings = RunSettings::new(resolver.clone(), flags.clone());
         let kept = config.data_dir.join(FLAGS_FILE);
@@ -98,6 +102,7 @@ impl Service for Orchestrator {
             .serve(limited!(RunControlServiceServer::new(Control { engine: engine.clone() })))
             .serve(limited!(ApprovalServiceServer::new(runs)))
             .serve(limited!(TenantServiceServer::new(tenants::Tenants { tables })))
+            .serve(limited!(WebhookServiceServer::new(webhooks)))
             .serve(limited!(WorkServiceServer::new(Work { engine, seen: Arc::default() })))
             .ready_when(flags.ready())
             .background("flags", move |stop| flags.follow(resolver, Some(kept), stop))
@@ -109,6 +114,7 @@ impl Service for Orchestrator {
                     ended = writing => tracing::error!(?ended, "the writer ended by itself"),
                 }
             })
+            .background("webhooks", move |stop| sender.run(stop))
             .background("waiters", |stop| async move {
                 stop.cancelled().await;
                 stopping.cancel();
@@ -118,6 +124,26 @@ impl Service for Orchestrator {
                 Box::pin(async move { tenants::authenticate(&tables, &key).await })
             })))
     }
+}
+
+/// The logs, where the configuration says.
+fn logs(config: &Config, host: &Host) -> Result<Logs, StartError> {
+    let Some(url) = &config.objects else { return Ok(Logs::new(&config.data_dir.join("logs"))) };
+    let objects =
+        Objects::open(url, host.vars()).map_err(|fault| StartError::Config(vec![fault]))?;
+    tracing::info!(objects = objects.shown(), "logs are objects");
+    Ok(Logs::in_objects(objects))
+}
+
+/// The shell of webhooks, and what sends to them.
+fn webhooks(config: &Config, tables: &Tables) -> Result<(Webhooks, Sender), StartError> {
+    let policy = config.webhooks.policy().map_err(StartError::Config)?;
+    let key = signing_key(&config.webhooks, &config.data_dir)?;
+    let http = Http::new(policy, system_lookup());
+    let http = http.map_err(|e| StartError::failed("webhooks", chain(&e)))?;
+    let (store, events) = (tables.webhooks().clone(), webhooks::events_of(tables.clone()));
+    let shell = Webhooks { store: store.clone(), http: http.clone(), key: key.clone() };
+    Ok((shell, Sender { store, events, http, key }))
 }
 
 async fn prepare(tables: &Tables, config: &Config) -> Result<(), Fault> {

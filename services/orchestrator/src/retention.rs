@@ -62,7 +62,7 @@ impl Retention {
             let run = engine.load_stored(id).await?;
             if engine.tables.prune(&run, before).await? {
                 engine.forget_run(id);
-                engine.logs.remove(id).await?;
+                engine.logs.forget((run.tenant, id)).await?;
                 removed += 1;
             }
         }

@@ -17,8 +17,8 @@ pub struct Config {
     pub profile: Profile,
     /// Which local folders may be built.
     pub path_sources: PathSources,
-    /// Folders that are never built, whatever `path_sources` says, nor what lies in or around them;
-    /// `data_dir` is always one of them.
+    /// Folders that are never built, whatever `path_sources` says, nor what lies in or around them,
+    /// and that no step sees; `data_dir` is always one of them.
     pub hidden: Vec<PathBuf>,
     /// Take only tasks of this run.
     pub run_id: Option<String>,
@@ -26,6 +26,9 @@ pub struct Config {
     pub labels: Vec<String>,
     /// Folders put before `PATH` in steps.
     pub extra_path: Vec<PathBuf>,
+    /// URL of the object store in which runs' commits travel to other runners; without one a run
+    /// stays on the runner that prepared it.
+    pub objects: Option<String>,
 }
 
 impl Default for Config {
@@ -40,6 +43,7 @@ impl Default for Config {
             run_id: None,
             labels: Vec::new(),
             extra_path: Vec::new(),
+            objects: None,
         }
     }
 }

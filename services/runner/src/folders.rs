@@ -5,6 +5,7 @@
 //! runs/<run>/history.git    its history; never writable for a step
 //! runs/<run>/combined.patch everything since the base commit
 //! runs/<run>/restored       the head that the workspace's tracked files are at, until a step runs
+//! runs/<run>/published      the newest commit of the history that other runners can have
 //! runs/<run>/tally/         how many tests each step executed at most
 //! runs/<run>/heal/          copies in which fixers and verifications work
 //! runs/<run>/states/        scratch folders of the fixers at work
@@ -19,6 +20,9 @@ use meta_domain::project::is_inside;
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+
+/// Name of the file that holds the newest published commit.
+const PUBLISHED: &str = "published";
 
 /// A run's folder.
 #[derive(Debug, Clone)]
@@ -122,6 +126,24 @@ impl RunFolder {
             return Ok(());
         }
         Err(Error::failed("the run's workspace is not on this runner (expected a prepare first)"))
+    }
+
+    /// The newest commit of the history that is in the object store and that the head descends
+    /// from, as far as this runner knows.
+    pub fn published(&self) -> Option<String> {
+        std::fs::read_to_string(self.root.join(PUBLISHED)).ok().filter(|commit| !commit.is_empty())
+    }
+
+    /// Remembers the newest published commit.
+    ///
+    /// # Errors
+    /// When that cannot be written.
+    pub fn mark_published(&self, commit: &str) -> Result<(), Error> {
+        let what = || doing("cannot remember the published commit");
+        let mut file = tempfile::NamedTempFile::new_in(&self.root).map_err(what())?;
+        std::io::Write::write_all(&mut file, commit.as_bytes()).map_err(what())?;
+        file.persist(self.root.join(PUBLISHED)).map_err(|e| what()(e.error))?;
+        Ok(())
     }
 
     fn prepared_mark(&self) -> PathBuf {

@@ -4,6 +4,7 @@
 //! which step runs, whether a patch is good enough, what happens after a failure is the
 //! orchestrator's and the auto-fixer's business. It sees no database.
 
+mod commits;
 pub mod config;
 pub mod core;
 pub mod error;
@@ -21,9 +22,20 @@ pub use config::{Config, PathSources, Profile, SandboxMode};
 pub use tasks::run_patch;
 
 use meta_domain::fault::InvalidField;
+use meta_objects::Objects;
 use meta_proto::runner::runner_service_server::RunnerServiceServer;
 use meta_runtime::{Host, StartError, Wiring};
 use std::sync::Arc;
+
+/// The object store, if there is one; a folder of this machine is hidden from whatever is built.
+fn objects(config: &mut Config, host: &Host) -> Result<Option<Objects>, StartError> {
+    let Some(url) = &config.objects else { return Ok(None) };
+    let objects =
+        Objects::open(url, host.vars()).map_err(|fault| StartError::Config(vec![fault]))?;
+    config.hidden.extend(objects.folder().map(std::path::Path::to_owned));
+    tracing::info!(objects = objects.shown(), "commits of runs travel");
+    Ok(Some(objects))
+}
 
 /// The runner as a service.
 pub struct Runner;
@@ -33,7 +45,8 @@ impl meta_runtime::Service for Runner {
     const PORT: u16 = 50055;
     type Config = Config;
 
-    async fn wire(config: Config, host: &Host) -> Result<Wiring, StartError> {
+    async fn wire(mut config: Config, host: &Host) -> Result<Wiring, StartError> {
+        let objects = objects(&mut config, host)?;
         let client = work::orchestrator(host.peer("orchestrator")?);
         let sandbox = sandbox::Sandbox::open(&config, host.vars())
             .await
@@ -46,7 +59,7 @@ impl meta_runtime::Service for Runner {
         let labels = meta_domain::project::labels(&config.labels)
             .map_err(|problem| StartError::Config(vec![InvalidField::new("labels", problem)]))?;
         let only_run = config.run_id.clone().unwrap_or_default().into();
-        let workshop = tasks::Workshop::new(&config, sandbox)
+        let workshop = tasks::Workshop::new(&config, sandbox, objects)
             .map_err(|e| StartError::failed("data_dir", e))?;
         let runner_id: Arc<str> = format!("runner-{}", meta_runtime::new_id()).into();
         let leases = work::Leases::default();

@@ -70,7 +70,7 @@ async fn verify(rig: &Rig, step: &PlannedStep, patch: &[u8]) -> (VerifyResult, S
 
 async fn commit(rig: &Rig, patch: &[u8], message: &str) -> CommitResult {
     let (patch, message) = (patch.to_vec(), message.to_owned());
-    let id = rig.submit(Work::Commit(CommitWork { patch, message }));
+    let id = rig.submit(Work::Commit(CommitWork { patch, message, ..Default::default() }));
     match rig.result(&id).await {
         Outcome::Commit(result) => result,
         other => panic!("{other:?}"),
@@ -78,7 +78,7 @@ async fn commit(rig: &Rig, patch: &[u8], message: &str) -> CommitResult {
 }
 
 async fn try_roll_back(rig: &Rig) -> Outcome {
-    let id = rig.submit(Work::Rollback(RollbackWork {}));
+    let id = rig.submit(Work::Rollback(RollbackWork::default()));
     rig.result(&id).await
 }
 
@@ -178,9 +178,9 @@ async fn a_rollback_that_is_asked_for_again_is_answered_again() {
     rig.prepare_files(FILES).await;
     heal(&rig, "echo one > sub/b.txt").await;
     heal(&rig, "echo good > a.txt").await;
-    let id = rig.submit(Work::Rollback(RollbackWork {}));
+    let id = rig.submit(Work::Rollback(RollbackWork::default()));
     let Outcome::Rollback(back) = rig.result(&id).await else { panic!() };
-    rig.submit_as(&id, Work::Rollback(RollbackWork {}));
+    rig.submit_as(&id, Work::Rollback(RollbackWork::default()));
     let Outcome::Rollback(again) = rig.result(&id).await else { panic!() };
     assert_eq!(again, back);
     assert_eq!(rig.sh("cat a.txt sub/b.txt").await.1, "bad\none\n");
@@ -205,7 +205,8 @@ async fn a_commit_that_makes_the_run_too_large_is_refused_and_changes_nothing() 
     let base = rig.prepare_files(FILES).await.commit;
     let lines = "x".repeat(17_000_000);
     let patch = format!("--- a/old.txt\n+++ b/old.txt\n@@ -1 +1 @@\n-x\n+{lines}\n");
-    let work = CommitWork { patch: patch.into_bytes(), message: "Fix it".to_owned() };
+    let (patch, message) = (patch.into_bytes(), "Fix it".to_owned());
+    let work = CommitWork { patch, message, ..Default::default() };
     let id = rig.submit(Work::Commit(work));
     let Outcome::Error(error) = rig.result(&id).await else { panic!() };
     assert!(!error.retryable && error.message.contains("too large"), "{}", error.message);
@@ -457,7 +458,7 @@ async fn a_model_sees_the_committed_files_it_may_see() {
     rig.prepare_files(&[FILES, &[(".env", "SECRET=1\n"), ("big", &big)]].concat()).await;
     rig.sh("ln -s /etc/passwd link; echo litter > missing").await;
     let plan = Some(model().context.into());
-    let id = rig.submit(Work::Collect(CollectWork { plan }));
+    let id = rig.submit(Work::Collect(CollectWork { plan, ..Default::default() }));
     let Outcome::Collect(result) = rig.result(&id).await else { panic!() };
     let files: Vec<_> =
         result.files.iter().map(|f| (f.path.as_str(), f.contents.as_str())).collect();

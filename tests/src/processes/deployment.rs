@@ -27,6 +27,7 @@ pub const SERVICES: [(&str, &[&str]); 5] = [
             "metabuilder.orchestrator.v1.RunService",
             "metabuilder.orchestrator.v1.ApprovalService",
             "metabuilder.orchestrator.v1.TenantService",
+            "metabuilder.orchestrator.v1.WebhookService",
             "metabuilder.runner.v1.WorkService",
         ],
     ),
@@ -88,6 +89,8 @@ pub async fn alone(name: &str, folder: &Path, peer: &str) -> Result<ServiceProce
 pub struct Deployment {
     /// `classifier`, `flag-resolver`, `autofixer`, `orchestrator`, `runner`.
     pub services: Vec<(&'static str, ServiceProcess)>,
+    /// Further variables, each with the name of its service.
+    more: Vec<[String; 3]>,
     /// Where each service was started, also when it is gone.
     peers: Vec<(&'static str, String)>,
     /// The gateway.
@@ -101,17 +104,25 @@ pub struct Deployment {
 impl Deployment {
     /// Starts them on free ports, each after those it calls, and waits until all are ready.
     pub async fn start() -> Result<Self> {
+        Self::start_with(&[]).await
+    }
+
+    /// The same with further variables: each with the name of its service.
+    pub async fn start_with(more: &[(&str, &str, &str)]) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let mut services: Vec<(&'static str, ServiceProcess)> = Vec::new();
         let mut peers = Vec::new();
+        let more: Vec<[String; 3]> =
+            more.iter().map(|(of, name, value)| [*of, *name, *value].map(str::to_owned)).collect();
         for (name, _) in SERVICES {
-            let started = service(name, folder.path(), &peers, "127.0.0.1:0").await?;
+            let vars = vars_of(&more, name);
+            let started = service(name, folder.path(), &peers, ("127.0.0.1:0", &vars)).await?;
             peers.push((name, started.address.clone()));
             services.push((name, started));
         }
-        let gateway = service("gateway", folder.path(), &peers, "127.0.0.1:0").await?;
+        let gateway = service("gateway", folder.path(), &peers, ("127.0.0.1:0", &[])).await?;
         let rest = Rest::new(&gateway.address, DEV_KEY)?;
-        let deployment = Self { services, peers, gateway, rest, folder };
+        let deployment = Self { services, more, peers, gateway, rest, folder };
         deployment.rest.ready().await?;
         Ok(deployment)
     }
@@ -139,9 +150,15 @@ impl Deployment {
         let peer = self.peers.iter().find(|(n, _)| *n == name);
         let (name, address) = peer.with_context(|| format!("no service {name}"))?;
         let listen = address.strip_prefix("http://").context("an address")?;
-        let started = service(name, self.folder.path(), &self.peers, listen).await?;
+        let vars = vars_of(&self.more, name);
+        let started = service(name, self.folder.path(), &self.peers, (listen, &vars)).await?;
         self.services.push((name, started));
         Ok(())
+    }
+
+    /// Starts another runner, on data of its own.
+    pub async fn another_runner(&self, vars: &[(&str, &str)]) -> Result<ServiceProcess> {
+        service("runner", self.folder.path(), &self.peers, ("127.0.0.1:0", vars)).await
     }
 
     /// A channel to the orchestrator with the default tenant's API key.
@@ -150,11 +167,17 @@ impl Deployment {
     }
 }
 
+/// The further variables of a service.
+fn vars_of<'a>(more: &'a [[String; 3]], service: &str) -> Vec<(&'a str, &'a str)> {
+    let of = more.iter().filter(|[of, ..]| of == service);
+    of.map(|[_, name, value]| (name.as_str(), value.as_str())).collect()
+}
+
 async fn service(
     name: &str,
     folder: &Path,
     peers: &[(&'static str, String)],
-    listen: &str,
+    (listen, more): (&str, &[(&str, &str)]),
 ) -> Result<ServiceProcess> {
     let mut sets = vec![format!("listen={listen}")];
     sets.extend(peers.iter().map(|(n, address)| format!("peers.{n}={address}")));
@@ -171,6 +194,7 @@ async fn service(
         // so that a toolchain in the home folder of whoever runs the test is seen
         vars.push(("METABUILDER__PROFILE", "local"));
     }
+    vars.extend(more);
     let started = ServiceProcess::start(name, folder, &vars, &sets).await?;
     if name != "gateway" {
         serving(&started).await.with_context(|| name.to_owned())?;

@@ -1,4 +1,4 @@
-//! The pure core: plans from sources, and the run state machine.
+//! The pure core: plans from sources, the run state machine, and what webhooks are told.
 
 pub mod apply;
 pub mod event;
@@ -9,4 +9,5 @@ pub mod queue;
 pub mod ready;
 pub mod run;
 pub mod transition;
+pub mod webhook;
 pub mod work;

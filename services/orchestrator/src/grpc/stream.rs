@@ -4,6 +4,7 @@ use super::{encode, refuse, store};
 use crate::core::run::Run;
 use crate::shell::{Engine, stopping};
 use meta_domain::id::RunId;
+use meta_domain::status::StepStatus;
 use meta_proto::convert::timestamp;
 use meta_proto::orchestrator as pb;
 use std::collections::BTreeMap;
@@ -19,8 +20,6 @@ pub type Items<T> = ReceiverStream<Result<T, Status>>;
 const BUFFERED_MAX: usize = 64;
 /// Events read at once.
 const BATCH_MAX: i64 = 200;
-/// How long a follower of logs waits for more.
-const LOG_WAIT: Duration = Duration::from_millis(100);
 /// How long a follower of events waits before it looks again.
 const EVENT_WAIT: Duration = Duration::from_millis(500);
 
@@ -78,7 +77,7 @@ pub fn logs(
 ) -> Items<pb::StreamLogsResponse> {
     let (sender, receiver) = mpsc::channel(BUFFERED_MAX);
     spawn(async move {
-        let mut offsets: BTreeMap<String, u64> = BTreeMap::new();
+        let mut offsets = Offsets::new();
         loop {
             let run = match engine.load_stored(id).await {
                 Ok(run) => run,
@@ -96,26 +95,33 @@ pub fn logs(
             tokio::select! {
                 () = sender.closed() => return,
                 () = engine.stopping.cancelled() => return fail(&sender, refuse(stopping())).await,
-                () = tokio::time::sleep(LOG_WAIT) => {}
+                () = tokio::time::sleep(engine.logs.look_again()) => {}
             }
         }
     });
     ReceiverStream::new(receiver)
 }
 
+/// How far each log was read; `None` when nothing can come any more.
+type Offsets = BTreeMap<String, Option<u64>>;
+
 async fn send_new(
     engine: &Engine,
     run: &Run,
     only: &str,
-    offsets: &mut BTreeMap<String, u64>,
+    offsets: &mut Offsets,
     sender: &mpsc::Sender<Result<pb::StreamLogsResponse, Status>>,
 ) -> Result<bool, Status> {
     for step in run.steps.iter().filter(|s| only.is_empty() || s.planned.name == only) {
-        for log in &step.logs {
-            let offset = offsets.entry(log.name.clone()).or_default();
-            let (records, next) =
-                engine.logs.read(run.id, &log.name, *offset).await.map_err(refuse)?;
-            *offset = next;
+        for (i, log) in step.logs.iter().enumerate() {
+            let seen = offsets.entry(log.name.clone()).or_insert(Some(0));
+            let Some(offset) = *seen else { continue };
+            let of = (run.tenant, run.id);
+            let (records, next) = engine.logs.read(of, &log.name, offset).await.map_err(refuse)?;
+            let last = i + 1 == step.logs.len();
+            let goes_on =
+                last && matches!(step.status(), StepStatus::Pending | StepStatus::Running);
+            *seen = goes_on.then_some(next);
             for record in records {
                 let item = pb::StreamLogsResponse {
                     step: step.planned.name.clone(),

@@ -45,7 +45,7 @@ impl Judge {
 
     async fn classify(&mut self, run: &Run, step: &Step) -> Result<Signal, Fault> {
         let log = match step.logs.iter().rev().find(|l| !l.verification) {
-            Some(log) => self.engine.logs.text(run.id, &log.name).await?,
+            Some(log) => self.engine.logs.text((run.tenant, run.id), &log.name).await?,
             None => Vec::new(),
         };
         let of_step = run

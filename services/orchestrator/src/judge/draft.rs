@@ -122,7 +122,7 @@ impl Judge {
         if name.is_empty() {
             return Ok(String::new());
         }
-        let log = self.engine.logs.text(run.id, name).await?;
+        let log = self.engine.logs.text((run.tenant, run.id), name).await?;
         let from = log.len().saturating_sub(bytes_max);
         Ok(String::from_utf8_lossy(&log[from..]).into_owned())
     }

@@ -9,6 +9,7 @@ use super::{
 use crate::core::event::RunEvent;
 use crate::core::queue::Task;
 use crate::core::run::Run;
+use crate::webhooks::WebhookStore;
 use meta_domain::id::{RunId, TaskId};
 use meta_domain::time::Timestamp;
 use meta_storage::{Error, Tx, on};
@@ -97,7 +98,7 @@ impl Tables {
         if !put_runs(tx, &writes.runs).await? {
             return Ok(false);
         }
-        put_events(tx, &writes.events).await?;
+        put_events(tx, &writes.events, self.webhooks()).await?;
         delete_tasks(tx, &writes.gone).await?;
         put_tasks(tx, &writes.tasks).await?;
         for (run, name, body) in &writes.artifacts {
@@ -160,7 +161,11 @@ async fn put_runs(tx: &mut Tx, runs: &[RunRow]) -> Result<bool, Error> {
     Ok(true)
 }
 
-async fn put_events(tx: &mut Tx, events: &[EventRow]) -> Result<(), Error> {
+async fn put_events(
+    tx: &mut Tx,
+    events: &[EventRow],
+    webhooks: &WebhookStore,
+) -> Result<(), Error> {
     for part in events.chunks(ROWS_MAX) {
         let mut rows = Vec::with_capacity(part.len());
         for row in part {
@@ -180,6 +185,12 @@ async fn put_events(tx: &mut Tx, events: &[EventRow]) -> Result<(), Error> {
             });
             query.build().execute(db).await.map(drop)?;
         });
+        if let Some((first, _)) = rows.first().filter(|_| webhooks.anybody()) {
+            let written = rows
+                .iter()
+                .map(|(row, (word, _))| (row.run.tenant, row.run.id, row.seq, word.as_str()));
+            webhooks.tell(tx, written, first.at).await?;
+        }
     }
     Ok(())
 }

@@ -22,6 +22,7 @@ pub(crate) use runs::{load, of_request};
 pub use tenants::TenantRow;
 pub use verify::Verified;
 
+use crate::webhooks::WebhookStore;
 use meta_storage::{Engine, Error, Location, Migrations, Tx, statements};
 
 statements! {
@@ -88,6 +89,7 @@ statements! {
 #[derive(Debug, Clone)]
 pub struct Tables {
     engine: Engine,
+    webhooks: WebhookStore,
 }
 
 impl Tables {
@@ -100,7 +102,15 @@ impl Tables {
             sqlite: &sqlx::migrate!("migrations/sqlite"),
             postgres: &sqlx::migrate!("migrations/postgres"),
         };
-        Ok(Self { engine: Engine::open(location, migrations).await? })
+        let engine = Engine::open(location, migrations).await?;
+        let webhooks = WebhookStore::new(engine.clone());
+        webhooks.refresh().await?;
+        Ok(Self { engine, webhooks })
+    }
+
+    /// The webhooks, and what they are to be told.
+    pub fn webhooks(&self) -> &WebhookStore {
+        &self.webhooks
     }
 
     /// Whether other processes work on the same tables.

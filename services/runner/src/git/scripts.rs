@@ -73,6 +73,19 @@ bots() {
   done
   echo "$count"
 }
+# Brings the files that differ between the commit $1 and the head into the workspace; others are left
+# as they are.
+bring_since() {
+  git read-tree --reset HEAD
+  git diff --name-only -z --diff-filter=D "$1" HEAD | xargs -0 -r rm -f --
+  git diff --name-only -z --diff-filter=d "$1" HEAD | git checkout-index -f -q -u -z --stdin
+}
+# Makes all tracked files equally new: the order in which they were written says nothing.
+make_new() {
+  touch "$TMPDIR/now"
+  git ls-files -z | xargs -0 -r touch -h -c -r "$TMPDIR/now" --
+  git update-index -q --refresh || true
+}
 # Head, then the files named by $1, then everything since the base; without the last when it is too
 # large.
 report() {
@@ -133,19 +146,17 @@ rm -rf .git
 
 /// Makes the history and its first commit. All files of the commit get one and the same time: the
 /// order in which they were copied says nothing.
-pub const PREPARE: &str = r#"
+pub const PREPARE: &str = r"
 env -u GIT_WORK_TREE git init -q --bare
 git symbolic-ref HEAD refs/heads/metabuilder
 git add -A
 git commit -q --allow-empty -m base
 git update-ref refs/metabuilder/base HEAD
-touch "$TMPDIR/now"
-git ls-files -z | xargs -0 -r touch -h -c -r "$TMPDIR/now" --
-git update-index -q --refresh || true
+make_new
 borrow .git
 git rev-parse HEAD
 git ls-files -z
-"#;
+";
 
 /// Puts the tracked files back to the head (`RESTORE`), and makes them all new (`TOUCH`).
 pub const BEFORE_STEP: &str = r#"
@@ -154,11 +165,7 @@ if [ -n "$RESTORE" ]; then
   git update-index -q --refresh || true
   git read-tree --reset -u HEAD
 fi
-if [ -n "$TOUCH" ]; then
-  touch "$TMPDIR/now"
-  git ls-files -z | xargs -0 -r touch -h -c -r "$TMPDIR/now" --
-  git update-index -q --refresh || true
-fi
+if [ -n "$TOUCH" ]; then make_new; fi
 borrow .git
 head_of
 "#;
@@ -181,11 +188,8 @@ else
 fi
 "#;
 
-/// The head.
-pub const HEAD: &str = "git rev-parse HEAD\n";
-
-/// The tracked files.
-pub const LIST: &str = "git ls-files -z\n";
+/// The head, and the tracked files.
+pub const HEAD_AND_LIST: &str = "git rev-parse HEAD\ngit ls-files -z\n";
 
 /// A fresh copy of `FROM` at the history's head, with a repository at `GIT_DIR` of its own; then
 /// copies pairs of cache folders. `EXCLUDE` lists what never belongs to a patch.
@@ -319,12 +323,96 @@ else
     "$target" "$target" "$TASK" | git commit-tree "$tree" -p HEAD)
   git update-ref HEAD "$new"
 fi
-git read-tree --reset HEAD
-git diff --name-only -z --diff-filter=D "$old" HEAD | xargs -0 -r rm -f --
-git diff --name-only -z --diff-filter=d "$old" HEAD | git checkout-index -f -q -u -z --stdin
+bring_since "$old"
 borrow .git
 report /dev/null
 "#;
+
+/// Everything since the base, with the list of files.
+pub const REPORT: &str = r#"
+git ls-files -z > "$TMPDIR/files"
+report "$TMPDIR/files"
+"#;
+
+/// Writes the commits since `AFTER` (all, when it is empty) to the bundle `head` in `BUNDLES`.
+pub const PACK: &str = r#"
+rm -f "$BUNDLES/head"
+if [ -n "$AFTER" ]; then set -- "^$AFTER"; fi
+git bundle create -q "$BUNDLES/head" "$@" refs/heads/metabuilder
+"#;
+
+/// Takes the bundles in `BUNDLES` whose names are the arguments, oldest first, into the history.
+const UNPACK: &str = r#"
+rm -f "$GIT_DIR/index.lock"
+old=$(git rev-parse -q --verify refs/heads/metabuilder || :)
+for commit; do
+  git fetch -q --no-tags --no-write-fetch-head "$BUNDLES/$commit" \
+    +refs/heads/metabuilder:refs/metabuilder/incoming 2>"$TMPDIR/why" ||
+    refuse "$commit is broken: $(tail -n 1 "$TMPDIR/why")"
+  [ "$(git rev-parse refs/metabuilder/incoming)" = "$commit" ] || refuse "$commit is another commit"
+done
+"#;
+
+/// Puts what was committed since `AFTER` on top of the commit `TO`, which is then the result. Where
+/// both changed the same lines, the later one's files win, as they would in one folder.
+const REPLAY: &str = r#"
+export GIT_INDEX_FILE="$TMPDIR/index"
+for commit in $(git rev-list --reverse HEAD "^$TO" "^$AFTER"); do
+  git read-tree "$TO"
+  diff_of "$commit^" "$commit" > "$TMPDIR/patch"
+  if [ -s "$TMPDIR/patch" ] &&
+    ! git apply --cached --3way --whitespace=nowarn "$TMPDIR/patch" 2>"$TMPDIR/why"; then
+    git read-tree --reset "$TO"
+    git diff --name-only -z --no-renames --diff-filter=D "$commit^" "$commit" |
+      git update-index -z --force-remove --stdin
+    git diff --name-only -z --no-renames --diff-filter=d "$commit^" "$commit" |
+      xargs -0 -r git ls-tree -z "$commit" -- | git update-index -z --index-info
+  fi
+  tree=$(git write-tree)
+  if [ "$tree" != "$(git rev-parse "$TO^{tree}")" ]; then
+    date=$(git log -1 --format=%ad --date=raw "$commit")
+    TO=$(git log -1 --format=%B "$commit" |
+      GIT_AUTHOR_DATE=$date git commit-tree "$tree" -p "$TO")
+  fi
+done
+unset GIT_INDEX_FILE
+"#;
+
+/// Makes the commit `TO` the head and brings its files; answers it.
+const MOVE: &str = r#"
+git cat-file -e "$TO^{commit}" 2>/dev/null || refuse "$TO is not there"
+git update-ref refs/metabuilder/base "$(git rev-list --max-parents=0 "$TO" | tail -n 1)"
+git update-ref refs/heads/metabuilder "$TO"
+if [ -n "$old" ]; then
+  bring_since "$old"
+else
+  git read-tree --reset -u HEAD
+  make_new
+fi
+borrow .git
+git rev-parse HEAD
+"#;
+
+/// The history of a run that was prepared elsewhere, in an empty folder.
+const START: &str = r"
+env -u GIT_WORK_TREE git init -q --bare
+git symbolic-ref HEAD refs/heads/metabuilder
+";
+
+/// Makes history and workspace of a run from its bundles.
+pub fn arrive() -> String {
+    format!("{START}{UNPACK}{MOVE}")
+}
+
+/// Moves history and workspace to the commit `TO`, with the bundles since.
+pub fn follow() -> String {
+    format!("{UNPACK}{MOVE}")
+}
+
+/// [`follow`], with what was committed here since `AFTER` on top.
+pub fn follow_and_replay() -> String {
+    format!("{UNPACK}{REPLAY}{MOVE}")
+}
 
 /// [`COPY_FOR_FIXER`] with the copy before it.
 pub fn copy_for_fixer() -> String {

@@ -90,7 +90,7 @@ impl Visible {
         profile: Profile,
         vars: &BTreeMap<String, String>,
         extra: &[PathBuf],
-        data_dir: &Path,
+        own: &[PathBuf],
     ) -> Self {
         let home = vars
             .get("HOME")
@@ -106,9 +106,9 @@ impl Visible {
         }
         let mut hidden: Vec<PathBuf> =
             ["/tmp", "/var/tmp", "/run", "/home", "/root"].iter().map(PathBuf::from).collect();
-        for folder in [home.as_path(), data_dir] {
+        for folder in std::iter::once(&home).chain(own) {
             if !hidden.iter().any(|h| folder.starts_with(h)) {
-                hidden.push(folder.to_owned());
+                hidden.push(folder.clone());
             }
         }
         Self { profile, home, path, hidden, vars: vars.clone() }

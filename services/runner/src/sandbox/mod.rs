@@ -116,7 +116,13 @@ impl Sandbox {
         std::fs::write(&filter, seccomp::program())
             .map_err(doing("cannot write the system call filter"))?;
         let spawner = Spawner::start().map_err(doing("cannot start a thread"))?;
-        let visible = Visible::new(config.profile, vars, &config.extra_path, &data_dir);
+        let mut own = vec![data_dir.clone()];
+        for folder in &config.hidden {
+            own.push(
+                folder.canonicalize().map_err(doing(format!("hidden: {}", folder.display())))?,
+            );
+        }
+        let visible = Visible::new(config.profile, vars, &config.extra_path, &own);
         let programs = Programs::find(&visible.path);
         let mut sandbox =
             Self { way: Way::Off, programs, visible, spawner, filter, scratch, data_dir };

@@ -19,8 +19,7 @@ impl Workshop {
         job: &Job,
         work: CollectWork,
     ) -> Result<CollectResult, Error> {
-        let run = self.run_folder(job)?;
-        run.require()?;
+        let run = self.arrived(job, &work.head).await?;
         let plan = work.plan.unwrap_or_default();
         let mut wanted: Vec<String> = Vec::new();
         for file in plan.files {

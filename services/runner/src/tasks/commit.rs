@@ -1,9 +1,12 @@
 //! Moves a run's history: a verified patch forward, a rollback back (by a new commit).
 
-use super::{Job, Workshop, keep_report};
+use super::{Job, Report, Workshop, keep_report};
 use crate::error::Error;
-use crate::git::{COMBINED_BYTES_MAX, COMMIT, EXIT_PATCH, EXIT_TOO_LARGE, ROLLBACK};
-use meta_proto::runner::{CommitResult, CommitWork, RollbackResult};
+use crate::folders::RunFolder;
+use crate::git::{
+    Answer, COMBINED_BYTES_MAX, COMMIT, EXIT_PATCH, EXIT_TOO_LARGE, REPORT, ROLLBACK,
+};
+use meta_proto::runner::{CommitResult, CommitWork, RollbackResult, RollbackWork};
 
 impl Workshop {
     pub(super) async fn commit(&self, job: &Job, work: &CommitWork) -> Result<CommitResult, Error> {
@@ -12,8 +15,7 @@ impl Workshop {
                 "patch, message: is empty (expected a patch and a message)",
             ));
         }
-        let run = self.run_folder(job)?;
-        run.require()?;
+        let run = self.arrived(job, &work.head).await?;
         let lock = self.history_lock(&job.run_id);
         let _writing = lock.lock().await;
         let answer = self
@@ -31,16 +33,19 @@ impl Workshop {
         if answer.code == EXIT_TOO_LARGE {
             return Err(too_large());
         }
-        let report = keep_report(&run, &answer)?;
+        let report = self.published(job, &run, &answer).await?;
         run.mark_restored(&report.head)?;
         let (mut files, combined_patch) = (report.files, report.combined_patch);
         files.truncate(crate::source::FILES_MAX);
         Ok(CommitResult { commit: report.head, files, combined_patch })
     }
 
-    pub(super) async fn roll_back(&self, job: &Job) -> Result<RollbackResult, Error> {
-        let run = self.run_folder(job)?;
-        run.require()?;
+    pub(super) async fn roll_back(
+        &self,
+        job: &Job,
+        work: &RollbackWork,
+    ) -> Result<RollbackResult, Error> {
+        let run = self.arrived(job, &work.head).await?;
         let lock = self.history_lock(&job.run_id);
         let _writing = lock.lock().await;
         let answer = self.ask(job, &run, ROLLBACK, |order| order.set("TASK", &job.task_id)).await?;
@@ -55,8 +60,26 @@ impl Workshop {
             _ if answer.split_line().0.is_empty() => return Ok(RollbackResult::default()),
             _ => {}
         }
-        let report = keep_report(&run, &answer)?;
+        let report = self.published(job, &run, &answer).await?;
         Ok(RollbackResult { commit: report.head, combined_patch: report.combined_patch })
+    }
+
+    /// What is to be reported of a history that a script has moved, once others can have it.
+    async fn published(
+        &self,
+        job: &Job,
+        run: &RunFolder,
+        answer: &Answer,
+    ) -> Result<Report, Error> {
+        let (commit, _) = answer.split_line();
+        if self.publish(job, run, &commit).await? == commit {
+            return keep_report(run, answer);
+        }
+        let answer = self.ask(job, run, REPORT, |order| order).await?;
+        if answer.code == EXIT_TOO_LARGE {
+            return Err(too_large());
+        }
+        keep_report(run, &answer)
     }
 }
 

@@ -9,6 +9,7 @@ mod prepare;
 mod propose;
 mod reports;
 mod step;
+mod travel;
 mod verify;
 
 use crate::config::Config;
@@ -20,6 +21,7 @@ use crate::sandbox::Sandbox;
 use crate::source::LocalFolders;
 use crate::work::LogWriter;
 use meta_domain::fault::InvalidField;
+use meta_objects::Objects;
 use meta_proto::runner::complete_task_request::Result as Outcome;
 use meta_proto::runner::{Task, task::Work};
 use std::collections::HashMap;
@@ -37,6 +39,8 @@ pub struct Workshop {
     histories: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     /// Where git works on the runs' files.
     pub(crate) rooms: Rooms,
+    /// Where commits travel to other runners, if they do.
+    pub(crate) objects: Option<Objects>,
 }
 
 /// A task in hand.
@@ -69,7 +73,7 @@ impl Workshop {
     ///
     /// # Errors
     /// When the data folder or a hidden one is not there.
-    pub fn new(config: &Config, sandbox: Sandbox) -> Result<Self, Error> {
+    pub fn new(config: &Config, sandbox: Sandbox, objects: Option<Objects>) -> Result<Self, Error> {
         let data_dir = config.data_dir.canonicalize().map_err(doing("cannot resolve data_dir"))?;
         let folders = LocalFolders::new(config)?;
         Ok(Self {
@@ -78,6 +82,7 @@ impl Workshop {
             sandbox,
             histories: Mutex::default(),
             rooms: Rooms::default(),
+            objects,
         })
     }
 
@@ -107,7 +112,7 @@ impl Workshop {
             Some(Work::Verify(w)) => self.verify(&job, w).await.map(Outcome::Verify),
             Some(Work::Commit(w)) => self.commit(&job, &w).await.map(Outcome::Commit),
             Some(Work::Collect(w)) => self.collect(&job, w).await.map(Outcome::Collect),
-            Some(Work::Rollback(_)) => self.roll_back(&job).await.map(Outcome::Rollback),
+            Some(Work::Rollback(w)) => self.roll_back(&job, &w).await.map(Outcome::Rollback),
             None => {
                 Err(Error::refused("work: is missing (expected a kind that this runner knows)"))
             }
@@ -118,9 +123,14 @@ impl Workshop {
         RunFolder::new(&self.data_dir, &job.run_id)
     }
 
-    fn place(&self, job: &Job, cache_key: &str, mount: &str) -> Result<Place, Error> {
-        let run = self.run_folder(job)?;
-        run.require()?;
+    /// The run's workspace as it is at `head` (empty: as it is), with the caches of its source.
+    async fn place(
+        &self,
+        job: &Job,
+        head: &str,
+        (cache_key, mount): (&str, &str),
+    ) -> Result<Place, Error> {
+        let run = self.arrived(job, head).await?;
         let caches = CacheFolder::new(&self.data_dir, &job.tenant, cache_key, job.owner);
         let mount = self.sandbox.mount(&run.workspace(), mount)?;
         Ok(Place { run, caches, mount })

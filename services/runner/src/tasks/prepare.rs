@@ -1,9 +1,10 @@
 //! Makes a run's workspace and the first commit of its history.
 
 use super::{Job, Workshop};
+use crate::commits::First;
 use crate::error::Error;
 use crate::folders::RunFolder;
-use crate::git::{HEAD, LIST, PREPARE, Script, split_list};
+use crate::git::{HEAD_AND_LIST, PREPARE, split_list};
 use crate::nofollow;
 use crate::source;
 use meta_domain::source::Source;
@@ -20,9 +21,9 @@ impl Workshop {
         let run = self.run_folder(job)?;
         let lock = self.history_lock(&job.run_id);
         let _writing = lock.lock().await;
-        let mut bot_commits = 0;
+        let mut bot_commits = self.prepared_elsewhere(job, &run).await?.unwrap_or(0);
         let text = if run.is_prepared() {
-            format!("{HEAD}{LIST}")
+            HEAD_AND_LIST
         } else {
             self.rooms.close(&run);
             nofollow::remove_tree(run.root())?;
@@ -30,15 +31,23 @@ impl Workshop {
             nofollow::make_own(&run.workspace(), job.owner)?;
             nofollow::make_own(&run.history(), job.owner)?;
             bot_commits = self.bring(job, &run, source).await?;
-            PREPARE.to_owned()
+            PREPARE
         };
-        let script = Script::new(&self.sandbox, &self.data_dir, job.owner, &run.workspace(), text)?
-            .history(&run.history());
+        let script = self.history_script(job, &run, text)?;
         let answer = script.run(&[], &job.stop).await?;
-        let (commit, rest) = answer.split_line();
-        let (mut files, _) = split_list(rest);
-        files.truncate(source::FILES_MAX);
         run.mark_prepared()?;
+        let first = First { commit: answer.split_line().0, bot_commits };
+        let commit = match run.published() {
+            Some(_) => self.publish(job, &run, &first.commit).await?,
+            None => self.begin(job, &run, &first).await?,
+        };
+        let answer = if commit == first.commit {
+            answer
+        } else {
+            self.history_script(job, &run, HEAD_AND_LIST)?.run(&[], &job.stop).await?
+        };
+        let (mut files, _) = split_list(answer.split_line().1);
+        files.truncate(source::FILES_MAX);
         Ok(PrepareResult { commit, files, bot_commits })
     }
 

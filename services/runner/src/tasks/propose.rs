@@ -48,7 +48,7 @@ impl Workshop {
         let fixer = FixerCommand::try_from(work.fixer.required("fixer")?).field("fixer")?;
         let signal = Signal::try_from(work.signal.required("signal")?).field("signal")?;
         let started = Instant::now();
-        let place = self.place(job, &work.cache_key, &work.mount)?;
+        let place = self.place(job, &work.head, (&work.cache_key, &work.mount)).await?;
         let copy = Copy::new(job, &place)?;
         let mut room = self.room(job, &place.run, Some(&place.caches)).await?;
         let steps = std::slice::from_ref(&step);

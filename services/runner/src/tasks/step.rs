@@ -3,8 +3,10 @@
 use super::execute::Stage;
 use super::{Job, Workshop, keep_report, reports};
 use crate::error::Error;
+use crate::folders::RunFolder;
 use crate::git::{
-    AFTER_STEP, BEFORE_STEP, COMBINED_BYTES_MAX, EXIT_TOO_LARGE, Order, is_unchanged,
+    AFTER_STEP, BEFORE_STEP, COMBINED_BYTES_MAX, EXIT_TOO_LARGE, Order, REPORT, Script,
+    is_unchanged,
 };
 use meta_domain::plan::PlannedStep;
 use meta_proto::convert::{Field, Required};
@@ -13,7 +15,7 @@ use meta_proto::runner::{StepResult, StepWork};
 impl Workshop {
     pub(super) async fn step(&self, job: &Job, work: StepWork) -> Result<StepResult, Error> {
         let step = PlannedStep::try_from(work.step.required("step")?).field("step")?;
-        let place = self.place(job, &work.cache_key, &work.mount)?;
+        let place = self.place(job, &work.head, (&work.cache_key, &work.mount)).await?;
         let foreign = place.caches.claim(&job.run_id)?;
         if step.clean_cache {
             for path in &step.cache {
@@ -40,6 +42,7 @@ impl Workshop {
         };
         let executed = self.execute(job, &step, &stage, None).await?;
         reports::remember(&place.run, &step.name, executed.tally)?;
+        self.share_tally(job, &place.run, &step.name).await?;
         let lock = self.history_lock(&job.run_id);
         let _writing = lock.lock().await;
         let execution = Some(executed.execution);
@@ -57,7 +60,12 @@ impl Workshop {
             .set("MESSAGE", format!("output of step {}", step.name));
         let answer = room.carry_out(&order, &job.stop).await?;
         self.rooms.leave(room);
-        let (commit, moved) = answer.split_line();
+        let (commit, _) = answer.split_line();
+        let (head, answer) = match self.publish(job, &place.run, &commit).await? {
+            head if head == commit => (commit, answer),
+            head => (head, self.ask(job, &place.run, REPORT, |order| order).await?),
+        };
+        let (_, moved) = answer.split_line();
         let combined_patch = if answer.code == EXIT_TOO_LARGE {
             let line = format!(
                 "the tracked files changed by more than {COMBINED_BYTES_MAX} bytes; the run's \
@@ -71,7 +79,19 @@ impl Workshop {
         } else {
             Some(keep_report(&place.run, &answer)?.combined_patch)
         };
-        Ok(StepResult { execution, commit, combined_patch })
+        Ok(StepResult { execution, commit: head, combined_patch })
+    }
+
+    /// A script on the run's workspace and history.
+    pub(super) fn history_script(
+        &self,
+        job: &Job,
+        run: &RunFolder,
+        text: impl Into<String>,
+    ) -> Result<Script<'_>, Error> {
+        let workspace = run.workspace();
+        let script = Script::new(&self.sandbox, &self.data_dir, job.owner, &workspace, text)?;
+        Ok(script.history(&run.history()))
     }
 }
 

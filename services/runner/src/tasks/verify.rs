@@ -22,7 +22,7 @@ impl Workshop {
         for sibling in work.siblings.clone() {
             steps.push(PlannedStep::try_from(sibling).field("siblings")?);
         }
-        let place = self.place(job, &work.cache_key, &work.mount)?;
+        let place = self.place(job, &work.head, (&work.cache_key, &work.mount)).await?;
         let copy = Copy::new(job, &place)?;
         let mut result = VerifyResult::default();
         match self.lay_patch(job, &place, &copy, &steps, &work).await? {
@@ -124,6 +124,7 @@ impl Workshop {
             let header = format!("[verify] {name} once more: it is known to be flaky");
             executed = self.execute(job, step, &copy.stage(place), Some(&header)).await?;
         }
+        self.share_tally(job, &place.run, name).await?;
         let before = reports::most(&place.run, name);
         let mut newly_skipped = executed.tally.newly_skipped(&before);
         newly_skipped.truncate(NEWLY_SKIPPED_MAX);

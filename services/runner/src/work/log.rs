@@ -57,6 +57,7 @@ impl LogSender {
         lease_epoch: u64,
         stop: CancellationToken,
     ) {
+        let mut offset = 0;
         while let Some(first) = self.queue.recv().await {
             let mut bytes = size(&first);
             let mut chunks = first;
@@ -65,7 +66,7 @@ impl LogSender {
                 bytes += size(&more);
                 chunks.extend(more);
             }
-            for messages in pack(&task_id, lease_epoch, chunks) {
+            for messages in pack(&task_id, lease_epoch, &mut offset, chunks) {
                 let sent = send(&mut client, messages, &stop);
                 tokio::select! {
                     () = sent => {}
@@ -106,12 +107,23 @@ fn size(chunks: &[Chunk]) -> usize {
     chunks.iter().map(|c| c.text.len()).sum()
 }
 
-/// Calls of one message each: one that is tried again then repeats no other's text.
-fn pack(task_id: &str, lease_epoch: u64, chunks: Vec<Chunk>) -> Vec<Vec<AppendLogRequest>> {
+/// Calls of one message each: one that is tried again then repeats no other's text. `offset` is how
+/// much text went before.
+fn pack(
+    task_id: &str,
+    lease_epoch: u64,
+    offset: &mut u64,
+    chunks: Vec<Chunk>,
+) -> Vec<Vec<AppendLogRequest>> {
     let mut calls = Vec::new();
     let mut message: Vec<LogChunk> = Vec::new();
     let mut bytes = 0;
-    let call = |chunks| vec![AppendLogRequest { task_id: task_id.to_owned(), lease_epoch, chunks }];
+    let mut call = |chunks: Vec<LogChunk>| {
+        let before = *offset;
+        *offset += chunks.iter().map(|c| c.text.len() as u64).sum::<u64>();
+        let task_id = task_id.to_owned();
+        vec![AppendLogRequest { task_id, lease_epoch, chunks, offset: Some(before) }]
+    };
     for chunk in chunks {
         bytes += chunk.text.len();
         message.push(wire(chunk));

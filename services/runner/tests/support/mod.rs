@@ -62,8 +62,8 @@ impl WorkService for Queue {
                 changed.await;
             }
         });
-        let task = found.await.ok().transpose()?;
-        Ok(Response::new(PollTaskResponse { tasks: task.into_iter().collect() }))
+        let tasks = found.await.ok().transpose()?.into_iter().collect();
+        Ok(Response::new(PollTaskResponse { tasks }))
     }
 
     async fn heartbeat(

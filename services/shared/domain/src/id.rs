@@ -64,4 +64,6 @@ id! {
     GateId,
     /// The record of a re-plan.
     DeltaId,
+    /// Somebody who is told of a tenant's events.
+    WebhookId,
 }

@@ -92,6 +92,9 @@ pub const MATRIX: &[(&str, Access)] = &[
     ("metabuilder.orchestrator.v1.TenantService/CreateUser", Access::Role(Role::Owner)),
     ("metabuilder.orchestrator.v1.TenantService/Authenticate", Access::Machine),
     ("metabuilder.orchestrator.v1.TenantService/GetCaller", Access::Role(Role::Viewer)),
+    ("metabuilder.orchestrator.v1.WebhookService/CreateWebhook", Access::Role(Role::Admin)),
+    ("metabuilder.orchestrator.v1.WebhookService/ListWebhooks", Access::Role(Role::Admin)),
+    ("metabuilder.orchestrator.v1.WebhookService/DeleteWebhook", Access::Role(Role::Admin)),
 ];
 
 const PUBLIC: [&str; 3] = [

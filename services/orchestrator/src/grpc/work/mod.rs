@@ -7,7 +7,7 @@ use super::{invalid, refuse};
 use crate::core::queue::Task;
 use crate::core::ready::Offer;
 use crate::core::work::{LEASES_MAX, log_name};
-use crate::logs::Record;
+use crate::logs::{Owned, Record};
 use crate::shell::{Engine, Finish, Leased, lease_lost, stopping};
 use meta_domain::fault::{ErrorKind, Fault, InvalidField};
 use meta_domain::id::{RunId, TaskId};
@@ -124,7 +124,11 @@ impl Work {
             let text = format!("the runner could not do it: {}\n", error.message).into_bytes();
             let record = Record { at: now(), stderr: true, text };
             let name = log_name(id, epoch);
-            self.engine.logs.append(run, &name, &[record]).await.map_err(refuse)?;
+            self.engine
+                .logs
+                .append((task.tenant, run), &name, None, &[record])
+                .await
+                .map_err(refuse)?;
         }
         let (input, artifacts) = results::input(&task, result).map_err(refuse)?;
         let finish = Finish { task: Some((id, epoch)), artifacts };
@@ -219,7 +223,7 @@ impl WorkService for Work {
     ) -> Result<Response<pb::AppendLogResponse>, Status> {
         let mut parts = request.into_inner();
         let mut bytes = 0;
-        let mut lease: Option<(String, u64, RunId, String)> = None;
+        let mut lease: Option<(String, u64, Owned, String)> = None;
         while let Some(part) = parts.message().await? {
             let same = lease
                 .as_ref()
@@ -228,12 +232,14 @@ impl WorkService for Work {
                 let id: TaskId = parse("task_id", &part.task_id).map_err(invalid)?;
                 let epoch = i64::try_from(part.lease_epoch).unwrap_or(-1);
                 let task = self.engine.leased(id, epoch).await.map_err(refuse)?;
-                let run = task.and_then(|t| t.run).ok_or_else(|| refuse(lease_lost()))?;
+                let run = task.and_then(|t| Some((t.tenant, t.run?)));
+                let run = run.ok_or_else(|| refuse(lease_lost()))?;
                 lease = Some((part.task_id, part.lease_epoch, run, log_name(id, epoch)));
             }
             let Some((_, _, run, name)) = &lease else { continue };
             let records: Vec<Record> = part.chunks.into_iter().map(record).collect();
-            bytes += self.engine.logs.append(*run, name, &records).await.map_err(refuse)?;
+            let (logs, offset) = (&self.engine.logs, part.offset);
+            bytes += logs.append(*run, name, offset, &records).await.map_err(refuse)?;
         }
         Ok(Response::new(pb::AppendLogResponse { bytes }))
     }

@@ -60,10 +60,12 @@ impl Work {
             TaskKind::Collect => {
                 let State::Healing(healing) = &needed()?.state else { return Err(lease_lost()) };
                 let plan = healing.fixer().map(|f| f.context.clone().into());
-                pb::task::Work::Collect(pb::CollectWork { plan })
+                pb::task::Work::Collect(pb::CollectWork { plan, head: run.head.clone() })
             }
             TaskKind::Commit => commit_work(run, needed()?)?,
-            TaskKind::Rollback => pb::task::Work::Rollback(pb::RollbackWork {}),
+            TaskKind::Rollback => {
+                pb::task::Work::Rollback(pb::RollbackWork { head: run.head.clone() })
+            }
             TaskKind::Inspect
             | TaskKind::Judge
             | TaskKind::Review
@@ -79,7 +81,7 @@ impl Work {
     async fn propose_work(&self, run: &Run, step: &Step) -> Result<pb::task::Work, Fault> {
         let State::Healing(healing) = &step.state else { return Err(lease_lost()) };
         let log = match step.logs.iter().rev().find(|l| !l.verification) {
-            Some(log) => self.engine.logs.text(run.id, &log.name).await?,
+            Some(log) => self.engine.logs.text((run.tenant, run.id), &log.name).await?,
             None => Vec::new(),
         };
         let from = log.len().saturating_sub(FIXER_LOG_BYTES_MAX);
@@ -98,6 +100,7 @@ impl Work {
             cache_key: run.cache_key.clone(),
             mount: run.mount.clone(),
             edits: edits.into_iter().map(Into::into).collect(),
+            head: run.head.clone(),
         }))
     }
 
@@ -124,6 +127,7 @@ impl Work {
             restore_config: put_back.config,
             owned: put_back.owned,
             flaky,
+            head: run.head.clone(),
         }))
     }
 }
@@ -151,5 +155,6 @@ fn commit_work(run: &Run, step: &Step) -> Result<pb::task::Work, Fault> {
     if let Some(actor) = &healing.approved_by {
         message.push_str(&format!("Metabuilder-Approved-By: {actor}\n"));
     }
-    Ok(pb::task::Work::Commit(pb::CommitWork { patch: patch.text.clone().into_bytes(), message }))
+    let patch = patch.text.clone().into_bytes();
+    Ok(pb::task::Work::Commit(pb::CommitWork { patch, message, head: run.head.clone() }))
 }

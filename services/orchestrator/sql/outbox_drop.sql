@@ -1,0 +1,1 @@
+DELETE FROM outbox WHERE webhook_id = $1

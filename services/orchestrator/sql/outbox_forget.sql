@@ -1,0 +1,1 @@
+DELETE FROM outbox WHERE state = 'dead' AND due_at < $1

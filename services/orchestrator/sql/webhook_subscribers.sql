@@ -1,0 +1,1 @@
+SELECT tenant_id, id, events FROM webhooks WHERE disabled_reason = '' ORDER BY tenant_id, id

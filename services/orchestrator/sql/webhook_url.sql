@@ -1,0 +1,1 @@
+SELECT url FROM webhooks WHERE id = $1 AND disabled_reason = ''
