@@ -52,6 +52,7 @@ const FENCED: [(&str, &[&str]); 3] = [
             "gateway",
             "metabuilder",
             "meta-tests",
+            "meta-chaos",
         ],
     ),
 ];
