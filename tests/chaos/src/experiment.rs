@@ -101,6 +101,9 @@ impl Experiment {
         let mut timed = std::mem::take(&mut evidence.faults);
         time_first_steps(&mut timed, &evidence);
         evidence.faults = timed;
+        if evidence.histories.is_empty() || evidence.effects.is_empty() {
+            violations.push(Violation::new("work", "no step was executed: nothing was tested"));
+        }
         violations.extend(check(&evidence));
         violations.extend((self.expect)(&evidence));
         if self.shape.database == database::Kind::Sqlite {

@@ -88,8 +88,7 @@ pub fn duplicates(evidence: &Evidence) -> BTreeMap<(String, String), usize> {
     }
     let again = began.into_iter().filter_map(|((run, step), processes)| {
         let history = evidence.history(run)?;
-        let queued = history.of("step.queued").filter(|e| e.step == step).count();
-        let more = processes.len().saturating_sub(queued);
+        let more = processes.len().saturating_sub(history.queued(step));
         (more > 0).then(|| ((run.to_owned(), step.to_owned()), more))
     });
     again.collect()

@@ -121,6 +121,12 @@ impl History {
         self.events.iter().filter(move |e| e.kind == kind)
     }
 
+    /// How often a step was made ready to be executed.
+    pub fn queued(&self, step: &str) -> usize {
+        let queues = |e: &&Event| e.kind == "step.queued" || e.kind == "autofix.retry";
+        self.events.iter().filter(queues).filter(|e| e.step == step).count()
+    }
+
     /// Whether it has ended, or waits for a human.
     pub fn is_at_rest(&self) -> bool {
         ["succeeded", "failed", "canceled", "paused_awaiting_approval"]
@@ -131,6 +137,9 @@ impl History {
     pub fn versions(&self) -> BTreeMap<u64, i64> {
         let mut version = 1;
         let of = |e: &Event| {
+            if e.kind == "run.created" {
+                version = e.data["run"]["plan_version"].as_i64().unwrap_or(version);
+            }
             if e.kind == "autofix.replanned" {
                 version = e.number("version").unwrap_or(version + 1);
             }

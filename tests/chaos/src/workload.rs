@@ -27,6 +27,8 @@ const FLAKY_PERCENT: u32 = 10;
 const BROKEN_PERCENT: u32 = 3;
 /// How long a step executes, in milliseconds.
 const STEP_MS: std::ops::Range<u64> = 20..200;
+/// How long a step may execute.
+const TIMEOUT_MS: u64 = 60_000;
 /// When a run is canceled, in milliseconds after its start.
 const CANCEL_MS: std::ops::Range<u64> = 100..2_000;
 
@@ -136,6 +138,7 @@ impl Recipe {
             name: name.to_owned(),
             run: Some(self.command(rng.random_range(STEP_MS), Behaviour::Pass)),
             needs: needs.iter().map(|n| (*n).to_owned()).collect(),
+            timeout_ms: TIMEOUT_MS,
             ..PlannedStep::default()
         }
     }

@@ -102,7 +102,7 @@ mod tests {
         let mut evidence = sound();
         let events = &mut evidence.histories[0].events;
         let again = json!({ "gate": GATE, "actor": "user:a" });
-        events.insert(13, event("approval.granted", "ship", 9_003, again));
+        events.insert(12, event("approval.granted", "ship", 9_003, again));
         *events = numbered(std::mem::take(events));
         assert_eq!(a_gate_is_decided_once(&evidence).len(), 1);
     }
@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn a_decision_by_somebody_who_was_refused_is_found() {
         let mut evidence = sound();
-        evidence.histories[0].events[12].data["actor"] = "user:b".into();
+        evidence.histories[0].events[11].data["actor"] = "user:b".into();
         // told otherwise, and user:a was told yes
         assert_eq!(a_gate_is_decided_once(&evidence).len(), 2);
     }
@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn a_lost_decision_and_a_start_without_one_are_found() {
         let mut evidence = sound();
-        evidence.histories[0].events.remove(12);
+        evidence.histories[0].events.remove(11);
         let found = a_gate_is_decided_once(&evidence);
         assert_eq!(found.len(), 3, "{found:?}");
     }

@@ -36,7 +36,9 @@ fn of_run(history: &History, cap_ms: i64) -> Vec<Violation> {
                 }
             }
             "autofix.retry" => {
-                let wait = event.number("due").unwrap_or_default() - event.at_ms;
+                let until = event.number("due").unwrap_or_default();
+                due.insert(&event.step, until);
+                let wait = until - event.at_ms;
                 if wait > cap_ms + cap_ms * JITTER_TENTHS / 10 {
                     broken(event.seq, format!("{} waits {wait} ms", event.step));
                 }
@@ -78,7 +80,7 @@ mod tests {
     #[test]
     fn an_early_start_is_found() {
         let mut evidence = sound();
-        evidence.histories[0].events[8].at_ms = 2_399;
+        evidence.histories[0].events[7].at_ms = 2_399;
         assert_eq!(no_attempt_is_early(&evidence).len(), 1);
     }
 

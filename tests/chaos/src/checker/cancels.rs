@@ -63,13 +63,13 @@ mod tests {
 
     #[test]
     fn a_start_after_a_cancel_is_found_in_both_records() {
-        let evidence = canceled(3_000, 12);
+        let evidence = canceled(3_000, 11);
         assert_eq!(a_cancel_wins(&evidence).len(), 2);
     }
 
     #[test]
     fn a_forgotten_cancel_is_found() {
-        let mut evidence = canceled(9_450, 18);
+        let mut evidence = canceled(9_450, 17);
         assert_eq!(a_cancel_wins(&evidence), []);
         evidence.histories[0].events.retain(|e| e.kind != "meta.run.canceled");
         assert_eq!(a_cancel_wins(&evidence).len(), 1);

@@ -79,7 +79,7 @@ mod tests {
     #[test]
     fn a_result_that_changed_is_found() {
         let mut evidence = sound();
-        evidence.histories[0].events[9].digest = "other".into();
+        evidence.histories[0].events[8].digest = "other".into();
         assert_eq!(no_result_is_lost(&evidence).len(), 1);
     }
 

@@ -101,7 +101,6 @@ fn events() -> Vec<Event> {
         event("step.started", "build", 1_000, json!({ "execution": 1 })),
         event("step.attempt_failed", "build", 1_300, none()),
         event("autofix.retry", "build", 1_400, attempt),
-        event("step.queued", "build", 1_400, json!({ "due": 2_400 })),
         event("step.started", "build", 2_500, json!({ "execution": 2 })),
         event("step.succeeded", "build", 2_800, none()),
         event("approval.requested", "ship", 2_800, json!({ "gate": { "id": GATE } })),
