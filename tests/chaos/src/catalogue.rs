@@ -1,6 +1,6 @@
 //! Every experiment: what it needs, what it does to the product, how often, what has to hold.
 
-use crate::checker::{Evidence, Violation, database_away, disk_full};
+use crate::checker::{Evidence, Violation, database_away, disk_full, orphans_are_taken_over};
 use crate::cluster::Shape;
 use crate::database::Kind;
 use crate::experiment::Experiment;
@@ -72,6 +72,7 @@ pub fn experiment(name: &str, asked: &Asked) -> Result<Experiment, String> {
         "c2" => Experiment {
             name: "c2",
             faults: often(rng, asked.times(10, 100), 500..2_500, |_| Fault::Kill(Role::Runner)),
+            expect: orphans_are_taken_over,
             ..base
         },
         "c3" => Experiment {

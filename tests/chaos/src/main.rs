@@ -32,6 +32,8 @@ use std::time::Duration;
 
 /// Exit code when a promise was broken.
 const BROKEN: u8 = 1;
+/// Exit code when the experiments could not be carried out.
+const NOT_MADE: u8 = 2;
 
 /// Inject faults into the product and check its promises.
 #[derive(Debug, Clone, Parser)]
@@ -75,7 +77,7 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("no runtime: {error}");
-            return ExitCode::FAILURE;
+            return ExitCode::from(NOT_MADE);
         }
     };
     match runtime.block_on(all(&args)) {
@@ -83,7 +85,7 @@ fn main() -> ExitCode {
         Ok(false) => ExitCode::from(BROKEN),
         Err(error) => {
             eprintln!("chaos could not be made: {error:#}");
-            ExitCode::FAILURE
+            ExitCode::from(NOT_MADE)
         }
     }
 }

@@ -11,6 +11,7 @@ mod database_away;
 mod disk_full;
 mod liveness;
 mod logs;
+mod orphans;
 mod results;
 mod runs;
 #[cfg(test)]
@@ -20,6 +21,7 @@ mod tenants;
 
 pub use database_away::database_away;
 pub use disk_full::disk_full;
+pub use orphans::orphans_are_taken_over;
 
 use crate::effects::Effect;
 use crate::history::History;
