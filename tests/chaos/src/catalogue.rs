@@ -99,6 +99,7 @@ pub fn experiment(name: &str, asked: &Asked) -> Result<Experiment, String> {
                 let away = Duration::from_millis(rng.random_range(2_000..10_000));
                 if rng.random() { Fault::CrashDatabase(away) } else { Fault::StopDatabase(away) }
             }),
+            submits: true,
             expect: database_away,
             ..base
         },
@@ -169,6 +170,7 @@ fn base(asked: &Asked) -> Experiment {
         deciders: 1,
         at_gates: false,
         lost_answers: LOST_ANSWERS,
+        submits: false,
         one_clock: true,
         faults: Vec::new(),
         expect: |_| Vec::new(),
@@ -196,6 +198,7 @@ fn full_disk(rng: &mut StdRng, asked: &Asked, base: Experiment) -> Result<Experi
         faults: often(rng, asked.times(2, 20), 2_000..3_000, |_| {
             Fault::FullDisk(Duration::from_secs(4))
         }),
+        submits: true,
         expect: disk_full,
         ..base
     })

@@ -90,8 +90,8 @@ pub struct Cluster {
     pub runners: Vec<Service>,
     /// Between the clients and each orchestrator.
     pub client_proxies: Vec<Proxy>,
-    /// Between the runners and each orchestrator.
-    pub runner_proxies: Vec<Proxy>,
+    /// Between the runners and the orchestrators: each connection goes to one that lives.
+    pub runner_proxy: Proxy,
     /// Where the orchestrators keep everything.
     pub database: Database,
     /// Where the orchestrators' files are.
@@ -123,17 +123,18 @@ impl Cluster {
         for number in 0..shape.orchestrators {
             orchestrators.push(made.orchestrator(number, &advisers, &database, &data)?);
         }
-        let (mut client_proxies, mut runner_proxies) = (Vec::new(), Vec::new());
+        let mut client_proxies = Vec::new();
         for (number, service) in orchestrators.iter_mut().enumerate() {
             service.spawn()?;
             service.ready().await?;
             let seed = seed.wrapping_add(u64::try_from(number)?);
-            client_proxies.push(Proxy::start(service.address, seed).await?);
-            runner_proxies.push(Proxy::start(service.address, seed).await?);
+            client_proxies.push(Proxy::start(vec![service.address], seed).await?);
         }
+        let servers = orchestrators.iter().map(|o| o.address).collect();
+        let runner_proxy = Proxy::start(servers, seed).await?;
         let mut runners = Vec::new();
         for number in 0..shape.runners {
-            let mut runner = made.runner(number, &runner_proxies)?;
+            let mut runner = made.runner(number, &runner_proxy)?;
             runner.spawn()?;
             runners.push(runner);
         }
@@ -146,7 +147,7 @@ impl Cluster {
             orchestrators,
             runners,
             client_proxies,
-            runner_proxies,
+            runner_proxy,
             database,
             data,
             _advisers,
@@ -222,13 +223,11 @@ impl Maker<'_> {
         Ok(service)
     }
 
-    fn runner(&mut self, number: usize, orchestrators: &[Proxy]) -> Result<Service> {
+    fn runner(&mut self, number: usize, orchestrators: &Proxy) -> Result<Service> {
         let data = self.place.join("data/runner");
         std::fs::create_dir_all(&data)?;
-        let peers: Vec<String> =
-            orchestrators.iter().map(|p| format!("http://{}", p.address)).collect();
         let sets = [
-            format!("peers.orchestrator={}", peers.join(",")),
+            format!("peers.orchestrator=http://{}", orchestrators.address),
             format!("data_dir={}", data.display()),
             format!("capacity={SLOTS}"),
             "sandbox=off".to_owned(),

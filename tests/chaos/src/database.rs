@@ -21,6 +21,16 @@ pub enum Kind {
     Postgres,
 }
 
+impl Kind {
+    /// How far the orchestrators' clock may be from this machine's, in milliseconds.
+    pub fn clock_slack_ms(self) -> i64 {
+        match self {
+            Self::Sqlite => 0,
+            Self::Postgres => 50,
+        }
+    }
+}
+
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

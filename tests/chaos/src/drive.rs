@@ -3,7 +3,7 @@
 
 use crate::client::{Client, PAUSE};
 use crate::records::{Answer, Ask, Records, Sighting, digest};
-use crate::workload::{Order, Recipe};
+use crate::workload::{Kinds, Order, Recipe};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,11 +13,14 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tonic::Status;
+use uuid::Uuid;
 
 /// How long a client goes on asking for the same thing.
 const PERSIST: Duration = Duration::from_secs(120);
 /// How often somebody looks whether reads are served.
 const PROBE: Duration = Duration::from_millis(100);
+/// At every so many of those looks a run is asked for.
+const SUBMIT_EVERY: u128 = 4;
 
 /// The clients of a test.
 pub struct Driver {
@@ -103,9 +106,25 @@ impl Driver {
         wrong
     }
 
-    /// Reads a run again and again, to see whether reads are served.
-    pub async fn probe(&self, wanted: watch::Receiver<bool>) -> Result<()> {
-        while *wanted.borrow() {
+    /// Reads a run again and again, to see whether reads are served; asks for runs as well where
+    /// that is wanted, once each.
+    pub async fn probe(&self, wanted: watch::Receiver<bool>, submits: bool) -> Result<()> {
+        let client = &self.clients[0];
+        let order = Recipe { kind: Kinds::Plain, ..self.recipe.clone() }.order(u64::MAX);
+        let spec = client.planned("probe", &order.steps).await?;
+        for number in 0_u128.. {
+            if !*wanted.borrow() {
+                break;
+            }
+            if submits && number.is_multiple_of(SUBMIT_EVERY) {
+                let key = Uuid::from_u128(u128::from(self.recipe.seed) << 64 | number).to_string();
+                let sent = meta_runtime::now();
+                let answer = client.create_run(&spec, &key).await.map(|run| vec![run]);
+                if let Answer::Done(runs) = self.note(client, sent, Ask::CreateRun { key }, answer)? {
+                    let runs = runs.into_iter().map(|run| (0, run));
+                    self.runs.lock().unwrap_or_else(PoisonError::into_inner).extend(runs);
+                }
+            }
             let first = self.runs().first().cloned();
             if let Some((tenant, run)) = first {
                 let client = &self.clients[tenant];
@@ -116,6 +135,24 @@ impl Driver {
             tokio::time::sleep(PROBE).await;
         }
         Ok(())
+    }
+
+    /// Waits until every acknowledged run is at rest, at most so long.
+    pub async fn settle(&self, limit: Duration) {
+        let until = Instant::now() + limit;
+        for (tenant, run) in self.runs() {
+            while Instant::now() < until {
+                let busy = self.clients[tenant].read(&run).await.map_or(true, |r| {
+                    use meta_proto::orchestrator::RunStatus::{Pending, Running};
+                    [Pending, Running].contains(&r.status())
+                });
+                if !busy {
+                    break;
+                }
+                self.clients[tenant].turn();
+                tokio::time::sleep(PROBE).await;
+            }
+        }
     }
 
     /// Every tenant lists its runs.

@@ -48,6 +48,8 @@ pub struct Experiment {
     pub at_gates: bool,
     /// The share of answers that clients do not get, from 0 to 1.
     pub lost_answers: f64,
+    /// Runs are asked for during the faults as well, one try each.
+    pub submits: bool,
     /// All processes have the same clock.
     pub one_clock: bool,
     /// The faults.
@@ -88,8 +90,8 @@ impl Experiment {
             tokio::spawn(async move { driver.load(at_a_time, wanted, rest).await })
         };
         let probe = {
-            let (driver, wanted) = (Arc::clone(&driver), wanted);
-            tokio::spawn(async move { driver.probe(wanted).await })
+            let (driver, submits) = (Arc::clone(&driver), self.submits);
+            tokio::spawn(async move { driver.probe(wanted, submits).await })
         };
         let faults = self.disturb(&mut cluster, &driver, &mut rng).await;
         go_on.send_replace(false);
@@ -97,6 +99,7 @@ impl Experiment {
         let (faults, mut violations) = faults;
         probe.await??;
         violations.extend(load.await?.into_iter().map(|what| Violation::new("client", what)));
+        driver.settle(rest).await;
         let mut evidence = self.gather(place, &cluster, &driver, faults).await?;
         let mut timed = std::mem::take(&mut evidence.faults);
         time_first_steps(&mut timed, &evidence);
@@ -197,6 +200,7 @@ impl Experiment {
                 attempts_step: ATTEMPTS_STEP,
                 attempts_run: ATTEMPTS_RUN,
                 backoff_cap_ms: BACKOFF_CAP_S * 1000,
+                clock_slack_ms: self.shape.database.clock_slack_ms(),
                 one_clock: self.one_clock,
             },
         })

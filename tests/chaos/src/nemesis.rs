@@ -154,11 +154,10 @@ impl Cluster {
 
     /// Treats one side's connections so.
     pub fn treat(&self, side: Side, treatment: Treatment) {
-        let proxies = match side {
-            Side::Clients => &self.client_proxies,
-            Side::Runners => &self.runner_proxies,
-        };
-        proxies.iter().for_each(|p| p.treat(treatment));
+        match side {
+            Side::Clients => self.client_proxies.iter().for_each(|p| p.treat(treatment)),
+            Side::Runners => self.runner_proxy.treat(treatment),
+        }
     }
 
     async fn kill(&mut self, role: Role, one: usize) -> Result<i64> {

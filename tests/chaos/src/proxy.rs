@@ -50,7 +50,8 @@ impl Treatment {
     }
 }
 
-/// A proxy before one server.
+/// A proxy before servers of which each is as good as the other: a connection goes to the next one
+/// that takes it.
 #[derive(Debug)]
 pub struct Proxy {
     /// Where it listens.
@@ -61,12 +62,12 @@ pub struct Proxy {
 
 impl Proxy {
     /// Starts a proxy on a free loopback port.
-    pub async fn start(server: SocketAddr, seed: u64) -> Result<Self> {
+    pub async fn start(servers: Vec<SocketAddr>, seed: u64) -> Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
         let treatment = Arc::new(watch::Sender::new(Treatment::default()));
         let seen = treatment.subscribe();
-        let task = tokio::spawn(accept(listener, server, seen, seed));
+        let task = tokio::spawn(accept(listener, servers, seen, seed));
         Ok(Self { address, treatment, serving: task.abort_handle() })
     }
 
@@ -84,7 +85,7 @@ impl Drop for Proxy {
 
 async fn accept(
     listener: TcpListener,
-    server: SocketAddr,
+    servers: Vec<SocketAddr>,
     treatment: watch::Receiver<Treatment>,
     seed: u64,
 ) {
@@ -97,18 +98,21 @@ async fn accept(
             continue;
         }
         number = number.wrapping_add(1);
-        connections.spawn(connection(client, server, treatment.clone(), number));
+        let mut order = servers.clone();
+        let first = usize::try_from(number).unwrap_or(0) % order.len().max(1);
+        order.rotate_left(first);
+        connections.spawn(connection(client, order, treatment.clone(), number));
     }
 }
 
 /// Carries one connection until it ends or is to be reset.
 async fn connection(
     client: TcpStream,
-    server: SocketAddr,
+    servers: Vec<SocketAddr>,
     mut treatment: watch::Receiver<Treatment>,
     seed: u64,
 ) {
-    let Ok(server) = TcpStream::connect(server).await else { return reset(&client) };
+    let Some(server) = any(&servers).await else { return reset(&client) };
     // what is small is an answer here; it is not to wait for more
     if client.set_nodelay(true).and_then(|()| server.set_nodelay(true)).is_err() {
         return;
@@ -128,6 +132,16 @@ async fn connection(
         () = back => {}
         () = refused => {}
     }
+}
+
+/// A connection to the first server that takes one.
+async fn any(servers: &[SocketAddr]) -> Option<TcpStream> {
+    for server in servers {
+        if let Ok(stream) = TcpStream::connect(server).await {
+            return Some(stream);
+        }
+    }
+    None
 }
 
 /// Makes the end of this connection a reset.
@@ -196,7 +210,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_line_is_cut_and_mended_and_nothing_is_lost() {
-        let proxy = Proxy::start(echo().await, 1).await.unwrap();
+        let proxy = Proxy::start(vec![echo().await], 1).await.unwrap();
         let mut stream = TcpStream::connect(proxy.address).await.unwrap();
         assert_eq!(said_back(&mut stream).await.unwrap(), 4);
         proxy.treat(Treatment { cut_back: true, ..Treatment::default() });
@@ -209,7 +223,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_refusal_ends_open_connections_and_takes_no_new_ones() {
-        let proxy = Proxy::start(echo().await, 1).await.unwrap();
+        let proxy = Proxy::start(vec![echo().await], 1).await.unwrap();
         let mut stream = TcpStream::connect(proxy.address).await.unwrap();
         assert_eq!(said_back(&mut stream).await.unwrap(), 4);
         proxy.treat(Treatment { refuse: true, ..Treatment::default() });
@@ -220,8 +234,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_server_that_is_gone_is_passed_over() {
+        let gone = crate::service::free_address().unwrap();
+        for seed in 0..2 {
+            let proxy = Proxy::start(vec![gone, echo().await], seed).await.unwrap();
+            let mut stream = TcpStream::connect(proxy.address).await.unwrap();
+            assert_eq!(said_back(&mut stream).await.unwrap(), 4);
+        }
+    }
+
+    #[tokio::test]
     async fn every_answer_can_be_lost() {
-        let proxy = Proxy::start(echo().await, 1).await.unwrap();
+        let proxy = Proxy::start(vec![echo().await], 1).await.unwrap();
         proxy.treat(Treatment { lost_answers: 1.0, ..Treatment::default() });
         let mut stream = TcpStream::connect(proxy.address).await.unwrap();
         assert!(matches!(said_back(&mut stream).await, Err(_) | Ok(0)));

@@ -60,7 +60,8 @@ fn early_processes(evidence: &Evidence) -> Vec<Violation> {
     }
     let early = evidence.effects.iter().filter(|e| e.is_start()).filter(|e| {
         let execution = (e.run.as_str(), e.step.as_str(), i64::from(e.attempt));
-        handed_out.get(&execution).is_none_or(|at| e.at_ms < *at)
+        let slack = evidence.limits.clock_slack_ms;
+        handed_out.get(&execution).is_none_or(|at| e.at_ms + slack < *at)
     });
     early
         .map(|e| {

@@ -54,6 +54,7 @@ pub fn sound() -> Evidence {
             attempts_step: 3,
             attempts_run: 6,
             backoff_cap_ms: 60_000,
+            clock_slack_ms: 0,
             one_clock: true,
         },
     }
