@@ -20,14 +20,29 @@ const FIRST_STEP_MS: i64 = 500;
 /// Runs at a time of the per-change set.
 const AT_A_TIME: usize = 6;
 /// How long one soak lasts.
-const SOAK: Duration = Duration::from_secs(8 * 3600);
+const SOAK: Duration = Duration::from_hours(8);
 
 /// Names of the experiments of the per-change set, with what each needs beside SQLite.
 pub const PER_CHANGE: [&str; 7] = ["c1", "c2", "c3", "c5", "c6", "c11", "restart"];
 /// Names of all experiments.
 pub const ALL: [&str; 17] = [
-    "c1", "c2", "c3", "c4", "c5", "c6", "c7", "c8", "c9", "c10", "c11", "c12", "c13", "c14", "c15",
-    "restart", "scale-out",
+    "c1",
+    "c2",
+    "c3",
+    "c4",
+    "c5",
+    "c6",
+    "c7",
+    "c8",
+    "c9",
+    "c10",
+    "c11",
+    "c12",
+    "c13",
+    "c14",
+    "c15",
+    "restart",
+    "scale-out",
 ];
 
 /// How an experiment is asked for.
@@ -66,7 +81,9 @@ pub fn experiment(name: &str, asked: &Asked) -> Result<Experiment, String> {
     Ok(match name {
         "c1" => Experiment {
             name: "c1",
-            faults: often(rng, asked.times(20, 100), 200..2_000, |_| Fault::Kill(Role::Orchestrator)),
+            faults: often(rng, asked.times(20, 100), 200..2_000, |_| {
+                Fault::Kill(Role::Orchestrator)
+            }),
             ..base
         },
         "c2" => Experiment {
@@ -196,7 +213,7 @@ fn full_disk(rng: &mut StdRng, asked: &Asked, base: Experiment) -> Result<Experi
         shape: Shape { small_disk: true, ..base.shape },
         lost_answers: 0.0,
         faults: often(rng, asked.times(2, 20), 2_000..3_000, |_| {
-            Fault::FullDisk(Duration::from_secs(4))
+            Fault::FullDisk(Duration::from_secs(12))
         }),
         submits: true,
         expect: disk_full,
@@ -280,7 +297,8 @@ fn nothing_twice_and_soon(evidence: &Evidence) -> Vec<Violation> {
     let mut first: Vec<i64> = evidence.faults.iter().filter_map(|f| f.first_step_ms).collect();
     first.sort_unstable();
     if let Some(p95) = percentile(&first, 95).filter(|p95| *p95 > FIRST_STEP_MS) {
-        let what = format!("first new step {p95} ms after a restart (p95; at most {FIRST_STEP_MS})");
+        let what =
+            format!("first new step {p95} ms after a restart (p95; at most {FIRST_STEP_MS})");
         found.push(Violation::new("restart", what));
     }
     found

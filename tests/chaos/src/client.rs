@@ -19,7 +19,7 @@ use tonic::{Request, Status, Streaming};
 /// How long one call may take.
 const CALL: Duration = Duration::from_secs(5);
 /// How long a stream is followed before it is asked for again.
-const FOLLOW: Duration = Duration::from_secs(120);
+const FOLLOW: Duration = Duration::from_mins(2);
 /// Wait between two tries of a call.
 pub const PAUSE: Duration = Duration::from_millis(50);
 /// How long a call is tried again that must succeed in the end.

@@ -102,7 +102,12 @@ pub struct Cluster {
 
 impl Cluster {
     /// Starts everything and waits until it serves.
-    pub async fn start(shape: &Shape, binaries: &Binaries, place: &Path, seed: u64) -> Result<Self> {
+    pub async fn start(
+        shape: &Shape,
+        binaries: &Binaries,
+        place: &Path,
+        seed: u64,
+    ) -> Result<Self> {
         let logs = place.join("logs");
         let data = place.join("data/orchestrator");
         for folder in [&logs, &data] {
@@ -141,7 +146,7 @@ impl Cluster {
         for runner in &mut runners {
             runner.ready().await?;
         }
-        let (binaries, _advisers) = (binaries.clone(), advisers);
+        let binaries = binaries.clone();
         Ok(Self {
             binaries,
             orchestrators,
@@ -150,7 +155,7 @@ impl Cluster {
             runner_proxy,
             database,
             data,
-            _advisers,
+            _advisers: advisers,
         })
     }
 

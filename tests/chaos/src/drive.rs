@@ -16,7 +16,7 @@ use tonic::Status;
 use uuid::Uuid;
 
 /// How long a client goes on asking for the same thing.
-const PERSIST: Duration = Duration::from_secs(120);
+const PERSIST: Duration = Duration::from_mins(2);
 /// How often somebody looks whether reads are served.
 const PROBE: Duration = Duration::from_millis(100);
 /// At every so many of those looks a run is asked for.
@@ -43,7 +43,12 @@ pub struct Driver {
 
 impl Driver {
     /// Clients that have done nothing yet.
-    pub fn new(clients: Vec<Client>, records: Arc<Records>, recipe: Recipe, deciders: usize) -> Self {
+    pub fn new(
+        clients: Vec<Client>,
+        records: Arc<Records>,
+        recipe: Recipe,
+        deciders: usize,
+    ) -> Self {
         Self {
             clients,
             records,
@@ -120,7 +125,9 @@ impl Driver {
                 let key = Uuid::from_u128(u128::from(self.recipe.seed) << 64 | number).to_string();
                 let sent = meta_runtime::now();
                 let answer = client.create_run(&spec, &key).await.map(|run| vec![run]);
-                if let Answer::Done(runs) = self.note(client, sent, Ask::CreateRun { key }, answer)? {
+                if let Answer::Done(runs) =
+                    self.note(client, sent, Ask::CreateRun { key }, answer)?
+                {
                     let runs = runs.into_iter().map(|run| (0, run));
                     self.runs.lock().unwrap_or_else(PoisonError::into_inner).extend(runs);
                 }
@@ -169,10 +176,7 @@ impl Driver {
         let client = &self.clients[order.tenant];
         let spec = client.planned(&order.title, &order.steps).await?;
         let run = self.create(client, &spec, &order.key).await?;
-        self.runs
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push((order.tenant, run.clone()));
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner).push((order.tenant, run.clone()));
         if order.ask_twice {
             self.create(client, &spec, &order.key).await?;
             self.read_foreign(order.tenant, &run).await?;

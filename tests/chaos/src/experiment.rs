@@ -93,7 +93,10 @@ impl Experiment {
             let (driver, submits) = (Arc::clone(&driver), self.submits);
             tokio::spawn(async move { driver.probe(wanted, submits).await })
         };
+        tokio::time::sleep(WARM_UP).await;
+        let rss_before_kib = cluster.orchestrators[0].rss_kib();
         let faults = self.disturb(&mut cluster, &driver, &mut rng).await;
+        let rss_after_kib = cluster.orchestrators[0].rss_kib();
         go_on.send_replace(false);
         cluster.treat(Side::Clients, Treatment::default());
         let (faults, mut violations) = faults;
@@ -119,6 +122,8 @@ impl Experiment {
             database: self.shape.database.to_string(),
             seed: place.seed,
             seconds: since.elapsed().as_secs(),
+            rss_before_kib,
+            rss_after_kib,
             ..Figures::new(&evidence, violations)
         })
     }
@@ -131,10 +136,8 @@ impl Experiment {
             branch_steps: self.branch_steps,
             kind: self.kinds,
         };
-        let tenants = (1..=TENANTS).map(|n| TenantId(Uuid::from_u128(0x7000_8000 << 64 | n as u128)));
-        let clients = tenants.map(|t| Client::new(addresses, TOKEN, t)).collect::<Result<_>>()?;
         let records = Arc::new(Records::new(&place.folder)?);
-        Ok(Driver::new(clients, records, recipe, self.deciders))
+        Ok(Driver::new(clients(addresses)?, records, recipe, self.deciders))
     }
 
     /// Injects the faults; what the processes themselves do wrong is a violation, and the end.
@@ -144,7 +147,6 @@ impl Experiment {
         driver: &Driver,
         rng: &mut StdRng,
     ) -> (Vec<Injected>, Vec<Violation>) {
-        tokio::time::sleep(WARM_UP).await;
         let (mut done, mut violations) = (Vec::new(), Vec::new());
         let mut gates = driver.gates();
         for planned in &self.faults {
@@ -178,7 +180,7 @@ impl Experiment {
         faults: Vec<Injected>,
     ) -> Result<Evidence> {
         driver.list().await?;
-        let reader = self.driver_clients(&cluster.own_addresses())?;
+        let reader = clients(&cluster.own_addresses())?;
         let mut histories = Vec::new();
         for (tenant, run) in driver.runs() {
             match History::read(&reader[tenant], &run).await {
@@ -205,11 +207,12 @@ impl Experiment {
             },
         })
     }
+}
 
-    fn driver_clients(&self, addresses: &[String]) -> Result<Vec<Client>> {
-        let tenants = (1..=TENANTS).map(|n| TenantId(Uuid::from_u128(0x7000_8000 << 64 | n as u128)));
-        tenants.map(|t| Client::new(addresses, TOKEN, t)).collect()
-    }
+/// A client for each tenant.
+fn clients(addresses: &[String]) -> Result<Vec<Client>> {
+    let tenants = (1..=TENANTS).map(|n| TenantId(Uuid::from_u128(0x7000_8000 << 64 | n as u128)));
+    tenants.map(|t| Client::new(addresses, TOKEN, t)).collect()
 }
 
 /// Keeps what the checks saw, for whoever looks into a failure.

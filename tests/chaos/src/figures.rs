@@ -30,6 +30,10 @@ pub struct Figures {
     pub first_step_p50_ms: Option<i64>,
     /// The same, 95 of 100 times at most.
     pub first_step_p95_ms: Option<i64>,
+    /// Resident memory of the first orchestrator before the faults, in KiB.
+    pub rss_before_kib: Option<u64>,
+    /// The same after them.
+    pub rss_after_kib: Option<u64>,
     /// Calls of clients.
     pub calls: usize,
     /// Events that watchers saw.
@@ -65,6 +69,8 @@ impl Figures {
             duplicates_per_fault: (per_fault * 100.0).round() / 100.0,
             first_step_p50_ms: percentile(&first, 50),
             first_step_p95_ms: percentile(&first, 95),
+            rss_before_kib: None,
+            rss_after_kib: None,
             calls: evidence.calls.len(),
             events_seen: evidence.sightings.len(),
             seconds: 0,
@@ -79,9 +85,12 @@ pub fn percentile(sorted: &[i64], percent: usize) -> Option<i64> {
     sorted.get(rank - 1).copied()
 }
 
+/// A process of a step: execution, epoch, process id.
+type Process = (u32, u64, u32);
+
 /// Processes of a step that began although its run had not queued the step again: by run and step.
 pub fn duplicates(evidence: &Evidence) -> BTreeMap<(String, String), usize> {
-    let mut began: BTreeMap<(&str, &str), BTreeSet<(u32, u64, u32)>> = BTreeMap::new();
+    let mut began: BTreeMap<(&str, &str), BTreeSet<Process>> = BTreeMap::new();
     for effect in evidence.effects.iter().filter(|e| e.is_start()) {
         let process = (effect.attempt, effect.epoch, effect.pid);
         began.entry((&effect.run, &effect.step)).or_default().insert(process);

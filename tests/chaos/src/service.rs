@@ -18,7 +18,7 @@ use tonic_health::pb::health_client::HealthClient;
 /// Variables of this program that a process gets; everything else is cleared.
 const PASSED: [&str; 5] = ["PATH", "HOME", "LANG", "LC_ALL", "USER"];
 /// How long a process may take until it serves.
-const READY: Duration = Duration::from_secs(60);
+const READY: Duration = Duration::from_mins(1);
 /// How often it is asked.
 const READY_POLL: Duration = Duration::from_millis(10);
 /// How long a killed process may take to be gone.
@@ -126,7 +126,8 @@ impl Service {
     pub async fn gone(&mut self, limit: Duration) -> Result<ExitStatus> {
         let child = self.child.as_mut().with_context(|| format!("{} does not run", self.name))?;
         let ended = tokio::time::timeout(limit, child.wait()).await;
-        let status = ended.with_context(|| format!("{} does not end in {limit:?}", self.name))??;
+        let status =
+            ended.with_context(|| format!("{} does not end in {limit:?}", self.name))??;
         self.child = None;
         Ok(status)
     }

@@ -41,11 +41,13 @@ impl Behaviour {
     /// What it says before it fails; `None` when this execution passes.
     fn complaint(self, attempt: u32) -> Option<&'static str> {
         match self {
-            Self::Flaky(times) if attempt <= times => Some(
-                "curl: (7) Failed to connect to registry.example port 443: Connection refused",
-            ),
+            Self::Flaky(times) if attempt <= times => {
+                Some("curl: (7) Failed to connect to registry.example port 443: Connection refused")
+            }
             Self::Odd(times) if attempt <= times => Some("the wheels came off"),
-            Self::Broken => Some("FAILED tests/test_sum.py::test_sum - AssertionError: assert 1 == 2"),
+            Self::Broken => {
+                Some("FAILED tests/test_sum.py::test_sum - AssertionError: assert 1 == 2")
+            }
             Self::Pass | Self::Flaky(_) | Self::Odd(_) => None,
         }
     }

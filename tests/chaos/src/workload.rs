@@ -96,7 +96,7 @@ impl Recipe {
         let cancel_after = canceled.then(|| Duration::from_millis(rng.random_range(CANCEL_MS)));
         let mut steps = self.shape(&mut rng);
         if gated {
-            self.step_named(&mut steps, "join").approval = ApprovalMode::Before.into();
+            step_named(&mut steps, "join").approval = ApprovalMode::Before.into();
         }
         let times = rng.random_range(1..=2);
         let wanted = [
@@ -105,7 +105,7 @@ impl Recipe {
             (broken, "last", Behaviour::Broken),
         ];
         for (_, name, behaviour) in wanted.into_iter().filter(|(on, ..)| *on) {
-            let step = self.step_named(&mut steps, name);
+            let step = step_named(&mut steps, name);
             step.run = Some(self.command(rng.random_range(STEP_MS), behaviour));
             if matches!(behaviour, Behaviour::Odd(_)) {
                 step.cache = vec!["state".to_owned()];
@@ -153,12 +153,12 @@ impl Recipe {
         ];
         Command { kind: Some(Kind::Argv(Argv { words })) }
     }
+}
 
-    /// A step of the shape, which has it.
-    fn step_named<'a>(&self, steps: &'a mut [PlannedStep], name: &str) -> &'a mut PlannedStep {
-        let at = steps.iter().position(|s| s.name == name).unwrap_or_default();
-        &mut steps[at]
-    }
+/// A step of the shape, which has it.
+fn step_named<'a>(steps: &'a mut [PlannedStep], name: &str) -> &'a mut PlannedStep {
+    let at = steps.iter().position(|s| s.name == name).unwrap_or_default();
+    &mut steps[at]
 }
 
 #[cfg(test)]
@@ -172,7 +172,8 @@ mod tests {
 
     #[test]
     fn a_seed_gives_the_same_work_again() {
-        let orders = |seed| (0..50).map(|n| recipe(seed, Kinds::Mixed).order(n)).collect::<Vec<_>>();
+        let orders =
+            |seed| (0..50).map(|n| recipe(seed, Kinds::Mixed).order(n)).collect::<Vec<_>>();
         assert_eq!(orders(7), orders(7));
         assert_ne!(orders(7), orders(8));
     }

@@ -4,10 +4,13 @@ use super::{Evidence, Violation};
 use crate::history::History;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// A run, a step, and which execution of it.
+type Execution<'a> = (&'a str, &'a str, u32);
+
 /// At most one success a step and plan version, each after a start, each execution once.
 pub fn no_step_is_completed_twice(evidence: &Evidence) -> Vec<Violation> {
     let mut found: Vec<Violation> = evidence.histories.iter().flat_map(completed_twice).collect();
-    let mut processes: BTreeMap<(&str, &str, u32), BTreeSet<(u64, u32)>> = BTreeMap::new();
+    let mut processes: BTreeMap<Execution, BTreeSet<(u64, u32)>> = BTreeMap::new();
     for effect in evidence.effects.iter().filter(|e| e.is_start()) {
         let execution = (effect.run.as_str(), effect.step.as_str(), effect.attempt);
         processes.entry(execution).or_default().insert((effect.epoch, effect.pid));
@@ -86,7 +89,9 @@ mod tests {
     #[test]
     fn one_execution_in_two_processes_is_found() {
         let mut evidence = sound();
-        evidence.effects.push(crate::effects::Effect { pid: 11, ..effect("ship", 1, 9_150, Mark::Start) });
+        evidence
+            .effects
+            .push(crate::effects::Effect { pid: 11, ..effect("ship", 1, 9_150, Mark::Start) });
         assert_eq!(no_step_is_completed_twice(&evidence).len(), 1);
     }
 }

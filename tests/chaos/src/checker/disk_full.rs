@@ -13,8 +13,7 @@ pub(super) fn during<'a>(
 ) -> impl Iterator<Item = (&'a Injected, &'a Call)> {
     let faults = evidence.faults.iter().filter(move |f| f.fault.starts_with(name));
     faults.flat_map(move |fault| {
-        let within =
-            |c: &&Call| c.sent_ms >= fault.at_ms + SETTLE_MS && c.done_ms <= fault.over_ms;
+        let within = |c: &&Call| c.sent_ms >= fault.at_ms + SETTLE_MS && c.done_ms <= fault.over_ms;
         evidence.calls.iter().filter(within).map(move |call| (fault, call))
     })
 }
@@ -24,7 +23,10 @@ pub fn disk_full(evidence: &Evidence) -> Vec<Violation> {
     let mut found = Vec::new();
     for (_, call) in during(evidence, "FullDisk") {
         let what = match (&call.ask, &call.answer) {
-            (Ask::Read { run }, Answer::Unknown { code, text } | Answer::Refused { code, text }) => {
+            (
+                Ask::Read { run },
+                Answer::Unknown { code, text } | Answer::Refused { code, text },
+            ) => {
                 format!("run {run} could not be read on a full disk: {code} {text}")
             }
             (Ask::CreateRun { .. }, Answer::Unknown { code, text }) => {

@@ -60,7 +60,8 @@ fn ended_well(evidence: &Evidence, history: &History, event: &Event, execution: 
             && e.run == history.run
             && e.step == event.step
             && i64::from(e.attempt) == execution
-            && (!evidence.limits.one_clock || e.at_ms <= event.at_ms + evidence.limits.clock_slack_ms)
+            && (!evidence.limits.one_clock
+                || e.at_ms <= event.at_ms + evidence.limits.clock_slack_ms)
     })
 }
 

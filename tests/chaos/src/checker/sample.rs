@@ -16,12 +16,8 @@ pub const TENANT: &str = "tenant-1";
 /// A run of two steps: `build` fails once and is tried again, `ship` waits for a human.
 pub fn sound() -> Evidence {
     let events = events();
-    let see = |e: &Event| Sighting {
-        watcher: 1,
-        run: RUN.into(),
-        seq: e.seq,
-        digest: e.digest.clone(),
-    };
+    let see =
+        |e: &Event| Sighting { watcher: 1, run: RUN.into(), seq: e.seq, digest: e.digest.clone() };
     let row = |name: &str, executions, needs: &[&str], gated| StepRow {
         name: name.into(),
         status: "succeeded".into(),
