@@ -1,6 +1,8 @@
 //! Every experiment: what it needs, what it does to the product, how often, what has to hold.
 
-use crate::checker::{Evidence, Violation, database_away, disk_full, orphans_are_taken_over};
+use crate::checker::{
+    Evidence, Violation, database_away, disk_full, orphans_are_taken_over, zombies_are_ended,
+};
 use crate::cluster::Shape;
 use crate::database::Kind;
 use crate::experiment::Experiment;
@@ -97,6 +99,10 @@ pub fn experiment(name: &str, asked: &Asked) -> Result<Experiment, String> {
             faults: often(rng, asked.times(5, 50), 500..1_500, |rng| {
                 Fault::Pause(Role::Runner, asked.beyond_lease(rng))
             }),
+            // still executing when its runner goes on, which then has to end it
+            last_step: Some(2 * asked.lease),
+            branch_steps: 1,
+            expect: zombies_are_ended,
             ..base
         },
         "c4" => Experiment {
@@ -182,6 +188,7 @@ fn base(asked: &Asked) -> Experiment {
         name: "",
         shape: Shape { orchestrators: 1, runners: 3, database: asked.database, small_disk: false },
         kinds: Kinds::Mixed,
+        last_step: None,
         branch_steps: if asked.full { 4 } else { 2 },
         at_a_time: if asked.full { 2 * AT_A_TIME } else { AT_A_TIME },
         deciders: 1,

@@ -38,6 +38,8 @@ pub struct Experiment {
     pub shape: Shape,
     /// What the runs are like.
     pub kinds: Kinds,
+    /// How long the last step of a run executes, where that matters.
+    pub last_step: Option<Duration>,
     /// Steps in each branch of a run.
     pub branch_steps: usize,
     /// Runs at a time.
@@ -135,6 +137,7 @@ impl Experiment {
             effects: place.folder.join("effects.jsonl"),
             branch_steps: self.branch_steps,
             kind: self.kinds,
+            last_step: self.last_step,
         };
         let records = Arc::new(Records::new(&place.folder)?);
         Ok(Driver::new(clients(addresses)?, records, recipe, self.deciders))

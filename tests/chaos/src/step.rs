@@ -12,7 +12,7 @@ use std::time::Duration;
 /// Word that makes this binary the step program.
 pub const WORD: &str = "step";
 /// Exit code of a step that fails as it should.
-const FAILED: u8 = 7;
+pub const FAILED: u8 = 7;
 
 /// How a step behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -45,6 +45,8 @@ pub struct Recipe {
     pub branch_steps: usize,
     /// What the runs are like.
     pub kind: Kinds,
+    /// How long the last step of a run executes, where that is not left to the seed.
+    pub last_step: Option<Duration>,
 }
 
 /// What the runs are like.
@@ -97,6 +99,10 @@ impl Recipe {
         let mut steps = self.shape(&mut rng);
         if gated {
             step_named(&mut steps, "join").approval = ApprovalMode::Before.into();
+        }
+        if let Some(time) = self.last_step {
+            let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+            step_named(&mut steps, "last").run = Some(self.command(ms, Behaviour::Pass));
         }
         let times = rng.random_range(1..=2);
         let wanted = [
@@ -167,7 +173,7 @@ mod tests {
 
     fn recipe(seed: u64, kind: Kinds) -> Recipe {
         let (program, effects) = ("/bin/chaos".into(), "/tmp/effects".into());
-        Recipe { seed, program, effects, branch_steps: 4, kind }
+        Recipe { seed, program, effects, branch_steps: 4, kind, last_step: None }
     }
 
     #[test]

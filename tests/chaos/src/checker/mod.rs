@@ -18,10 +18,12 @@ mod runs;
 mod sample;
 mod streams;
 mod tenants;
+mod zombies;
 
 pub use database_away::database_away;
 pub use disk_full::disk_full;
 pub use orphans::orphans_are_taken_over;
+pub use zombies::zombies_are_ended;
 
 use crate::effects::Effect;
 use crate::history::History;
