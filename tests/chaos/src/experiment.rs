@@ -118,7 +118,7 @@ impl Experiment {
             let damage = damage(&cluster.data)?;
             violations.extend(damage.into_iter().map(|d| Violation::new("database", d)));
         }
-        keep(&place.folder, &evidence)?;
+        keep(&place.folder, &evidence, &violations)?;
         Ok(Figures {
             experiment: self.name.to_owned(),
             database: self.shape.database.to_string(),
@@ -219,11 +219,12 @@ fn clients(addresses: &[String]) -> Result<Vec<Client>> {
 }
 
 /// Keeps what the checks saw, for whoever looks into a failure.
-fn keep(folder: &Path, evidence: &Evidence) -> Result<()> {
+fn keep(folder: &Path, evidence: &Evidence, violations: &[Violation]) -> Result<()> {
     let write = |name: &str, text: String| {
         std::fs::write(folder.join(name), text).with_context(|| name.to_owned())
     };
     write("histories.json", serde_json::to_string_pretty(&evidence.histories)?)?;
+    write("violations.json", serde_json::to_string_pretty(violations)?)?;
     write("faults.json", serde_json::to_string_pretty(&evidence.faults)?)?;
     let again = duplicates(evidence);
     let again: Vec<_> = again.iter().map(|((run, step), n)| (run, step, n)).collect();

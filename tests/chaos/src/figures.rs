@@ -5,6 +5,9 @@ use crate::records::Injected;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Broken promises that are shown of one experiment.
+const VIOLATIONS_SHOWN_MAX: usize = 20;
+
 /// The numbers of one experiment.
 #[derive(Debug, Clone, Serialize)]
 pub struct Figures {
@@ -40,13 +43,17 @@ pub struct Figures {
     pub events_seen: usize,
     /// How long it took, in seconds.
     pub seconds: u64,
-    /// Broken promises.
+    /// How often a promise was broken.
+    pub violation_count: usize,
+    /// The first of the broken promises; the records hold all.
     pub violations: Vec<Violation>,
 }
 
 impl Figures {
     /// The numbers of evidence.
-    pub fn new(evidence: &Evidence, violations: Vec<Violation>) -> Self {
+    pub fn new(evidence: &Evidence, mut violations: Vec<Violation>) -> Self {
+        let violation_count = violations.len();
+        violations.truncate(VIOLATIONS_SHOWN_MAX);
         let mut first: Vec<i64> = evidence.faults.iter().filter_map(|f| f.first_step_ms).collect();
         first.sort_unstable();
         let mut ended = BTreeMap::new();
@@ -74,6 +81,7 @@ impl Figures {
             calls: evidence.calls.len(),
             events_seen: evidence.sightings.len(),
             seconds: 0,
+            violation_count,
             violations,
         }
     }

@@ -116,7 +116,7 @@ async fn all(args: &Args) -> Result<bool> {
         }
     }
     let held = all.iter().all(|f: &Figures| f.violations.is_empty());
-    let violations: usize = all.iter().map(|f| f.violations.len()).sum();
+    let violations: usize = all.iter().map(|f| f.violation_count).sum();
     let faults: usize = all.iter().map(|f| f.faults).sum();
     let whole = json!({
         "experiments": all, "skipped": skipped, "faults": faults, "violations": violations,
@@ -176,7 +176,7 @@ async fn one(
 /// Says how an experiment went, and how a failure is repeated.
 fn tell(figures: &Figures, args: &Args) {
     let name = &figures.experiment;
-    let broken = figures.violations.len();
+    let broken = figures.violation_count;
     eprintln!(
         "{name} ({}): {} faults, {} runs, {} executions ({} again), {} violations, {} s",
         figures.database,
@@ -192,6 +192,9 @@ fn tell(figures: &Figures, args: &Args) {
     }
     for violation in &figures.violations {
         eprintln!("  {}: {}", violation.invariant, violation.what);
+    }
+    if broken > figures.violations.len() {
+        eprintln!("  and {} more, in violations.json", broken - figures.violations.len());
     }
     let full = if args.full { " --full" } else { "" };
     let (database, seed) = (&figures.database, figures.seed);
