@@ -114,18 +114,7 @@ pub fn experiment(name: &str, asked: &Asked) -> Result<Experiment, String> {
             }),
             ..base
         },
-        "c5" => Experiment {
-            name: "c5",
-            shape: needs_postgres("c5", base.shape.clone())?,
-            lost_answers: 0.0,
-            faults: often(rng, asked.times(2, 30), 2_000..4_000, |rng| {
-                let away = Duration::from_millis(rng.random_range(2_000..10_000));
-                if rng.random() { Fault::CrashDatabase(away) } else { Fault::StopDatabase(away) }
-            }),
-            submits: true,
-            expect: database_away,
-            ..base
-        },
+        "c5" => away(rng, asked, base)?,
         "c6" => full_disk(rng, asked, base)?,
         "c7" => Experiment {
             name: "c7",
@@ -206,6 +195,16 @@ fn needs_postgres(name: &str, shape: Shape) -> Result<Shape, String> {
         Kind::Postgres => Ok(shape),
         Kind::Sqlite => Err(format!("{name} needs --db postgres")),
     }
+}
+
+fn away(rng: &mut StdRng, asked: &Asked, base: Experiment) -> Result<Experiment, String> {
+    let shape = needs_postgres("c5", base.shape.clone())?;
+    let faults = often(rng, asked.times(2, 30), 2_000..4_000, |rng| {
+        let away = Duration::from_millis(rng.random_range(2_000..10_000));
+        if rng.random() { Fault::CrashDatabase(away) } else { Fault::StopDatabase(away) }
+    });
+    let (lost_answers, submits, expect) = (0.0, true, database_away as _);
+    Ok(Experiment { name: "c5", shape, lost_answers, submits, faults, expect, ..base })
 }
 
 fn full_disk(rng: &mut StdRng, asked: &Asked, base: Experiment) -> Result<Experiment, String> {
