@@ -22,8 +22,8 @@ pub fn zombies_are_ended(evidence: &Evidence) -> Vec<Violation> {
         let execution = (end.run.as_str(), end.step.as_str(), end.attempt);
         let Some(given) = given_away.get(&execution) else { continue };
         // the pause in which it was given away
-        let pauses = evidence.faults.iter().filter(|f| f.fault.starts_with("Pause"));
-        let pause = pauses.filter(|f| (f.at_ms..=f.over_ms + ENDED_MS).contains(given)).next_back();
+        let mut pauses = evidence.faults.iter().filter(|f| f.fault.starts_with("Pause"));
+        let pause = pauses.rfind(|f| (f.at_ms..=f.over_ms + ENDED_MS).contains(given));
         let Some(pause) = pause else { continue };
         let limit = pause.over_ms + evidence.limits.lease_ms / 3 + ENDED_MS;
         if end.at_ms > limit {
