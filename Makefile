@@ -8,6 +8,8 @@ SHELL := /bin/bash
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 BIN := target/release/metabuilder
+# The services as binaries of their own, for deployments of several processes.
+SERVICE_BINS := -p orchestrator -p runner -p classifier -p autofixer -p flag-resolver -p metabuilder
 # The version that the registry is asked for when buf is not installed.
 BUF_PACKAGE := @bufbuild/buf@1.75.0
 
@@ -71,6 +73,13 @@ bench-orchestrator: ## Time runs of steps that do nothing, on SQLite and Postgre
 
 bench-autofix: build ## Time what healing adds to the tools' own time; prints JSON.
 	@scripts/bench-autofix.py --bin $(BIN)
+
+.PHONY: chaos
+chaos: ## Kill, stop and starve real processes, and check every promise: make chaos [FULL=1] [SEED=n] [DB=sqlite|postgres] [ONLY="c1 c2"].
+	cargo build --release $(SERVICE_BINS)
+	cargo build -p meta-chaos
+	target/debug/meta-chaos $(ONLY) --bin $(BIN) --seed $(or $(SEED),1) $(if $(DB),--db $(DB)) $(if $(FULL),--full) \
+		$(if $(OTHER_BIN),--other-bin $(OTHER_BIN))
 
 accuracy: ## Score the classifier on our labelled logs, or on a folder like them: make accuracy DIR=dir.
 	@cargo run -q --release -p classifier --example accuracy -- $(DIR)

@@ -56,6 +56,7 @@ const FENCED: [(&str, &[&str]); 4] = [
             "gateway",
             "metabuilder",
             "meta-tests",
+            "meta-chaos",
         ],
     ),
 ];

@@ -47,6 +47,21 @@ async fn a_steps_variables_are_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_step_knows_which_execution_it_is() {
+    let rig = Rig::start().await;
+    rig.prepare_files(&[]).await;
+    let mut step = shell("env | grep ^METABUILDER_ | sort");
+    step.env.insert("METABUILDER_ATTEMPT".to_owned(), "99".to_owned());
+    let log = rig.step(&step).await.1;
+    let expected = format!(
+        "METABUILDER_ATTEMPT=1\nMETABUILDER_LEASE_EPOCH=1\nMETABUILDER_RUN_ID={}\n\
+         METABUILDER_STEP={}\n",
+        rig.run_id, step.name
+    );
+    assert_eq!(log, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_deadline_kills_the_whole_tree() {
     let rig = Rig::start().await;
     rig.prepare_files(&[]).await;

@@ -48,6 +48,7 @@ impl Workshop {
     ) -> Result<Jail, Error> {
         let mut env = self.sandbox.visible().base_env(network);
         env.extend(step.env.clone());
+        env.extend(identity(job, step));
         env.retain(|name, value| is_name(name) && !value.contains('\0'));
         let mut binds = vec![self.sandbox.show(&stage.objects, OBJECTS, false)];
         for path in &step.cache {
@@ -130,6 +131,17 @@ impl Workshop {
     pub(super) fn shell(&self, line: &str) -> Vec<String> {
         [self.sandbox.shell(), "-c", line].map(str::to_owned).to_vec()
     }
+}
+
+/// What tells an execution apart from every other one, for the step's own records.
+fn identity(job: &Job, step: &PlannedStep) -> [(String, String); 4] {
+    [
+        ("METABUILDER_RUN_ID", job.run_id.clone()),
+        ("METABUILDER_STEP", step.name.clone()),
+        ("METABUILDER_ATTEMPT", job.attempt.to_string()),
+        ("METABUILDER_LEASE_EPOCH", job.lease_epoch.to_string()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
 }
 
 /// The numbers of a tally, for the wire.

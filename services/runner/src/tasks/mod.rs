@@ -49,6 +49,10 @@ pub(crate) struct Job {
     pub(crate) task_id: String,
     pub(crate) tenant: String,
     pub(crate) run_id: String,
+    /// Epoch of the lease it is carried out under.
+    pub(crate) lease_epoch: u64,
+    /// Which execution of the step it is, from 1; 0 where a task executes no step.
+    pub(crate) attempt: u32,
     pub(crate) owner: Owner,
     pub(crate) stop: CancellationToken,
     pub(crate) log: LogWriter,
@@ -96,8 +100,15 @@ impl Workshop {
         stop: CancellationToken,
         log: LogWriter,
     ) -> Result<Outcome, Error> {
+        let attempt = match &task.work {
+            Some(Work::Step(w)) => w.attempt,
+            Some(Work::Verify(w)) => w.attempt,
+            _ => 0,
+        };
         let job = Job {
             owner: self.sandbox.owner(&task.tenant_id),
+            lease_epoch: task.lease_epoch,
+            attempt,
             task_id: task.task_id,
             tenant: task.tenant_id,
             run_id: task.run_id,

@@ -1,0 +1,67 @@
+//! C2: what a dead runner had in hand is given to another one as soon as its lease is over.
+
+use super::{Evidence, Violation};
+use crate::history::{Event, History};
+use std::collections::BTreeMap;
+
+/// How long after the end of a lease an orphan may wait for a runner, in milliseconds: a second, and
+/// another one because it is executed alone and waits for the other steps of its run.
+const TAKEN_OVER_MS: i64 = 2_000;
+
+/// Each execution that ended without a result is followed by the next one in time.
+pub fn orphans_are_taken_over(evidence: &Evidence) -> Vec<Violation> {
+    evidence.histories.iter().flat_map(|h| of_run(evidence, h)).collect()
+}
+
+fn of_run(evidence: &Evidence, history: &History) -> Vec<Violation> {
+    let mut executing: BTreeMap<&str, &Event> = BTreeMap::new();
+    let mut found = Vec::new();
+    for event in &history.events {
+        let step = event.step.as_str();
+        match event.kind.as_str() {
+            "step.started" => {
+                let Some(orphan) = executing.insert(step, event) else { continue };
+                let Some(died) = runner_died(evidence, orphan, event) else { continue };
+                let waited = event.at_ms - died;
+                let limit = evidence.limits.lease_ms + TAKEN_OVER_MS;
+                if waited > limit {
+                    let what = format!(
+                        "run {}: {step} waited {waited} ms for another runner (at most {limit})",
+                        history.run
+                    );
+                    found.push(Violation::new("C2", what));
+                }
+            }
+            "step.succeeded" | "step.attempt_failed" => {
+                executing.remove(step);
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// When a runner was killed between the start of an execution and the next one.
+fn runner_died(evidence: &Evidence, orphan: &Event, next: &Event) -> Option<i64> {
+    let kills = evidence.faults.iter().filter(|f| f.fault.contains("Runner")).map(|f| f.at_ms);
+    kills.filter(|at| (orphan.at_ms..next.at_ms).contains(at)).min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample::sound;
+    use super::*;
+    use crate::records::Injected;
+
+    #[test]
+    fn an_orphan_that_waits_too_long_is_found() {
+        let mut evidence = sound();
+        let fault = "Kill(Runner)".to_owned();
+        evidence.faults.push(Injected { at_ms: 1_100, over_ms: 1_100, fault, first_step_ms: None });
+        let events = &mut evidence.histories[0].events;
+        events.retain(|e| e.kind != "step.attempt_failed");
+        assert_eq!(orphans_are_taken_over(&evidence), []);
+        evidence.limits.lease_ms = 1_300 - TAKEN_OVER_MS;
+        assert_eq!(orphans_are_taken_over(&evidence).len(), 1);
+    }
+}
