@@ -218,7 +218,7 @@ impl Stack {
             run_id: String::new(),
             sandbox: "test".into(),
             max_tasks: 1,
-            labels: Vec::new(),
+            ..Default::default()
         };
         let request = machine_call(wait + LIMIT, request);
         Ok(self.work().poll_task(request).await?.into_inner().tasks.pop())

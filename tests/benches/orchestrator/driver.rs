@@ -123,7 +123,7 @@ async fn serve(stack: Arc<Stack>, ends: Ends, steps: Arc<AtomicU64>) {
             run_id: String::new(),
             sandbox: "none".into(),
             max_tasks: u32::try_from(permits.len()).unwrap_or(1),
-            labels: Vec::new(),
+            ..Default::default()
         };
         let answer = match stack.work().poll_task(machine_call(LIMIT, request)).await {
             Ok(answer) => answer.into_inner(),

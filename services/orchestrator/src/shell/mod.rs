@@ -25,6 +25,7 @@ use meta_domain::fault::{ErrorKind, Fault};
 use meta_domain::id::{RunId, TaskId, TenantId};
 use meta_domain::time::Timestamp;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -32,6 +33,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Callers that wait for the writer to take their wish.
 const WAITING_MAX: usize = 4_096;
+/// How long leases hold without a store, in milliseconds.
+const STORE_AWAY_MS_MAX: i64 = 60_000;
 /// How long a waiter sleeps at most before it looks again.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
@@ -111,6 +114,8 @@ pub struct Engine {
     cache: Cache,
     hub: Hub,
     ops: mpsc::Sender<Op>,
+    /// When the store last answered, in milliseconds of the clock's uptime.
+    answered_at: Arc<AtomicI64>,
 }
 
 impl Engine {
@@ -135,6 +140,7 @@ impl Engine {
             cache,
             hub,
             ops,
+            answered_at: Arc::default(),
         };
         let writer = writer::Writer::new(&engine, inbox);
         writer.hear(engine.ops.downgrade()).await?;
@@ -247,13 +253,21 @@ impl Engine {
         Ok(self.tables.task(id).await?)
     }
 
+    /// Whether the store answered within the last minute. While it is away no lease ends: nobody
+    /// could take it, and when it is back its holders are heard first.
+    pub fn store_left_lately(&self) -> bool {
+        self.clock.uptime_ms() - self.answered_at.load(Ordering::Relaxed) < STORE_AWAY_MS_MAX
+    }
+
     /// Renews leases; answers those that do not hold any longer.
     ///
     /// # Errors
     /// When the store fails.
     pub async fn renew(&self, leases: &[(TaskId, i64)]) -> Result<Vec<TaskId>, Fault> {
         let until = self.clock.now().plus_ms(self.options.lease_ms);
-        Ok(self.tables.renew(leases, until).await?)
+        let lost = self.tables.renew(leases, until).await?;
+        self.answered_at.store(self.clock.uptime_ms(), Ordering::Relaxed);
+        Ok(lost)
     }
 
     /// Puts a task that belongs to no run into the queue.

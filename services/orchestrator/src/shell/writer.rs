@@ -63,6 +63,10 @@ pub(super) struct Writer {
     swept: bool,
     /// The store failed; the next round waits a little.
     failed: bool,
+    /// It failed since the last sweep.
+    away: bool,
+    /// No lease ends before this much uptime.
+    patient_until_ms: i64,
 }
 
 impl Writer {
@@ -83,6 +87,8 @@ impl Writer {
             sweep_at: Instant::now(),
             swept: false,
             failed: false,
+            away: false,
+            patient_until_ms: engine.options.lease_ms,
         }
     }
 
@@ -180,7 +186,9 @@ impl Writer {
     }
 
     pub(super) fn store_failed(&mut self, fault: &Fault) {
-        tracing::warn!(%fault, "the store failed; trying again");
+        if !std::mem::replace(&mut self.away, true) {
+            tracing::warn!(%fault, "the store failed; trying again");
+        }
         self.failed = true;
     }
 
@@ -197,8 +205,12 @@ impl Writer {
             self.held = self.tables.held().await?;
             self.stale = true;
         }
-        // Right after a start, runners that could reach nobody must be heard first.
-        if self.clock.uptime_ms() < self.options.lease_ms {
+        // Right after a start, or an outage of the store, runners that could reach nobody must be
+        // heard first.
+        if std::mem::take(&mut self.away) {
+            self.patient_until_ms = self.clock.uptime_ms() + self.options.lease_ms;
+        }
+        if self.clock.uptime_ms() < self.patient_until_ms {
             return Ok(Vec::new());
         }
         let now = self.clock.now();

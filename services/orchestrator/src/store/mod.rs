@@ -63,6 +63,7 @@ statements! {
     TASK_LEASE = "task_lease";
     TASK_RELEASE = "task_release";
     TASK_HELD = "task_held";
+    TASKS_OF_OWNER = "tasks_of_owner";
     TASKS_RENEW = "tasks_renew.sqlite" | "tasks_renew.postgres";
     INSPECTION_FINISH = "inspection_finish";
     INSPECTION_GET = "inspection_get";

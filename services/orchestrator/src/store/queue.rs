@@ -3,7 +3,7 @@
 use super::{
     CLOCK, INSPECTION_DELETE, INSPECTION_FINISH, INSPECTION_GET, QUEUE_CANDIDATES, QUEUE_HELD,
     QUEUE_LEASED_RUNS, QUEUE_OVERDUE, QUEUE_OVERDUE_LOOSE, TASK_DELETE, TASK_GET, TASK_HELD,
-    TASK_LEASE, TASK_RELEASE, TASKS_RENEW, Tables, batch, corrupt,
+    TASK_LEASE, TASK_RELEASE, TASKS_OF_OWNER, TASKS_RENEW, Tables, batch, corrupt,
 };
 use crate::core::queue::Task;
 use crate::core::ready::Candidate;
@@ -158,6 +158,15 @@ impl Tables {
         let row: Option<TaskRow> =
             on!(read, |db| sqlx::query_as(sql).bind(id.0).fetch_optional(db).await?);
         row.map(TryInto::try_into).transpose()
+    }
+
+    /// Tasks that somebody holds.
+    pub async fn held_by(&self, owner: &str) -> Result<Vec<Task>, Error> {
+        let read = self.engine.read();
+        let sql = TASKS_OF_OWNER.on(&read);
+        let rows: Vec<TaskRow> =
+            on!(read, |db| sqlx::query_as(sql).bind(owner).fetch_all(db).await?);
+        rows.into_iter().map(TryInto::try_into).collect()
     }
 
     /// Renews leases, and answers which of them do not hold any longer.

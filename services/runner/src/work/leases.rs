@@ -138,7 +138,7 @@ impl Leases {
             match tokio::time::timeout(limit, call).await {
                 Ok(Ok(answer)) => {
                     self.renew(&leases, sent);
-                    self.stop(&answer.into_inner().stop_task_ids);
+                    self.stop(&answer.into_inner().stop_task_ids, &leases);
                 }
                 Ok(Err(status)) => tracing::debug!(%status, "no answer to a heartbeat"),
                 Err(_) => tracing::debug!("no answer to a heartbeat in time"),
@@ -154,7 +154,8 @@ impl Leases {
         (shortest / 3).clamp(BEAT.0, BEAT.1)
     }
 
-    fn snapshot(&self) -> Vec<Lease> {
+    /// Every lease that is held.
+    pub(super) fn snapshot(&self) -> Vec<Lease> {
         let lease = |(id, h): (&String, &Held)| Lease { task_id: id.clone(), lease_epoch: h.epoch };
         self.lock().iter().map(lease).collect()
     }
@@ -168,10 +169,13 @@ impl Leases {
         }
     }
 
-    fn stop(&self, task_ids: &[String]) {
+    /// Stops tasks that were named in the answer to a heartbeat about these leases. One that was
+    /// leased again since then is another lease.
+    fn stop(&self, task_ids: &[String], asked: &[Lease]) {
         let held = self.lock();
         for id in task_ids {
-            if let Some(h) = held.get(id) {
+            let epoch = asked.iter().find(|l| l.task_id == *id).map(|l| l.lease_epoch);
+            if let Some(h) = held.get(id).filter(|h| Some(h.epoch) == epoch) {
                 tracing::info!(task_id = %id, "stopping a task on request");
                 h.stop(Stopped::Asked);
             }
@@ -220,6 +224,18 @@ mod tests {
         });
         assert!(ended.join().is_err());
         assert_eq!(leases.count(), 0);
+    }
+
+    #[test]
+    fn an_answer_about_an_old_lease_does_not_stop_the_new_one() {
+        let leases = Leases::default();
+        let _old = leases.take("a", 1, 60_000);
+        let asked = leases.snapshot();
+        let new = leases.take("a", 2, 60_000);
+        leases.stop(&["a".to_owned()], &asked);
+        assert!(!new.stop().is_cancelled());
+        leases.stop(&["a".to_owned()], &leases.snapshot());
+        assert!(new.stop().is_cancelled());
     }
 
     #[test]

@@ -49,7 +49,10 @@ impl Refusal {
     fn of(status: &Status) -> Self {
         match status.code() {
             Code::FailedPrecondition => Self::Lost,
-            Code::Unavailable | Code::DeadlineExceeded | Code::Aborted => Self::Later,
+            Code::Unavailable
+            | Code::DeadlineExceeded
+            | Code::Aborted
+            | Code::ResourceExhausted => Self::Later,
             Code::Unknown | Code::Internal | Code::Cancelled => Self::Perhaps,
             _ => Self::Never,
         }

@@ -69,6 +69,8 @@ impl Puller {
     async fn pull(&self, tasks: &mut JoinSet<()>, stop: &CancellationToken) {
         let room = Arc::new(Semaphore::new(self.capacity));
         let mut retry = Retry::new();
+        // The answer to a poll that failed may have held tasks.
+        let mut lost = true;
         loop {
             let permit = tokio::select! {
                 () = stop.cancelled() => return,
@@ -84,8 +86,9 @@ impl Puller {
             }
             let polled = tokio::select! {
                 () = stop.cancelled() => return,
-                polled = self.poll(permits.len()) => polled,
+                polled = self.poll(permits.len(), lost) => polled,
             };
+            lost = polled.is_err();
             match polled {
                 Ok(work) => {
                     retry = Retry::new();
@@ -105,7 +108,7 @@ impl Puller {
         }
     }
 
-    async fn poll(&self, room: usize) -> Result<Vec<Task>, Status> {
+    async fn poll(&self, room: usize, recovering: bool) -> Result<Vec<Task>, Status> {
         let request = PollTaskRequest {
             runner_id: self.runner_id.to_string(),
             wait_ms: u64::try_from(POLL_WAIT.as_millis()).unwrap_or(u64::MAX),
@@ -113,6 +116,8 @@ impl Puller {
             sandbox: self.workshop.sandbox.level().to_owned(),
             max_tasks: u32::try_from(room).unwrap_or(u32::MAX),
             labels: self.labels.to_vec(),
+            recovering,
+            held: if recovering { self.leases.snapshot() } else { Vec::new() },
         };
         let mut client = self.client.clone();
         let answer = client.poll_task(machine_call(POLL_WAIT + CALL_LIMIT, request)).await?;

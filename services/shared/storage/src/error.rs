@@ -3,7 +3,8 @@
 use meta_domain::fault::{ErrorKind, Fault};
 use sqlx::error::DatabaseError;
 use sqlx::migrate::MigrateError;
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// What can go wrong with a store.
 #[derive(Debug, thiserror::Error)]
@@ -11,6 +12,9 @@ pub enum Error {
     /// The database cannot be opened, does not answer, or was too busy; trying again may help.
     #[error("the store cannot be reached")]
     Unreachable(#[source] sqlx::Error),
+    /// There is no room on the store's disk.
+    #[error("the store is full")]
+    Full(#[source] sqlx::Error),
     /// A migration does not apply.
     #[error("the store's schema cannot be brought up to date")]
     Migration(#[source] MigrateError),
@@ -55,7 +59,13 @@ impl Error {
 
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
-        if is_passing(&error) { Self::Unreachable(error) } else { Self::Statement(error) }
+        if is_full(&error) {
+            Self::Full(error)
+        } else if is_passing(&error) {
+            Self::Unreachable(error)
+        } else {
+            Self::Statement(error)
+        }
     }
 }
 
@@ -77,6 +87,28 @@ fn is_passing(error: &sqlx::Error) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether there is no room left: SQLite's primary code 13, PostgreSQL's SQLSTATE 53100.
+fn is_full(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(error) = error else { return false };
+    let code = error.code().unwrap_or_default();
+    if error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_some() {
+        code == "53100"
+    } else {
+        code.parse::<u32>().is_ok_and(|c| c & 0xff == 13)
+    }
+}
+
+/// Whether an outage is to be logged: of many refused calls one a second is enough.
+fn is_news() -> bool {
+    static LAST: Mutex<Option<Instant>> = Mutex::new(None);
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    let news = last.is_none_or(|at| at.elapsed() >= Duration::from_secs(1));
+    if news {
+        *last = Some(Instant::now());
+    }
+    news
 }
 
 /// SQLite's primary result codes of what passes: busy (5), locked (6), disk full (13).
@@ -106,8 +138,18 @@ impl From<Error> for Fault {
             .map(ToString::to_string)
             .collect::<Vec<_>>()
             .join(": ");
-        tracing::error!(error = chain, "store");
+        match &error {
+            Error::Unreachable(_) | Error::Full(_) if !is_news() => {}
+            Error::Unreachable(_) | Error::Full(_) => tracing::warn!(error = chain, "store"),
+            _ => tracing::error!(error = chain, "store"),
+        }
         match error {
+            Error::Full(_) => Self::new(
+                ErrorKind::ResourceExhausted,
+                "STORE_FULL",
+                "there is no room on the store's disk; nothing was changed",
+            )
+            .retry_after(Duration::from_secs(5)),
             Error::Unreachable(_) => Self::new(
                 ErrorKind::Unavailable,
                 "STORE_UNREACHABLE",

@@ -58,6 +58,24 @@ impl Work {
         seen.iter().any(|(name, last)| name != runner && at.since_ms(*last) <= RUNNER_GONE_MS)
     }
 
+    /// What a runner holds beside what it knows of was lost on the way to it: nobody began it.
+    async fn take_back(&self, runner: &str, held: &[pb::Lease]) -> Result<(), Fault> {
+        let known = |task: &Task| {
+            let (id, epoch) = (task.id.to_string(), u64::try_from(task.epoch).unwrap_or(0));
+            held.iter().any(|l| l.task_id == id && l.lease_epoch == epoch)
+        };
+        let now = self.engine.clock.now();
+        for task in self.engine.tables.held_by(runner).await?.iter().filter(|t| !known(t)) {
+            tracing::info!(task = %task.id, runner, "a task was lost on its way to the runner");
+            match self.engine.release(task, now, true).await {
+                // It ended, or its lease did, in between.
+                Err(fault) if fault.kind == ErrorKind::FailedPrecondition => {}
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+
     /// Tasks with their orders. One that fits its run no longer is dropped.
     async fn orders(&self, leased: Vec<Leased>) -> Result<Vec<pb::Task>, Fault> {
         let mut orders = Vec::with_capacity(leased.len());
@@ -184,6 +202,9 @@ impl WorkService for Work {
             .map_err(|problem| invalid(InvalidField::new("labels", problem)))?;
         let others = self.others_than(&body.runner_id);
         let offer = Offer { owner: body.runner_id, internal: false, only, labels, others };
+        if body.recovering {
+            self.take_back(&offer.owner, &body.held).await.map_err(refuse)?;
+        }
         let room = body.max_tasks.clamp(1, POLL_TASKS_MAX) as usize;
         let deadline =
             tokio::time::Instant::now() + Duration::from_millis(body.wait_ms).min(POLL_MAX);
@@ -212,7 +233,12 @@ impl WorkService for Work {
             let id: TaskId = parse("task_id", &lease.task_id).map_err(invalid)?;
             leases.push((id, i64::try_from(lease.lease_epoch).unwrap_or(-1)));
         }
-        let lost = self.engine.renew(&leases).await.map_err(refuse)?;
+        let lost = match self.engine.renew(&leases).await {
+            Ok(lost) => lost,
+            // Nobody can lease them to somebody else while the store is away.
+            Err(fault) if is_outage(&fault) && self.engine.store_left_lately() => Vec::new(),
+            Err(fault) => return Err(refuse(fault)),
+        };
         let stop_task_ids = lost.iter().map(ToString::to_string).collect();
         Ok(Response::new(pb::HeartbeatResponse { stop_task_ids }))
     }
@@ -251,6 +277,11 @@ impl WorkService for Work {
         self.complete(request.into_inner()).await?;
         Ok(Response::new(pb::CompleteTaskResponse {}))
     }
+}
+
+/// The store is away or full.
+fn is_outage(fault: &Fault) -> bool {
+    fault.kind.is_transient() || fault.kind == ErrorKind::ResourceExhausted
 }
 
 fn record(chunk: pb::LogChunk) -> Record {
