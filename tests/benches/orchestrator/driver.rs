@@ -97,10 +97,9 @@ impl Driver {
     }
 
     /// Ends everything.
-    pub async fn end(self) -> Result<()> {
+    pub fn end(self) {
         self.runner.abort();
         drop(self.folder);
-        Ok(())
     }
 }
 

@@ -88,7 +88,7 @@ async fn measure(database: &str) -> Result<Value> {
         "steps": steps_run,
         "peak_rss_mib": Usage::peak_rss_mib()?,
     });
-    driver.end().await?;
+    driver.end();
     Ok(report)
 }
 
@@ -128,7 +128,7 @@ async fn load(driver: &Driver, spec: &str) -> Result<Value> {
         done??;
     }
     let (took, used) = (began.elapsed(), Usage::now()?.since(&before));
-    let steps = runs as f64 * 5.0;
+    let steps = f64::from(u32::try_from(runs)?) * 5.0;
     Ok(json!({
         "runs": runs,
         "at_once": at_once,

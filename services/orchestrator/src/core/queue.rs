@@ -195,13 +195,13 @@ mod tests {
 
     #[test]
     fn a_task_that_is_alone_waits_for_the_others_and_keeps_new_ones_out() {
+        use TaskState::{Leased, Ready, Waiting};
         let mut three = [
             task(1, TaskKind::Step, Sharing::Shared),
             task(2, TaskKind::Commit, Sharing::Exclusive),
             task(3, TaskKind::Step, Sharing::Shared),
         ];
         three[0].lease("r", Timestamp(50));
-        use TaskState::{Leased, Ready, Waiting};
         assert_eq!(states(&mut three, 20), [Leased, Waiting, Waiting]);
         three[0].sharing = Sharing::None;
         assert_eq!(states(&mut three, 20), [Leased, Ready, Waiting]);

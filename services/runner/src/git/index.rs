@@ -77,7 +77,11 @@ struct Entry {
 }
 
 impl Entry {
-    #[expect(clippy::cast_possible_truncation, reason = "the index keeps the low 32 bits")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the index keeps the low 32 bits"
+    )]
     fn is(&self, stat: &FileStat) -> bool {
         let kind = self.mode & MODE_TYPE;
         let executable = |mode: u32| mode & 0o100 != 0;
@@ -221,7 +225,8 @@ mod tests {
             |f| std::fs::write(f.join("a.txt"), "b").unwrap(),
             |f| std::fs::remove_file(f.join("src/b.txt")).unwrap(),
             |f| {
-                std::fs::set_permissions(f.join("a.txt"), PermissionsExt::from_mode(0o755)).unwrap()
+                std::fs::set_permissions(f.join("a.txt"), PermissionsExt::from_mode(0o755))
+                    .unwrap();
             },
             |f| {
                 std::fs::remove_file(f.join("link")).unwrap();

@@ -68,12 +68,10 @@ pub(super) async fn remote(command: RunsCommand, rest: &Rest, session: &Session)
 
 /// Verifies a run of this machine, or the latest.
 pub(super) async fn verify_local(run: Option<&str>, client: &Client) -> Result<Exit> {
-    let ids = match run {
-        Some(part) => vec![run_id(client, part).await?],
-        None => {
-            let runs = client.list_runs(VERIFIED_MAX, None).await?;
-            runs.into_iter().map(|r| r.id).collect()
-        }
+    let ids = if let Some(part) = run {
+        vec![run_id(client, part).await?]
+    } else {
+        client.list_runs(VERIFIED_MAX, None).await?.into_iter().map(|r| r.id).collect()
     };
     let mut bad = 0;
     for id in &ids {
