@@ -17,11 +17,13 @@ use std::time::{Duration, Instant};
 use usage::Usage;
 
 /// What is measured.
-const PARTS: [&str; 4] = ["sqlite", "postgres", "unsandboxed", "sandboxed"];
+const PARTS: [&str; 5] = ["sqlite", "postgres", "growth", "unsandboxed", "sandboxed"];
 /// Runs of ten steps that are timed one after the other.
 const LONE_RUNS: usize = 200;
 /// Runs of the load, each of five steps, and how many go at once.
 const LOAD: (usize, usize) = (1_000, 50);
+/// Finished runs in the store when the speed is measured for the second time.
+const FINISHED: usize = 100_000;
 /// Loads whose median counts.
 const LOADS: usize = 3;
 /// Runs with a step that fails twice.
@@ -61,6 +63,7 @@ async fn one(part: &str) -> Result<Value> {
             let server = Postgres::durable().await;
             measure(&server.empty().await.to_setting()).await
         }
+        "growth" => growth().await,
         "unsandboxed" => commands::measure(SandboxMode::Off).await,
         "sandboxed" => commands::measure(SandboxMode::Required).await,
         other => anyhow::bail!("{other:?} is not known (expected one of {})", PARTS.join(", ")),
@@ -72,24 +75,47 @@ async fn measure(database: &str) -> Result<Value> {
     let ten = driver.spec(10).await?;
     let five = driver.spec(5).await?;
     let lone = lone(&driver, &ten).await?;
-    let mut loads = Vec::new();
-    for _ in 0..LOADS {
-        loads.push(load(&driver, &five).await?);
-    }
-    let speed = |load: &Value| load["steps_per_s"].as_f64().unwrap_or_default();
-    loads.sort_by(|a, b| speed(a).total_cmp(&speed(b)));
+    let load = median(&driver, &five).await?;
     let retries = retries(&driver).await?;
     let steps_run = driver.steps_completed();
     let report = json!({
         "run_of_10_steps_ms": lone,
-        "load": loads[LOADS / 2],
-        "loads_steps_per_s": loads.iter().map(|l| l["steps_per_s"].clone()).collect::<Vec<_>>(),
+        "load": load,
         "retry_overhead_ms": retries,
         "steps": steps_run,
         "peak_rss_mib": Usage::peak_rss_mib()?,
     });
     driver.end();
     Ok(report)
+}
+
+/// The same load on a store with few finished runs and with many (SQLite).
+async fn growth() -> Result<Value> {
+    let driver = Driver::start("metabuilder.db").await?;
+    let spec = driver.spec(5).await?;
+    load(&driver, &spec, LOAD.0).await?;
+    let few = median(&driver, &spec).await?;
+    load(&driver, &spec, FINISHED - (LOADS + 1) * LOAD.0).await?;
+    let many = median(&driver, &spec).await?;
+    driver.end();
+    let speed = |load: &Value| load["steps_per_s"].as_f64().unwrap_or_default();
+    Ok(json!({
+        "finished_runs": [LOAD.0, FINISHED],
+        "steps_per_s": [few["steps_per_s"], many["steps_per_s"]],
+        "ratio": round(speed(&many) / speed(&few)),
+        "peak_rss_mib": Usage::peak_rss_mib()?,
+    }))
+}
+
+/// The median of several loads.
+async fn median(driver: &Driver, spec: &str) -> Result<Value> {
+    let mut loads = Vec::new();
+    for _ in 0..LOADS {
+        loads.push(load(driver, spec, LOAD.0).await?);
+    }
+    let speed = |load: &Value| load["steps_per_s"].as_f64().unwrap_or_default();
+    loads.sort_by(|a, b| speed(a).total_cmp(&speed(b)));
+    Ok(loads.swap_remove(LOADS / 2))
 }
 
 /// Runs one after the other: from the call that makes one to its end.
@@ -108,8 +134,8 @@ async fn lone(driver: &Driver, spec: &str) -> Result<Value> {
 }
 
 /// Many runs at once.
-async fn load(driver: &Driver, spec: &str) -> Result<Value> {
-    let (runs, at_once) = LOAD;
+async fn load(driver: &Driver, spec: &str, runs: usize) -> Result<Value> {
+    let at_once = LOAD.1;
     let before = Usage::now()?;
     let began = Instant::now();
     let turns = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));

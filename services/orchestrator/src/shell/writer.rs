@@ -226,10 +226,6 @@ impl Writer {
         let now = self.clock.now();
         let mut whole = true;
         for internal in [false, true] {
-            if !self.slots.iter().any(|s| s.offer.internal == internal) {
-                whole = false;
-                continue;
-            }
             let only = self.options.only;
             let found = self.tables.candidates(internal, only, REFILL_MAX).await?;
             whole &= found.len() < REFILL_MAX as usize;
