@@ -9,6 +9,7 @@ use super::{
 use crate::core::event::RunEvent;
 use crate::core::queue::Task;
 use crate::core::run::Run;
+use crate::core::work::Work;
 use meta_domain::id::{RunId, TaskId};
 use meta_domain::time::Timestamp;
 use meta_storage::{Error, Tx, on};
@@ -59,6 +60,27 @@ pub struct Writes {
     pub gone: Vec<TaskId>,
     /// Artifacts to put: whose, name and content.
     pub artifacts: Vec<(RunId, String, Vec<u8>)>,
+}
+
+impl Writes {
+    /// Adds what storing a run takes that was changed.
+    pub fn add(&mut self, work: &Work) {
+        self.runs.push(RunRow {
+            run: Arc::clone(&work.run),
+            rev: work.rev,
+            request_id: work.request_id.clone(),
+            keep: work.is_milestone(),
+        });
+        let first = work.run.seq + 1 - work.events.len() as u64;
+        for (seq, (at, event)) in (first..).zip(&work.events) {
+            let run = Arc::clone(&work.run);
+            self.events.push(EventRow { run, seq, at: *at, event: event.clone() });
+        }
+        self.tasks.extend(work.put().cloned());
+        self.gone.extend(work.gone());
+        let of_run = |(name, body): &(String, Vec<u8>)| (work.run.id, name.clone(), body.clone());
+        self.artifacts.extend(work.artifacts.iter().map(of_run));
+    }
 }
 
 /// The revisions of runs, which stay as they are until the transaction ends. Runs that do not exist
