@@ -102,6 +102,8 @@ impl Writer {
 
     fn give_up(&mut self, wishes: Vec<Wish>, error: Error) {
         self.stale = true;
+        // The batch may be stored all the same, with tasks that are leased or done.
+        self.swept = false;
         let fault = Fault::from(error);
         self.store_failed(&fault);
         for wish in wishes {

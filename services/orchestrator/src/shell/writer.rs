@@ -60,7 +60,8 @@ pub(super) struct Writer {
     /// The tables may hold ready tasks that are not in `ready`.
     pub(super) stale: bool,
     sweep_at: Instant,
-    swept: bool,
+    /// How many tasks are held is known.
+    pub(super) swept: bool,
     /// The store failed; the next round waits a little.
     failed: bool,
 }

@@ -98,7 +98,7 @@ pub struct Replica {
     pub(super) returned: Vec<Task>,
     pub(super) batch: Option<Batch>,
     pub(super) sweeps: bool,
-    swept: bool,
+    pub(super) swept: bool,
     round_planned: bool,
     jobs: BTreeMap<(TaskId, i64), Job>,
 }

@@ -326,6 +326,7 @@ impl World {
 
     fn give_up(&mut self, at: usize, batch: Batch) {
         self.replicas[at].stale = true;
+        self.replicas[at].swept = false;
         for id in batch.works.keys() {
             self.replicas[at].cache.remove(id);
         }
