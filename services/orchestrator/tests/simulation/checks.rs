@@ -48,7 +48,7 @@ pub struct Checks {
     canceled_by: Vec<(RunId, String)>,
     /// Until when each lease was last promised.
     leases: BTreeMap<(TaskId, i64), i64>,
-    /// When a lease was first seen to be over, and is still there.
+    /// How much was seen.
     pub counts: Counts,
 }
 
@@ -122,14 +122,18 @@ impl Checks {
         self.leases.insert((task, epoch), now + lease_ms);
     }
 
+    /// Until when a lease was promised.
+    pub fn promised(&self, task: TaskId, epoch: i64) -> i64 {
+        self.leases.get(&(task, epoch)).copied().unwrap_or(0)
+    }
+
     /// A lease was taken back as over: it was, by the store's clock.
-    pub fn expired(&mut self, task: TaskId, epoch: i64, now: i64) -> Verdict {
+    pub fn expired(&mut self, task: TaskId, until: i64, now: i64) -> Verdict {
         self.counts.expired += 1;
-        let until = self.leases.get(&(task, epoch)).copied().unwrap_or(0);
         if now + CLOCK_ERROR_MS >= until {
             return Ok(());
         }
-        Err(format!("leases: task {task} epoch {epoch} is taken back {} ms early", until - now))
+        Err(format!("leases: task {task} is taken back {} ms early", until - now))
     }
 
     /// A batch was stored.

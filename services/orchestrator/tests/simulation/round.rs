@@ -94,7 +94,8 @@ pub struct Batch {
     works: Works,
     answers: Vec<Result<RunId, Fault>>,
     given: Vec<(u64, Task)>,
-    lost: Vec<(TaskId, i64)>,
+    /// Leases that are over, and until when they had been promised when that was decided.
+    lost: Vec<(TaskId, i64, i64)>,
     others: BTreeMap<RunId, Arc<Run>>,
     tries: u32,
 }
@@ -230,6 +231,8 @@ impl World {
         direct(&self.replicas[at].slots, &self.replicas[at].held, self.tenant_tasks_max, &mut works, &mut given, &mut leased);
         self.random = random;
         let given = leased;
+        let until = |(task, epoch)| (task, epoch, self.checks.promised(task, epoch));
+        let lost = lost.into_iter().map(until).collect();
         self.replicas[at].batch =
             Some(Batch { wishes, claims, works, answers, given, lost, others, tries });
     }
@@ -304,9 +307,9 @@ impl World {
         }
         let verdict = self.checks.committed(&writes, self.now, &self.store);
         self.check(verdict);
-        for (task, epoch) in &batch.lost {
+        for (task, epoch, until) in &batch.lost {
             self.trace.say(self.now, format_args!("the lease {task}.{epoch} is over"));
-            let verdict = self.checks.expired(*task, *epoch, self.now);
+            let verdict = self.checks.expired(*task, *until, self.now);
             self.check(verdict);
         }
         Ok(())
