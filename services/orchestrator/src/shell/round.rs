@@ -150,7 +150,7 @@ impl Writer {
         if self.tables.is_shared() {
             self.tables.tell(&mut tx, &writes).await?;
         }
-        if let Err(error) = tx.commit().await {
+        if let Err(error) = self.tables.commit(tx).await {
             self.forget(&decided);
             return Err(error);
         }

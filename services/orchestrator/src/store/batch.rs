@@ -119,6 +119,8 @@ fn padded(part: &[RunId]) -> impl Iterator<Item = &RunId> {
 impl Tables {
     /// Stores a batch. False when a run changed since it was read: then nothing may be committed.
     pub(crate) async fn write(&self, tx: &mut Tx, writes: &Writes) -> Result<bool, Error> {
+        #[cfg(feature = "faults")]
+        self.faults.statement()?;
         if !put_runs(tx, &writes.runs).await? {
             return Ok(false);
         }

@@ -2,6 +2,8 @@
 
 mod batch;
 mod builds;
+#[cfg(feature = "faults")]
+mod faults;
 mod flaky;
 mod hear;
 pub(crate) mod queue;
@@ -15,11 +17,13 @@ pub(crate) use batch::lock;
 pub use hear::{Ear, Heard};
 pub(crate) use runs::{load, of_request};
 pub use builds::{PlanRow, SpecRow};
+#[cfg(feature = "faults")]
+pub use faults::{Faults, When};
 pub use flaky::FlakyRow;
 pub use runs::{ListRuns, Loaded, StoredEvent};
 pub use tenants::TenantRow;
 
-use meta_storage::{Engine, Error, Location, Migrations, Tx, statements};
+use meta_storage::{Engine, Error, Location, Migrations, Read, Tx, statements};
 
 statements! {
     TENANT_INSERT = "tenant_insert";
@@ -73,6 +77,9 @@ statements! {
 #[derive(Debug, Clone)]
 pub struct Tables {
     engine: Engine,
+    /// Which calls fail, in tests.
+    #[cfg(feature = "faults")]
+    pub faults: Faults,
 }
 
 impl Tables {
@@ -85,7 +92,11 @@ impl Tables {
             sqlite: &sqlx::migrate!("migrations/sqlite"),
             postgres: &sqlx::migrate!("migrations/postgres"),
         };
-        Ok(Self { engine: Engine::open(location, migrations).await? })
+        Ok(Self {
+            engine: Engine::open(location, migrations).await?,
+            #[cfg(feature = "faults")]
+            faults: Faults::default(),
+        })
     }
 
     /// Whether other processes work on the same tables.
@@ -98,7 +109,29 @@ impl Tables {
     /// # Errors
     /// When it cannot be had in time.
     pub async fn begin(&self) -> Result<Tx, Error> {
+        #[cfg(feature = "faults")]
+        self.faults.call()?;
         self.engine.begin().await
+    }
+
+    /// Makes a transaction's changes durable.
+    ///
+    /// # Errors
+    /// When it cannot. After [`Error::Unreachable`] the changes may be there or not.
+    pub(crate) async fn commit(&self, tx: Tx) -> Result<(), Error> {
+        #[cfg(feature = "faults")]
+        self.faults.call()?;
+        tx.commit().await?;
+        #[cfg(feature = "faults")]
+        self.faults.committed()?;
+        Ok(())
+    }
+
+    /// The connections for reading.
+    fn read(&self) -> Result<Read<'_>, Error> {
+        #[cfg(feature = "faults")]
+        self.faults.call()?;
+        Ok(self.engine.read())
     }
 
     /// Closes it.

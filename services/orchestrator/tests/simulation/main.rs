@@ -68,7 +68,7 @@ fn live_through(mode: Mode) {
         }
         return;
     }
-    let seeds = asked("SIM_SEEDS").map_or(SEEDS, |n| n.div_ceil(2));
+    let seeds = asked("SIM_SEEDS").unwrap_or(SEEDS);
     let (next, total) = (AtomicU64::new(0), Mutex::new((Counts::default(), 0)));
     let first: Mutex<Option<(u64, String)>> = Mutex::new(None);
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
