@@ -92,8 +92,7 @@ impl Writer {
         let Some(mut ear) = self.tables.listen().await? else { return Ok(()) };
         let hub = self.hub.clone();
         tokio::spawn(async move {
-            loop {
-                let heard = ear.next().await;
+            while let Some(heard) = ear.next().await {
                 let Some(ops) = ops.upgrade() else { return };
                 match heard {
                     Heard::Runs(runs) => runs.into_iter().for_each(|run| hub.changed(run)),
