@@ -205,8 +205,8 @@ fn signal(random: &mut Random) -> Signal {
 
 fn decision(random: &mut Random, run: &Run, step: &Step) -> Decision {
     let name = &step.planned.name;
-    let spent = run.paid_attempts().count() >= ATTEMPTS_MAX
-        || run.history(name).len() >= STEP_ATTEMPTS_MAX;
+    let spent =
+        run.paid_attempts().count() >= ATTEMPTS_MAX || run.history(name).len() >= STEP_ATTEMPTS_MAX;
     let reason = "drawn".to_owned();
     let choice = if spent { 8 + random.below(4) } else { random.below(12) };
     match choice {
@@ -260,9 +260,7 @@ fn op(random: &mut Random, step: &str) -> PlanOp {
     let number = random.below(1_000);
     match op.kind {
         PlanOpKind::ExtendTimeout => PlanOp { timeout_ms: Some(90_000 + number as u64), ..op },
-        PlanOpKind::SetEnv => {
-            PlanOp { env: [("N".to_owned(), number.to_string())].into(), ..op }
-        }
+        PlanOpKind::SetEnv => PlanOp { env: [("N".to_owned(), number.to_string())].into(), ..op },
         PlanOpKind::InsertBefore => {
             let file = format!("[[step]]\nname='n{number}'\nrun='t'\n");
             let insert = parse(&file).ok().and_then(|p| p.steps.into_iter().next());

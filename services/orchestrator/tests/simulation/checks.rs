@@ -204,8 +204,7 @@ impl Checks {
     pub fn at_rest(&self, store: &Store, now: Timestamp) -> Verdict {
         for id in store.runs() {
             let Some(run) = self.runs.get(&id).and_then(|s| s.replayed.as_ref()) else { continue };
-            let rests =
-                run.status.is_terminal() || run.status == RunStatus::PausedAwaitingApproval;
+            let rests = run.status.is_terminal() || run.status == RunStatus::PausedAwaitingApproval;
             if !rests || run.rolling_back {
                 let tasks = store.tasks_of(id);
                 return Err(format!("I11: run {id} is {} for ever; tasks {tasks:?}", run.status));

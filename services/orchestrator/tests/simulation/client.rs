@@ -174,6 +174,10 @@ impl World {
         };
         let ask = Ask::Advance(run, Box::new(input));
         let call = self.number();
-        self.client_asks(at, call, Waiting { ask, purpose: Purpose::Decide(gate, actor), tries: 0 });
+        self.client_asks(
+            at,
+            call,
+            Waiting { ask, purpose: Purpose::Decide(gate, actor), tries: 0 },
+        );
     }
 }

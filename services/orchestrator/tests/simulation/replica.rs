@@ -268,7 +268,8 @@ impl World {
             return self.answer(at, from, call, Answer::Done(Err(store_failed())));
         }
         let cached = self.replicas[at].cache.values().flat_map(|c| c.tasks.iter());
-        let known = if self.alone { cached.into_iter().find(|t| t.id == id).cloned() } else { None };
+        let known =
+            if self.alone { cached.into_iter().find(|t| t.id == id).cloned() } else { None };
         let task = known.or_else(|| self.store.task(id).cloned());
         let Some(task) = task.filter(|t| t.is_leased(epoch)) else {
             if let (Some(task), Some(run)) = (self.store.task(id), parcel.run)

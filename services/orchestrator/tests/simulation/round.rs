@@ -2,8 +2,8 @@
 
 use super::faults::Call;
 use super::replica::{After, Cached, Change};
-use super::world::{Answer, LEASE_MS, Node, Timer, World, store_failed};
 use super::store::Refused;
+use super::world::{Answer, LEASE_MS, Node, Timer, World, store_failed};
 use meta_domain::fault::Fault;
 use meta_domain::id::{RunId, TaskId, TenantId};
 use orchestrator::core::queue::Task;
@@ -228,7 +228,14 @@ impl World {
         for claim in &claims {
             claim_one(&mut works, claim, &mut given, &mut leased);
         }
-        direct(&self.replicas[at].slots, &self.replicas[at].held, self.tenant_tasks_max, &mut works, &mut given, &mut leased);
+        direct(
+            &self.replicas[at].slots,
+            &self.replicas[at].held,
+            self.tenant_tasks_max,
+            &mut works,
+            &mut given,
+            &mut leased,
+        );
         self.random = random;
         let given = leased;
         let until = |(task, epoch)| (task, epoch, self.checks.promised(task, epoch));
@@ -299,7 +306,10 @@ impl World {
             let text = serde_json::to_value(&event.event).unwrap_or_default();
             self.trace.say(
                 self.now,
-                format_args!("Replica({at}) {} {} {} {word}", event.run.id, event.seq, text["type"]),
+                format_args!(
+                    "Replica({at}) {} {} {} {word}",
+                    event.run.id, event.seq, text["type"]
+                ),
             );
         }
         for task in writes.tasks.iter().filter(|t| t.state.as_str() == "leased") {
@@ -400,7 +410,9 @@ impl World {
         match (after, answer) {
             (After::Nobody, _) | (After::Job(_), Ok(_)) => {}
             (After::Run(to, call), answer) => self.answer(at, to, call, Answer::Run(answer)),
-            (After::Complete(to, call, task, epoch), Err(fault)) if fault.reason == "STALE_INPUT" => {
+            (After::Complete(to, call, task, epoch), Err(fault))
+                if fault.reason == "STALE_INPUT" =>
+            {
                 if let What::Change(run, _) = what {
                     let forget = Change::Forget(task, epoch);
                     self.wish(at, Wish::change(run, forget, After::Nobody));
@@ -453,7 +465,8 @@ fn changed(
         }
         Change::Forget(task, epoch) => work.forget(*task, *epoch, given.now),
         Change::Expire => {
-            let epochs: BTreeMap<TaskId, i64> = work.tasks.iter().map(|t| (t.id, t.epoch)).collect();
+            let epochs: BTreeMap<TaskId, i64> =
+                work.tasks.iter().map(|t| (t.id, t.epoch)).collect();
             lost.extend(work.expire(given.now).into_iter().map(|id| (id, epochs[&id])));
         }
         Change::Restart => work.restart(own_leases, given.now, given.lease_ms),

@@ -187,7 +187,10 @@ impl World {
         let nonce = self.number();
         self.trace.say(
             self.now,
-            format_args!("Runner({at}) begins {} {} {}.{} as {nonce}", task.kind, task.step, task.id, task.epoch),
+            format_args!(
+                "Runner({at}) begins {} {} {}.{} as {nonce}",
+                task.kind, task.step, task.id, task.epoch
+            ),
         );
         let verdict = self.checks.begins(&task, nonce);
         self.check(verdict);
@@ -239,7 +242,10 @@ impl World {
                 self.checks.counts.refused += 1;
                 self.trace.say(
                     self.now,
-                    format_args!("Runner({at}) is refused {}.{}: {fault}", parcel.task, parcel.epoch),
+                    format_args!(
+                        "Runner({at}) is refused {}.{}: {fault}",
+                        parcel.task, parcel.epoch
+                    ),
                 );
             }
         }

@@ -201,9 +201,8 @@ impl Store {
 
     /// Gives back such tasks whose leases are over.
     pub fn release_overdue_loose(&mut self, now: Timestamp) -> bool {
-        let over = |t: &&mut Task| {
-            t.run.is_none() && t.state == TaskState::Leased && t.lease_until < now
-        };
+        let over =
+            |t: &&mut Task| t.run.is_none() && t.state == TaskState::Leased && t.lease_until < now;
         let mut any = false;
         for task in self.tasks.values_mut().filter(over) {
             any = true;

@@ -53,9 +53,7 @@ impl Stage {
             workers.spawn(work(engine.clone(), scenario, internal, stop.clone()));
         }
         let played = tokio::time::timeout(LIMIT, client(&engine, scenario)).await;
-        let Ok(run) = played else {
-            panic!("{what}: it does not end: {}", self.picture().await)
-        };
+        let Ok(run) = played else { panic!("{what}: it does not end: {}", self.picture().await) };
         let failed = fault.is_some_and(|(_, when)| faults.has_failed(when));
         faults.stop();
         self.look(&engine, scenario, run, &what).await;
@@ -124,7 +122,12 @@ impl Stage {
 }
 
 /// Leases tasks and carries them out until stopped.
-async fn work(engine: Engine, scenario: &'static Scenario, internal: bool, stop: CancellationToken) {
+async fn work(
+    engine: Engine,
+    scenario: &'static Scenario,
+    internal: bool,
+    stop: CancellationToken,
+) {
     let owner = if internal { "orchestrator" } else { "runner" }.to_owned();
     let offer = Offer { owner, internal, only: None, labels: Vec::new(), others: false };
     loop {
@@ -160,7 +163,9 @@ async fn carry_out(
     let Some(leased) = engine.leased(task.id, task.epoch).await? else {
         // It was canceled: its workspace is free again.
         return match engine.task(task.id).await? {
-            Some(now) if now.epoch == task.epoch => engine.forget(task.id, task.epoch, task.run).await,
+            Some(now) if now.epoch == task.epoch => {
+                engine.forget(task.id, task.epoch, task.run).await
+            }
             _ => Ok(()),
         };
     };
