@@ -110,7 +110,7 @@ pub fn made(random: &mut Random, task: &Task, nonce: u64) -> Made {
     let input = match task.kind {
         TaskKind::Prepare => Input::Prepared { commit, files: 3, bot_commits: 0 },
         TaskKind::Step => {
-            let code = if random.chance(650) { 0 } else { 1 };
+            let code = i32::from(random.chance(350));
             let exit = ExitInfo::code(code);
             let execution = Execution { exit, duration_ms: nonce, ..Execution::default() };
             Input::StepFinished { step, execution, commit: String::new() }

@@ -17,8 +17,9 @@ mod trace;
 mod world;
 
 use checks::Counts;
-use std::sync::Mutex;
+use std::num::NonZero;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use world::{Mode, World};
 
 /// Seeds of each mode where nothing else is asked for.
@@ -60,6 +61,10 @@ fn asked(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect("a number"))
 }
 
+fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Lives through all seeds on all processors; answers the smallest seed that failed.
 fn live_through(mode: Mode) {
     if let Some(seed) = asked("SIM_SEED") {
@@ -71,19 +76,19 @@ fn live_through(mode: Mode) {
     let seeds = asked("SIM_SEEDS").unwrap_or(SEEDS);
     let (next, total) = (AtomicU64::new(0), Mutex::new((Counts::default(), 0)));
     let first: Mutex<Option<(u64, String)>> = Mutex::new(None);
-    let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds || first.lock().unwrap().is_some() {
+                    if seed >= seeds || held(&first).is_some() {
                         return;
                     }
                     match live(seed, mode) {
-                        Ok(lived) => total.lock().unwrap().add(&lived),
+                        Ok(lived) => held(&total).add(&lived),
                         Err(wrong) => {
-                            let mut first = first.lock().unwrap();
+                            let mut first = held(&first);
                             if first.as_ref().is_none_or(|(earlier, _)| seed < *earlier) {
                                 *first = Some((seed, wrong));
                             }
@@ -93,10 +98,10 @@ fn live_through(mode: Mode) {
             });
         }
     });
-    if let Some((_, wrong)) = first.lock().unwrap().take() {
+    if let Some((_, wrong)) = held(&first).take() {
         panic!("{wrong}");
     }
-    let (counts, lines) = *total.lock().unwrap();
+    let (counts, lines) = *held(&total);
     println!("{mode:?}: {seeds} seeds, {lines} things happened, {counts:?}");
 }
 

@@ -253,13 +253,12 @@ impl World {
         for id in ids {
             let known = self.replicas[at].cache.get(&id);
             let known = known.filter(|c| self.alone || self.store.rev(id) == Some(c.rev));
-            let cached = match known.filter(|_| !fresh.contains(&id)) {
-                Some(cached) => cached.clone(),
-                None => {
-                    let Some(loaded) = self.store.load(id) else { continue };
-                    let (run, tasks) = (Arc::new(loaded.run), Arc::new(loaded.tasks));
-                    Cached { run, rev: loaded.rev, tasks }
-                }
+            let cached = if let Some(cached) = known.filter(|_| !fresh.contains(&id)) {
+                cached.clone()
+            } else {
+                let Some(loaded) = self.store.load(id) else { continue };
+                let (run, tasks) = (Arc::new(loaded.run), Arc::new(loaded.tasks));
+                Cached { run, rev: loaded.rev, tasks }
             };
             let work = Work::new(cached.run, cached.rev, Arc::clone(&cached.tasks));
             works.insert(id, (work, cached.tasks));

@@ -40,6 +40,6 @@ impl Trace {
 
     /// The last lines.
     pub fn tail(&self) -> String {
-        self.tail.iter().map(|line| format!("  {line}\n")).collect()
+        self.tail.iter().flat_map(|line| ["  ", line, "\n"]).collect()
     }
 }

@@ -23,7 +23,7 @@ const LEASE_MS: i64 = 300;
 /// Wait before a caller without an answer asks again.
 const AGAIN: Duration = Duration::from_millis(10);
 /// No scenario takes longer, whatever fails.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// See the module.
 pub struct Stage {
@@ -93,20 +93,30 @@ impl Stage {
             sleep(AGAIN).await;
         }
         let list = ListRuns { created_after: -1, limit: 9, ..ListRuns::default() };
-        let (runs, _) = tables.runs(orchestrator::DEFAULT_TENANT, &list).await.unwrap();
+        let (runs, _) =
+            tables.runs(orchestrator::DEFAULT_TENANT, &list).await.expect("the store answers");
         assert_eq!(runs, [run], "{what}: a request makes one run");
-        let stored = tables.run(run).await.unwrap().expect("it is there");
+        let stored = tables.run(run).await.expect("the store answers").expect("it is there");
         assert_eq!(stored.status, scenario.ends, "{what}: {}", stored.reason);
-        assert_eq!(tables.rebuilt(run).await.unwrap(), stored, "{what}: the log says the same");
-        assert_eq!(*engine.load(run).await.unwrap(), stored, "{what}: so does the memory");
-        let events = tables.events(run, 0, 10_000).await.unwrap();
+        assert_eq!(
+            tables.rebuilt(run).await.expect("the store answers"),
+            stored,
+            "{what}: the log says the same"
+        );
+        assert_eq!(
+            *engine.load(run).await.expect("the store answers"),
+            stored,
+            "{what}: so does the memory"
+        );
+        let events = tables.events(run, 0, 10_000).await.expect("the store answers");
         let numbers: Vec<u64> = events.iter().map(|e| e.seq).collect();
         assert_eq!(numbers, (1..=stored.seq).collect::<Vec<_>>(), "{what}: it is dense");
         assert!(stored.gates.iter().all(|g| g.status != GateStatus::Pending), "{what}");
         let applied = stored.attempts.iter().filter(|a| !a.commit.is_empty()).count();
         assert_eq!(applied, usize::from(scenario.name == "fix"), "{what}: one commit");
         for status in [GateStatus::Pending, GateStatus::Approved] {
-            let gates = tables.runs_with_gates(stored.tenant, status).await.unwrap();
+            let gates =
+                tables.runs_with_gates(stored.tenant, status).await.expect("the store answers");
             let of_run = stored.gates.iter().filter(|g| g.status == status).count();
             assert_eq!(gates.len(), of_run, "{what}: the index of gates says the same");
         }
@@ -114,9 +124,9 @@ impl Stage {
 
     async fn tasks_left(&self) -> bool {
         let (tables, at_most) = (&self.tables, 9);
-        let ready = tables.candidates(false, None, at_most).await.unwrap();
-        let own = tables.candidates(true, None, at_most).await.unwrap();
-        let held = tables.leased_runs(None).await.unwrap();
+        let ready = tables.candidates(false, None, at_most).await.expect("the store answers");
+        let own = tables.candidates(true, None, at_most).await.expect("the store answers");
+        let held = tables.leased_runs(None).await.expect("the store answers");
         !ready.is_empty() || !own.is_empty() || !held.is_empty()
     }
 }
