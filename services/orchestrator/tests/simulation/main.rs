@@ -23,7 +23,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use world::{Mode, World};
 
 /// Seeds of each mode where nothing else is asked for.
-const SEEDS: u64 = 1_000;
+const SEEDS: u64 = 500;
 
 /// What a world came to.
 struct Lived {
@@ -39,7 +39,7 @@ fn live(seed: u64, mode: Mode) -> Result<Lived, String> {
         format!(
             "seed {seed} ({mode:?}): {wrong}\n{}repeat it with\n  SIM_SEED={seed} cargo test -p \
              orchestrator --test simulation -- {}\n",
-            world.trace.tail(),
+            world.trace.tail(&wrong),
             mode.test()
         )
     })?;

@@ -237,11 +237,11 @@ impl World {
         let jobs = self.replicas[at].jobs.iter().filter(|(_, job)| job.renewed);
         let leases: Vec<_> = jobs.map(|(key, _)| *key).collect();
         let until = self.clock(at).plus_ms(LEASE_MS);
-        if let Some(lost) = self.renew(&leases, until) {
-            for (key, job) in &mut self.replicas[at].jobs {
-                if lost.contains(&key.0) {
-                    job.input = Err(lease_lost());
-                }
+        // Each by itself, as each task does: the answer names a task, not the epoch of its lease.
+        for key in leases {
+            let lost = self.renew(&[key], until).is_some_and(|lost| !lost.is_empty());
+            if let Some(job) = self.replicas[at].jobs.get_mut(&key).filter(|_| lost) {
+                job.input = Err(lease_lost());
             }
         }
     }

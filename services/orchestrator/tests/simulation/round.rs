@@ -3,6 +3,7 @@
 use super::faults::Call;
 use super::replica::{After, Cached, Change};
 use super::store::Refused;
+use super::trace::RUN_MARK;
 use super::world::{Answer, LEASE_MS, Node, Timer, World, store_failed};
 use meta_domain::fault::Fault;
 use meta_domain::id::{RunId, TaskId, TenantId};
@@ -306,7 +307,7 @@ impl World {
             self.trace.say(
                 self.now,
                 format_args!(
-                    "Replica({at}) {} {} {} {word}",
+                    "Replica({at}) {RUN_MARK}{} {} {} {word}",
                     event.run.id, event.seq, text["type"]
                 ),
             );

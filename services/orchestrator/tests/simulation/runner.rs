@@ -1,6 +1,7 @@
 //! Runners: lease, execute, renew, report; killed, or paused beyond their leases.
 
 use super::cases::{Made, made};
+use super::trace::RUN_MARK;
 use super::world::{Answer, Ask, LEASE_MS, Message, Node, Timer, World};
 use meta_domain::fault::Fault;
 use meta_domain::id::{RunId, TaskId};
@@ -185,10 +186,11 @@ impl World {
             return;
         }
         let nonce = self.number();
+        let run = task.run.map(|r| r.to_string()).unwrap_or_default();
         self.trace.say(
             self.now,
             format_args!(
-                "Runner({at}) begins {} {} {}.{} as {nonce}",
+                "Runner({at}) begins {} {} {}.{} as {nonce} {RUN_MARK}{run}",
                 task.kind, task.step, task.id, task.epoch
             ),
         );
@@ -240,10 +242,11 @@ impl World {
             (Ok(()), None) => {}
             (Err(fault), _) => {
                 self.checks.counts.refused += 1;
+                let run = parcel.run.map(|r| r.to_string()).unwrap_or_default();
                 self.trace.say(
                     self.now,
                     format_args!(
-                        "Runner({at}) is refused {}.{}: {fault}",
+                        "Runner({at}) is refused {}.{}: {fault} {RUN_MARK}{run}",
                         parcel.task, parcel.epoch
                     ),
                 );
