@@ -13,7 +13,7 @@ SERVICE_BINS := -p orchestrator -p runner -p classifier -p autofixer -p flag-res
 # The version that the registry is asked for when buf is not installed.
 BUF_PACKAGE := @bufbuild/buf@1.75.0
 
-.PHONY: help demo test check lint fmt buf deny docs proto bench-classifier bench-flags bench-orchestrator bench-autofix accuracy learn golden build deps
+.PHONY: help demo test check lint fmt buf deny docs proto bench-classifier bench-flags bench-orchestrator bench-autofix accuracy learn golden build deps simulate
 
 help: ## Show what can be done.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,12 @@ demo: ## Install what is missing, build, heal the demo project and show how (end
 	@scripts/install-deps.sh
 	@cargo build --release -p metabuilder
 	@scripts/demo.sh $(BIN)
+
+# Seeds of each mode that the simulation lives through; SEED=s repeats one.
+SEEDS := 50000
+
+simulate: ## Simulate crashes, pauses, lost messages and a failing store: make simulate SEEDS=50000, or SEED=7.
+	SIM_SEEDS=$(SEEDS) $(if $(SEED),SIM_SEED=$(SEED)) cargo test --release -q -p orchestrator --test simulation -- --nocapture
 
 test: ## Install what is missing and run every test.
 	@scripts/install-deps.sh

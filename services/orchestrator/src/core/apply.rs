@@ -72,6 +72,7 @@ pub fn apply(run: &mut Run, event: &RunEvent, at: Timestamp) {
         }
         RunEvent::Canceled { actor } => {
             end(run, RunStatus::Canceled, &format!("canceled by {actor}"), at);
+            run.rolling_back = false;
             for step in run.steps.iter_mut().filter(|s| is_open(s)) {
                 step.state = State::Canceled;
                 step.finished_at = Some(at);

@@ -10,6 +10,9 @@ use std::collections::{BTreeMap, HashMap};
 
 /// Tasks kept in memory; above it they are read from the tables when it is their turn.
 const READY_MAX: usize = 100_000;
+/// How long a task that is due waits for another runner than the one it avoids, in milliseconds:
+/// the others may be busy for long, or lack what it needs.
+const AVOID_MS_MAX: u64 = 10_000;
 
 /// A task that could be leased, as far as choosing goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,10 +74,12 @@ impl Offer {
         labels.split(',').filter(|l| !l.is_empty()).all(|l| self.labels.iter().any(|o| o == l))
     }
 
-    fn takes(&self, candidate: &Candidate) -> bool {
-        let elsewhere = self.others && candidate.tries == 0 && candidate.avoid == self.owner;
-        let other_run =
-            self.only.is_some() && candidate.run.is_some() && candidate.run != self.only;
+    fn takes(&self, candidate: &Candidate, now: Timestamp) -> bool {
+        let elsewhere = self.others
+            && candidate.tries == 0
+            && candidate.avoid == self.owner
+            && now.since_ms(candidate.due) < AVOID_MS_MAX;
+        let other_run = self.only.is_some() && candidate.run.is_some() && candidate.run != self.only;
         !elsewhere && !other_run
     }
 }
@@ -88,11 +93,14 @@ pub struct Ready {
     queues: BTreeMap<QueueKey, BTreeMap<Turn, Candidate>>,
     later: BTreeMap<(Timestamp, TaskId), Candidate>,
     places: HashMap<TaskId, (QueueKey, Turn)>,
+    /// When this was looked at last.
+    now: Timestamp,
 }
 
 impl Ready {
     /// Notes a task; false when there is no room for it.
     pub fn put(&mut self, candidate: Candidate, now: Timestamp) -> bool {
+        self.now = self.now.max(now);
         self.remove(candidate.task);
         if self.places.len() >= READY_MAX {
             return false;
@@ -129,6 +137,7 @@ impl Ready {
 
     /// Puts those whose time has come into their queues.
     pub fn ripen(&mut self, now: Timestamp) {
+        self.now = self.now.max(now);
         while let Some(entry) = self.later.first_entry() {
             if entry.key().0 > now {
                 return;
@@ -142,9 +151,10 @@ impl Ready {
 
     /// Whether there is a task for this offer, as far as its labels go.
     pub fn has(&self, offer: &Offer) -> bool {
-        let fits =
-            |(internal, _, labels): &QueueKey| *internal == offer.internal && offer.offers(labels);
-        self.queues.iter().any(|(key, q)| fits(key) && q.values().any(|c| offer.takes(c)))
+        let fits = |(internal, _, labels): &QueueKey| {
+            *internal == offer.internal && offer.offers(labels)
+        };
+        self.queues.iter().any(|(key, q)| fits(key) && q.values().any(|c| offer.takes(c, self.now)))
     }
 
     /// Takes the task whose turn it is: of the tenant that holds the fewest, and of none that holds
@@ -156,14 +166,13 @@ impl Ready {
         limit: u32,
     ) -> Option<Candidate> {
         let holds = |tenant: &TenantId| held.get(tenant).copied().unwrap_or(0);
-        let fits =
-            |((internal, tenant, labels), queue): (&QueueKey, &BTreeMap<Turn, Candidate>)| {
-                let open = *internal == offer.internal
-                    && (offer.internal || holds(tenant) < limit)
-                    && offer.offers(labels);
-                let found = queue.iter().find(|(_, c)| open && offer.takes(c));
-                found.map(|(turn, c)| (holds(tenant), *turn, c.task))
-            };
+        let fits = |((internal, tenant, labels), queue): (&QueueKey, &BTreeMap<Turn, Candidate>)| {
+            let open = *internal == offer.internal
+                && (offer.internal || holds(tenant) < limit)
+                && offer.offers(labels);
+            let found = queue.iter().find(|(_, c)| open && offer.takes(c, self.now));
+            found.map(|(turn, c)| (holds(tenant), *turn, c.task))
+        };
         let (_, _, task) = self.queues.iter().filter_map(fits).min()?;
         let (key, turn) = self.places.get(&task)?.clone();
         let found = self.queues.get(&key)?.get(&turn)?.clone();
@@ -258,6 +267,15 @@ mod tests {
         assert_eq!(drain(ready([moved.clone()]), &offer(), &[], 100), [1]);
         let again = Candidate { tries: 1, ..moved };
         assert_eq!(drain(ready([again]), &others, &[], 100), [1]);
+    }
+
+    #[test]
+    fn a_task_that_was_moved_away_does_not_wait_for_another_runner_for_ever() {
+        let others = Offer { others: true, ..offer() };
+        let mut all = ready([Candidate { avoid: "r".to_owned(), ..candidate(1, 1) }]);
+        assert!(!all.has(&others));
+        all.ripen(Timestamp(1 + 10_000));
+        assert!(all.take(&others, &HashMap::new(), 9).is_some());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::core::queue::Task;
 use crate::core::ready::{Candidate, Ready};
 use crate::core::run::Run;
 use crate::core::work::{Given, Work};
-use crate::store::{EventRow, RunRow, Writes, load, lock, of_request};
+use crate::store::{Writes, load, lock, of_request};
 use meta_domain::fault::{ErrorKind, Fault};
 use meta_domain::id::{RunId, TaskId};
 use meta_storage::{Error, Tx};
@@ -104,6 +104,8 @@ impl Writer {
 
     fn give_up(&mut self, wishes: Vec<Wish>, error: Error) {
         self.stale = true;
+        // The batch may be stored all the same, with tasks that are leased or done.
+        self.swept = false;
         let fault = Fault::from(error);
         self.store_failed(&fault);
         for wish in wishes {
@@ -146,7 +148,7 @@ impl Writer {
         if self.tables.is_shared() {
             self.tables.tell(&mut tx, &writes).await?;
         }
-        if let Err(error) = tx.commit().await {
+        if let Err(error) = self.tables.commit(tx).await {
             self.forget(&decided);
             return Err(error);
         }
@@ -377,21 +379,7 @@ fn claim_one(
 fn writes(done: &Done) -> Writes {
     let mut writes = Writes::default();
     for (work, _) in done.works.iter().filter(|(w, _)| w.is_changed()) {
-        writes.runs.push(RunRow {
-            run: Arc::clone(&work.run),
-            rev: work.rev,
-            request_id: work.request_id.clone(),
-            keep: work.is_milestone(),
-        });
-        let first = work.run.seq + 1 - work.events.len() as u64;
-        for (seq, (at, event)) in (first..).zip(&work.events) {
-            let run = Arc::clone(&work.run);
-            writes.events.push(EventRow { run, seq, at: *at, event: event.clone() });
-        }
-        writes.tasks.extend(work.put().cloned());
-        writes.gone.extend(work.gone());
-        let of_run = |(name, body): &(String, Vec<u8>)| (work.run.id, name.clone(), body.clone());
-        writes.artifacts.extend(work.artifacts.iter().map(of_run));
+        writes.add(work);
     }
     writes
 }

@@ -60,7 +60,8 @@ pub(super) struct Writer {
     /// The tables may hold ready tasks that are not in `ready`.
     pub(super) stale: bool,
     sweep_at: Instant,
-    swept: bool,
+    /// How many tasks are held is known.
+    pub(super) swept: bool,
     /// The store failed; the next round waits a little.
     failed: bool,
     /// It failed since the last sweep.
@@ -97,8 +98,7 @@ impl Writer {
         let Some(mut ear) = self.tables.listen().await? else { return Ok(()) };
         let hub = self.hub.clone();
         tokio::spawn(async move {
-            loop {
-                let heard = ear.next().await;
+            while let Some(heard) = ear.next().await {
                 let Some(ops) = ops.upgrade() else { return };
                 match heard {
                     Heard::Runs(runs) => runs.into_iter().for_each(|run| hub.changed(run)),

@@ -9,6 +9,7 @@ use super::{
 use crate::core::event::RunEvent;
 use crate::core::queue::Task;
 use crate::core::run::Run;
+use crate::core::work::Work;
 use crate::webhooks::WebhookStore;
 use meta_domain::id::{RunId, TaskId};
 use meta_domain::time::Timestamp;
@@ -62,6 +63,27 @@ pub struct Writes {
     pub artifacts: Vec<(RunId, String, Vec<u8>)>,
 }
 
+impl Writes {
+    /// Adds what storing a run takes that was changed.
+    pub fn add(&mut self, work: &Work) {
+        self.runs.push(RunRow {
+            run: Arc::clone(&work.run),
+            rev: work.rev,
+            request_id: work.request_id.clone(),
+            keep: work.is_milestone(),
+        });
+        let first = work.run.seq + 1 - work.events.len() as u64;
+        for (seq, (at, event)) in (first..).zip(&work.events) {
+            let run = Arc::clone(&work.run);
+            self.events.push(EventRow { run, seq, at: *at, event: event.clone() });
+        }
+        self.tasks.extend(work.put().cloned());
+        self.gone.extend(work.gone());
+        let of_run = |(name, body): &(String, Vec<u8>)| (work.run.id, name.clone(), body.clone());
+        self.artifacts.extend(work.artifacts.iter().map(of_run));
+    }
+}
+
 /// The revisions of runs, which stay as they are until the transaction ends. Runs that do not exist
 /// are missing, and with `skip` those that another process is changing.
 pub(crate) async fn lock(tx: &mut Tx, ids: &[RunId]) -> Result<HashMap<RunId, i64>, Error> {
@@ -95,6 +117,8 @@ fn padded(part: &[RunId]) -> impl Iterator<Item = &RunId> {
 impl Tables {
     /// Stores a batch. False when a run changed since it was read: then nothing may be committed.
     pub(crate) async fn write(&self, tx: &mut Tx, writes: &Writes) -> Result<bool, Error> {
+        #[cfg(feature = "faults")]
+        self.faults.statement()?;
         if !put_runs(tx, &writes.runs).await? {
             return Ok(false);
         }

@@ -66,12 +66,12 @@ impl Tables {
             .execute(db)
             .await
             .map(drop)?);
-        tx.commit().await
+        self.commit(tx).await
     }
 
     /// A tenant's spec.
     pub async fn spec(&self, tenant: TenantId, id: SpecId) -> Result<Option<SpecRow>, Error> {
-        let read = self.engine.read();
+        let read = self.read()?;
         let sql = SPEC_GET.on(&read);
         let row: Option<String> = on!(read, |db| sqlx::query_scalar(sql)
             .bind(tenant.0)
@@ -88,7 +88,7 @@ impl Tables {
         before: Option<SpecId>,
         limit: u32,
     ) -> Result<Vec<SpecRow>, Error> {
-        let read = self.engine.read();
+        let read = self.read()?;
         let sql = SPECS_BEFORE.on(&read);
         let rows: Vec<String> = on!(read, |db| sqlx::query_scalar(sql)
             .bind(tenant.0)
@@ -105,13 +105,13 @@ impl Tables {
         let mut tx = self.begin().await?;
         plan.version = next_version(&mut tx, tenant, plan.spec).await?;
         put_plan(&mut tx, tenant, &plan, false).await?;
-        tx.commit().await?;
+        self.commit(tx).await?;
         Ok(plan)
     }
 
     /// A tenant's plan.
     pub async fn plan(&self, tenant: TenantId, id: PlanId) -> Result<Option<PlanRow>, Error> {
-        let read = self.engine.read();
+        let read = self.read()?;
         let sql = PLAN_GET.on(&read);
         let row: Option<String> = on!(read, |db| sqlx::query_scalar(sql)
             .bind(tenant.0)
@@ -127,7 +127,7 @@ impl Tables {
         tenant: TenantId,
         spec: SpecId,
     ) -> Result<Option<PlanRow>, Error> {
-        let read = self.engine.read();
+        let read = self.read()?;
         let sql = PLAN_LATEST.on(&read);
         let row: Option<String> = on!(read, |db| sqlx::query_scalar(sql)
             .bind(tenant.0)

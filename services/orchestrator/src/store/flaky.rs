@@ -50,7 +50,7 @@ struct Row {
 impl Tables {
     /// The tenant's flaky steps, last seen first.
     pub async fn flaky(&self, tenant: TenantId, limit: u32) -> Result<Vec<FlakyRow>, Error> {
-        let read = self.engine.read();
+        let read = self.read()?;
         let sql = FLAKY_LIST.on(&read);
         let rows: Vec<Row> = on!(read, |db| sqlx::query_as(sql)
             .bind(tenant.0)
@@ -81,7 +81,7 @@ impl Tables {
         cache_key: &str,
         since: Timestamp,
     ) -> Result<Vec<String>, Error> {
-        let read = self.engine.read();
+        let read = self.read()?;
         let sql = FLAKY_STEPS.on(&read);
         Ok(on!(read, |db| sqlx::query_scalar(sql)
             .bind(tenant.0)

@@ -34,12 +34,14 @@ pub struct Ear {
 }
 
 impl Ear {
-    /// Waits for the next message, whatever it takes.
-    pub async fn next(&mut self) -> Heard {
+    /// Waits for the next message, whatever it takes; nothing once the tables are closed, which
+    /// waits for this connection.
+    pub async fn next(&mut self) -> Option<Heard> {
         loop {
             match self.listener.try_recv().await {
-                Ok(Some(message)) => return read(message.payload()),
-                Ok(None) => return Heard::Again,
+                Ok(Some(message)) => return Some(read(message.payload())),
+                Ok(None) => return Some(Heard::Again),
+                Err(meta_storage::sqlx::Error::PoolClosed) => return None,
                 Err(error) => {
                     tracing::warn!(%error, "cannot hear other orchestrators; trying again");
                     tokio::time::sleep(PAUSE).await;

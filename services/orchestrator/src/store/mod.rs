@@ -2,6 +2,8 @@
 
 mod batch;
 mod builds;
+#[cfg(feature = "faults")]
+mod faults;
 mod flaky;
 mod hear;
 pub(crate) mod queue;
@@ -15,6 +17,8 @@ mod verify;
 pub(crate) use batch::lock;
 pub use batch::{EventRow, RunRow, Writes};
 pub use builds::{PlanRow, SpecRow};
+#[cfg(feature = "faults")]
+pub use faults::{Faults, When};
 pub use flaky::FlakyRow;
 pub use hear::{Ear, Heard};
 pub use runs::{ListRuns, Loaded, StoredEvent};
@@ -23,7 +27,7 @@ pub use tenants::TenantRow;
 pub use verify::Verified;
 
 use crate::webhooks::WebhookStore;
-use meta_storage::{Engine, Error, Location, Migrations, Tx, statements};
+use meta_storage::{Engine, Error, Location, Migrations, Read, Tx, statements};
 
 statements! {
     TENANT_INSERT = "tenant_insert";
@@ -91,6 +95,9 @@ statements! {
 pub struct Tables {
     engine: Engine,
     webhooks: WebhookStore,
+    /// Which calls fail, in tests.
+    #[cfg(feature = "faults")]
+    pub faults: Faults,
 }
 
 impl Tables {
@@ -106,7 +113,12 @@ impl Tables {
         let engine = Engine::open(location, migrations).await?;
         let webhooks = WebhookStore::new(engine.clone());
         webhooks.refresh().await?;
-        Ok(Self { engine, webhooks })
+        Ok(Self {
+            engine,
+            webhooks,
+            #[cfg(feature = "faults")]
+            faults: Faults::default(),
+        })
     }
 
     /// The webhooks, and what they are to be told.
@@ -124,7 +136,29 @@ impl Tables {
     /// # Errors
     /// When it cannot be had in time.
     pub async fn begin(&self) -> Result<Tx, Error> {
+        #[cfg(feature = "faults")]
+        self.faults.call()?;
         self.engine.begin().await
+    }
+
+    /// Makes a transaction's changes durable.
+    ///
+    /// # Errors
+    /// When it cannot. After [`Error::Unreachable`] the changes may be there or not.
+    pub(crate) async fn commit(&self, tx: Tx) -> Result<(), Error> {
+        #[cfg(feature = "faults")]
+        self.faults.call()?;
+        tx.commit().await?;
+        #[cfg(feature = "faults")]
+        self.faults.committed()?;
+        Ok(())
+    }
+
+    /// The connections for reading.
+    fn read(&self) -> Result<Read<'_>, Error> {
+        #[cfg(feature = "faults")]
+        self.faults.call()?;
+        Ok(self.engine.read())
     }
 
     /// Closes it.

@@ -80,7 +80,7 @@ struct CandidateRow {
 impl Tables {
     /// Milliseconds since 1970 by the database's clock.
     pub async fn clock(&self) -> Result<Timestamp, Error> {
-        let read = self.engine.read();
+        let read = self.read()?;
         let sql = CLOCK.on(&read);
         Ok(Timestamp(on!(read, |db| sqlx::query_scalar(sql).fetch_one(db).await?)))
     }
@@ -93,7 +93,7 @@ impl Tables {
         only: Option<RunId>,
         limit: u32,
     ) -> Result<Vec<Candidate>, Error> {
-        let read = self.engine.read();
+        let read = self.read()?;
         let sql = QUEUE_CANDIDATES.on(&read);
         let rows: Vec<CandidateRow> = on!(read, |db| sqlx::query_as(sql)
             .bind(i64::from(internal))
@@ -117,7 +117,7 @@ impl Tables {
 
     /// How many tasks of each tenant runners hold.
     pub async fn held(&self) -> Result<HashMap<TenantId, u32>, Error> {
-        let read = self.engine.read();
+        let read = self.read()?;
         let sql = QUEUE_HELD.on(&read);
         let rows: Vec<(Uuid, i64)> = on!(read, |db| sqlx::query_as(sql).fetch_all(db).await?);
         let held = |(id, n): (Uuid, i64)| (id.into(), u32::try_from(n).unwrap_or(u32::MAX));
@@ -126,7 +126,7 @@ impl Tables {
 
     /// Runs with a lease that is over, at most 200.
     pub async fn overdue(&self, now: Timestamp) -> Result<Vec<RunId>, Error> {
-        let read = self.engine.read();
+        let read = self.read()?;
         let sql = QUEUE_OVERDUE.on(&read);
         let ids: Vec<Uuid> =
             on!(read, |db| sqlx::query_scalar(sql).bind(now.0).fetch_all(db).await?);
@@ -137,14 +137,15 @@ impl Tables {
     pub async fn release_overdue_loose(&self, now: Timestamp) -> Result<u64, Error> {
         let mut tx = self.begin().await?;
         let sql = QUEUE_OVERDUE_LOOSE.on(&tx);
-        let rows = on!(tx, |db| sqlx::query(sql).bind(now.0).execute(db).await?.rows_affected());
-        tx.commit().await?;
+        let rows =
+            on!(tx, |db| sqlx::query(sql).bind(now.0).execute(db).await?.rows_affected());
+        self.commit(tx).await?;
         Ok(rows)
     }
 
     /// Runs of which somebody holds a task (all, or that one).
     pub async fn leased_runs(&self, only: Option<RunId>) -> Result<Vec<RunId>, Error> {
-        let read = self.engine.read();
+        let read = self.read()?;
         let sql = QUEUE_LEASED_RUNS.on(&read);
         let ids: Vec<Uuid> =
             on!(read, |db| sqlx::query_scalar(sql).bind(only.map(|r| r.0)).fetch_all(db).await?);
@@ -153,7 +154,7 @@ impl Tables {
 
     /// A task by id.
     pub async fn task(&self, id: TaskId) -> Result<Option<Task>, Error> {
-        let read = self.engine.read();
+        let read = self.read()?;
         let sql = TASK_GET.on(&read);
         let row: Option<TaskRow> =
             on!(read, |db| sqlx::query_as(sql).bind(id.0).fetch_optional(db).await?);
@@ -162,7 +163,7 @@ impl Tables {
 
     /// Tasks that somebody holds.
     pub async fn held_by(&self, owner: &str) -> Result<Vec<Task>, Error> {
-        let read = self.engine.read();
+        let read = self.read()?;
         let sql = TASKS_OF_OWNER.on(&read);
         let rows: Vec<TaskRow> =
             on!(read, |db| sqlx::query_as(sql).bind(owner).fetch_all(db).await?);
@@ -190,7 +191,7 @@ impl Tables {
                 lost.push(*task);
             }
         }
-        tx.commit().await?;
+        self.commit(tx).await?;
         Ok(lost)
     }
 
@@ -199,7 +200,7 @@ impl Tables {
         let mut tx = self.begin().await?;
         batch::put_tasks(&mut tx, std::slice::from_ref(task)).await?;
         self.tell_of_queue(&mut tx).await?;
-        tx.commit().await
+        self.commit(tx).await
     }
 
     /// Leases a task that belongs to no run; nothing when somebody else was first.
@@ -224,7 +225,7 @@ impl Tables {
         }
         let sql = TASK_GET.on(&tx);
         let row: TaskRow = on!(tx, |db| sqlx::query_as(sql).bind(id.0).fetch_one(db).await?);
-        tx.commit().await?;
+        self.commit(tx).await?;
         row.try_into().map(Some)
     }
 
@@ -244,7 +245,7 @@ impl Tables {
             .execute(db)
             .await?
             .rows_affected());
-        tx.commit().await?;
+        self.commit(tx).await?;
         Ok(rows == 1)
     }
 
@@ -253,7 +254,7 @@ impl Tables {
         let mut tx = self.begin().await?;
         let sql = TASK_DELETE.on(&tx);
         on!(tx, |db| sqlx::query(sql).bind(id.0).bind(epoch).execute(db).await.map(drop)?);
-        tx.commit().await
+        self.commit(tx).await
     }
 
     /// Keeps the result of an inspection, for the caller that waits.
@@ -272,13 +273,13 @@ impl Tables {
             .execute(db)
             .await?
             .rows_affected());
-        tx.commit().await?;
+        self.commit(tx).await?;
         Ok(rows == 1)
     }
 
     /// The result of an inspection, once it is there.
     pub async fn inspection(&self, id: TaskId) -> Result<Option<String>, Error> {
-        let read = self.engine.read();
+        let read = self.read()?;
         let sql = INSPECTION_GET.on(&read);
         Ok(on!(read, |db| sqlx::query_scalar(sql).bind(id.0).fetch_optional(db).await?))
     }
@@ -288,7 +289,7 @@ impl Tables {
         let mut tx = self.begin().await?;
         let sql = INSPECTION_DELETE.on(&tx);
         on!(tx, |db| sqlx::query(sql).bind(id.0).execute(db).await.map(drop)?);
-        tx.commit().await
+        self.commit(tx).await
     }
 }
 

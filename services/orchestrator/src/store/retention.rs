@@ -13,7 +13,7 @@ use uuid::Uuid;
 impl Tables {
     /// Runs that ended before `before`, the oldest first.
     pub async fn ended_before(&self, before: Timestamp, limit: u32) -> Result<Vec<RunId>, Error> {
-        let read = self.engine.read();
+        let read = self.read()?;
         let sql = RUNS_ENDED_BEFORE.on(&read);
         let ids: Vec<Uuid> = on!(read, |db| sqlx::query_scalar(sql)
             .bind(before.0)
@@ -59,6 +59,6 @@ impl Tables {
                 .await
                 .map(drop)?);
         }
-        tx.commit().await.map(|()| true)
+        self.commit(tx).await.map(|()| true)
     }
 }

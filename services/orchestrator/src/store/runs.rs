@@ -110,7 +110,7 @@ pub struct ListRuns {
 impl Tables {
     /// A run by id, whoever it belongs to.
     pub async fn run(&self, id: RunId) -> Result<Option<Run>, Error> {
-        let read = self.engine.read();
+        let read = self.read()?;
         let sql = RUN_GET.on(&read);
         let row: Option<RunAsRead> =
             on!(read, |db| sqlx::query_as(sql).bind(id.0).fetch_optional(db).await?);
@@ -126,7 +126,7 @@ impl Tables {
 
     /// The revision of a run.
     pub async fn rev(&self, id: RunId) -> Result<Option<i64>, Error> {
-        let read = self.engine.read();
+        let read = self.read()?;
         let sql = RUN_REV.on(&read);
         Ok(on!(read, |db| sqlx::query_scalar(sql).bind(id.0).fetch_optional(db).await?))
     }
@@ -146,7 +146,7 @@ impl Tables {
         let status = list.status.map(RunStatus::as_str).unwrap_or_default();
         let failure = list.failure_type.map(FailureType::as_str).unwrap_or_default();
         let spec = list.spec.map(|s| s.0);
-        let read = self.engine.read();
+        let read = self.read()?;
         let sql = RUN_COUNT.on(&read);
         let total: i64 = on!(read, |db| sqlx::query_scalar(sql)
             .bind(tenant.0)
@@ -156,7 +156,7 @@ impl Tables {
             .bind(failure)
             .fetch_one(db)
             .await?);
-        let read = self.engine.read();
+        let read = self.read()?;
         let sql = RUN_LIST.on(&read);
         let ids: Vec<Uuid> = on!(read, |db| sqlx::query_scalar(sql)
             .bind(tenant.0)
@@ -179,7 +179,7 @@ impl Tables {
         after: u64,
         limit: i64,
     ) -> Result<Vec<StoredEvent>, Error> {
-        let read = self.engine.read();
+        let read = self.read()?;
         let sql = EVENTS_AFTER.on(&read);
         let rows: Vec<EventAsRead> = on!(read, |db| sqlx::query_as(sql)
             .bind(run.0)
@@ -192,7 +192,7 @@ impl Tables {
 
     /// An artifact of a run.
     pub async fn artifact(&self, run: RunId, name: &str) -> Result<Option<Vec<u8>>, Error> {
-        let read = self.engine.read();
+        let read = self.read()?;
         let sql = ARTIFACT_GET.on(&read);
         Ok(on!(read, |db| sqlx::query_scalar(sql)
             .bind(run.0)
@@ -207,7 +207,7 @@ impl Tables {
         tenant: TenantId,
         gate: GateId,
     ) -> Result<Option<RunId>, Error> {
-        let read = self.engine.read();
+        let read = self.read()?;
         let sql = GATE_RUN.on(&read);
         let id: Option<Uuid> = on!(read, |db| sqlx::query_scalar(sql)
             .bind(tenant.0)
@@ -223,7 +223,7 @@ impl Tables {
         tenant: TenantId,
         status: GateStatus,
     ) -> Result<Vec<(RunId, GateId)>, Error> {
-        let read = self.engine.read();
+        let read = self.read()?;
         let sql = GATES_OF_STATUS.on(&read);
         let rows: Vec<(Uuid, Uuid)> = on!(read, |db| sqlx::query_as(sql)
             .bind(tenant.0)

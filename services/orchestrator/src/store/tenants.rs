@@ -38,7 +38,7 @@ impl Tables {
             .execute(db)
             .await?
             .rows_affected());
-        tx.commit().await?;
+        self.commit(tx).await?;
         Ok(rows == 1)
     }
 
@@ -48,7 +48,7 @@ impl Tables {
         after: Option<TenantId>,
         limit: u32,
     ) -> Result<Vec<TenantRow>, Error> {
-        let read = self.engine.read();
+        let read = self.read()?;
         let sql = TENANTS_AFTER.on(&read);
         let rows: Vec<(Uuid, String, i64)> = on!(read, |db| sqlx::query_as(sql)
             .bind(after.map(|id| id.0))
@@ -65,7 +65,7 @@ impl Tables {
 
     /// Whether a tenant exists.
     pub async fn tenant_exists(&self, id: TenantId) -> Result<bool, Error> {
-        let read = self.engine.read();
+        let read = self.read()?;
         let sql = TENANT_GET.on(&read);
         Ok(on!(read, |db| sqlx::query(sql).bind(id.0).fetch_optional(db).await?.is_some()))
     }
@@ -94,7 +94,7 @@ impl Tables {
             return Ok(false);
         }
         insert_key(&mut tx, (tenant, user), role, email, key, now).await?;
-        tx.commit().await?;
+        self.commit(tx).await?;
         Ok(true)
     }
 
@@ -109,13 +109,13 @@ impl Tables {
     ) -> Result<(), Error> {
         let mut tx = self.begin().await?;
         insert_key(&mut tx, (tenant, user), role, actor, key, now).await?;
-        tx.commit().await?;
+        self.commit(tx).await?;
         Ok(())
     }
 
     /// Who a key belongs to.
     pub async fn key_owner(&self, key: &str) -> Result<Option<Principal>, Error> {
-        let read = self.engine.read();
+        let read = self.read()?;
         let sql = KEY_OWNER.on(&read);
         let row: Option<(Uuid, String, String)> =
             on!(read, |db| sqlx::query_as(sql).bind(hash(key)).fetch_optional(db).await?);

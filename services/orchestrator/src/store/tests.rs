@@ -49,19 +49,7 @@ fn run(n: u128) -> Run {
 /// Writes what was decided; false when something else was faster.
 async fn write(tables: &Tables, work: &Work) -> Result<bool, Error> {
     let mut writes = Writes::default();
-    writes.runs.push(RunRow {
-        run: Arc::clone(&work.run),
-        rev: work.rev,
-        request_id: work.request_id.clone(),
-        keep: work.is_milestone(),
-    });
-    let first = work.run.seq + 1 - work.events.len() as u64;
-    for (seq, (at, event)) in (first..).zip(&work.events) {
-        let run = Arc::clone(&work.run);
-        writes.events.push(EventRow { run, seq, at: *at, event: event.clone() });
-    }
-    writes.tasks.extend(work.put().cloned());
-    writes.gone.extend(work.gone());
+    writes.add(work);
     writes.artifacts.push((work.run.id, "patch".to_owned(), b"+ a line".to_vec()));
     let mut tx = tables.begin().await?;
     let done = tables.write(&mut tx, &writes).await;

@@ -569,6 +569,20 @@ fn what_passed_before_an_operators_rollback_passes_again_before_the_run_does() {
 }
 
 #[test]
+fn a_cancel_ends_an_operators_rollback_as_well() {
+    let mut play = Play::new(ONE);
+    play.fail("a", fix(&["x"]));
+    propose(&mut play);
+    verify(&mut play, true);
+    play.give(Input::Committed { step: "a".into(), commit: "c1".into() }).unwrap();
+    play.fail("a", ask(GateEffect::Accept));
+    play.give(Input::Rollback { actor: "me".into() }).unwrap();
+    play.give(Input::Cancel { actor: "me".into() }).unwrap();
+    assert_eq!(play.queued(), [] as [&str; 0]);
+    play.give(Input::Retry { actor: "me".into() }).expect("no rollback is pending any more");
+}
+
+#[test]
 fn a_runner_that_cannot_execute_a_step_is_a_failure_like_any_other() {
     let mut play = Play::new(ONE);
     play.start("a");
