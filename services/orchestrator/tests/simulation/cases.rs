@@ -81,6 +81,8 @@ pub fn run(random: &mut Random, tenant: TenantId, now: Timestamp) -> Run {
             four_eyes: false,
         },
         bot_commits: 0,
+        held_by: String::new(),
+        timeout_ms: 0,
         priority: i32::try_from(random.between(0, 2)).unwrap_or(0),
         seq: 0,
     }

@@ -205,6 +205,8 @@ impl Scenario {
             rolling_back: false,
             gate_policy: GatePolicy::default(),
             bot_commits: 0,
+            held_by: String::new(),
+            timeout_ms: 0,
             priority: 0,
             seq: 0,
         }
