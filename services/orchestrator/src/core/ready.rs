@@ -79,7 +79,8 @@ impl Offer {
             && candidate.tries == 0
             && candidate.avoid == self.owner
             && now.since_ms(candidate.due) < AVOID_MS_MAX;
-        let other_run = self.only.is_some() && candidate.run.is_some() && candidate.run != self.only;
+        let other_run =
+            self.only.is_some() && candidate.run.is_some() && candidate.run != self.only;
         !elsewhere && !other_run
     }
 }
@@ -151,9 +152,8 @@ impl Ready {
 
     /// Whether there is a task for this offer, as far as its labels go.
     pub fn has(&self, offer: &Offer) -> bool {
-        let fits = |(internal, _, labels): &QueueKey| {
-            *internal == offer.internal && offer.offers(labels)
-        };
+        let fits =
+            |(internal, _, labels): &QueueKey| *internal == offer.internal && offer.offers(labels);
         self.queues.iter().any(|(key, q)| fits(key) && q.values().any(|c| offer.takes(c, self.now)))
     }
 
@@ -166,13 +166,14 @@ impl Ready {
         limit: u32,
     ) -> Option<Candidate> {
         let holds = |tenant: &TenantId| held.get(tenant).copied().unwrap_or(0);
-        let fits = |((internal, tenant, labels), queue): (&QueueKey, &BTreeMap<Turn, Candidate>)| {
-            let open = *internal == offer.internal
-                && (offer.internal || holds(tenant) < limit)
-                && offer.offers(labels);
-            let found = queue.iter().find(|(_, c)| open && offer.takes(c, self.now));
-            found.map(|(turn, c)| (holds(tenant), *turn, c.task))
-        };
+        let fits =
+            |((internal, tenant, labels), queue): (&QueueKey, &BTreeMap<Turn, Candidate>)| {
+                let open = *internal == offer.internal
+                    && (offer.internal || holds(tenant) < limit)
+                    && offer.offers(labels);
+                let found = queue.iter().find(|(_, c)| open && offer.takes(c, self.now));
+                found.map(|(turn, c)| (holds(tenant), *turn, c.task))
+            };
         let (_, _, task) = self.queues.iter().filter_map(fits).min()?;
         let (key, turn) = self.places.get(&task)?.clone();
         let found = self.queues.get(&key)?.get(&turn)?.clone();

@@ -137,8 +137,7 @@ impl Tables {
     pub async fn release_overdue_loose(&self, now: Timestamp) -> Result<u64, Error> {
         let mut tx = self.begin().await?;
         let sql = QUEUE_OVERDUE_LOOSE.on(&tx);
-        let rows =
-            on!(tx, |db| sqlx::query(sql).bind(now.0).execute(db).await?.rows_affected());
+        let rows = on!(tx, |db| sqlx::query(sql).bind(now.0).execute(db).await?.rows_affected());
         self.commit(tx).await?;
         Ok(rows)
     }
