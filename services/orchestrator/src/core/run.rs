@@ -370,10 +370,12 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// Whether it takes from the budgets: a turn that made the step run again.
+    /// Whether it takes from the budgets: a turn that made the step run again. Taking a patch back
+    /// does not: the patch was paid, and a spent budget must not keep it standing.
     pub fn is_paid(&self) -> bool {
         match self.outcome {
-            Outcome::Retried | Outcome::PatchApplied | Outcome::Replanned => true,
+            Outcome::PatchApplied => self.strategy != Strategy::Rollback,
+            Outcome::Retried | Outcome::Replanned => true,
             Outcome::Escalated | Outcome::GaveUp => false,
         }
     }
