@@ -65,8 +65,9 @@ async fn a_change_takes_effect_within_a_second_of_its_time(fresh: Fresh) {
 async fn what_waits_is_explained_and_can_be_taken_back(fresh: Fresh) {
     let served = Served::start(&fresh).await;
     let (mut ann, run) = (served.caller(), run_id());
-    let clear = pb::ClearOverridesRequest { options: Some(tomorrow()), ..Default::default() };
+    // they are shown in the order in which they are due
     let set = ann.set_with(&run, total(2), tomorrow()).await.unwrap();
+    let clear = pb::ClearOverridesRequest { options: Some(tomorrow()), ..Default::default() };
     let cleared = ann.client.clear_overrides(ann.request(clear)).await.unwrap().into_inner();
     let cleared = cleared.outcome.unwrap().scheduled_id;
     let of_run = ann.explain(&run).await.unwrap().scheduled;
