@@ -11,6 +11,7 @@ pub use pull::Puller;
 
 use meta_domain::limits::MESSAGE_BYTES_MAX;
 use meta_proto::runner::work_service_client::WorkServiceClient;
+use meta_proto::status::from_status;
 use meta_runtime::Transport;
 use std::time::Duration;
 use tonic::{Code, Status};
@@ -49,10 +50,9 @@ impl Refusal {
     fn of(status: &Status) -> Self {
         match status.code() {
             Code::FailedPrecondition => Self::Lost,
-            Code::Unavailable
-            | Code::DeadlineExceeded
-            | Code::Aborted
-            | Code::ResourceExhausted => Self::Later,
+            Code::Unavailable | Code::DeadlineExceeded | Code::Aborted => Self::Later,
+            // A full disk says when to come back; a message that is too large does not.
+            Code::ResourceExhausted if from_status(status).retry_after.is_some() => Self::Later,
             Code::Unknown | Code::Internal | Code::Cancelled => Self::Perhaps,
             _ => Self::Never,
         }
@@ -71,5 +71,20 @@ impl Retry {
     async fn wait(&mut self) {
         tokio::time::sleep(self.0).await;
         self.0 = (self.0 * 2).min(RETRY_MAX);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use meta_domain::fault::{ErrorKind, Fault};
+    use meta_proto::status::to_status;
+
+    #[test]
+    fn a_full_store_is_asked_again_and_a_message_too_large_is_not() {
+        let full = Fault::new(ErrorKind::ResourceExhausted, "STORE_FULL", "no room")
+            .retry_after(Duration::from_secs(5));
+        assert_eq!(Refusal::of(&to_status(&full)), Refusal::Later);
+        assert_eq!(Refusal::of(&Status::resource_exhausted("too large")), Refusal::Never);
     }
 }
