@@ -77,8 +77,11 @@ impl Judge {
         failure_types_of_run: Vec<FailureType>,
     ) -> Result<Case, Fault> {
         let name = &step.planned.name;
-        let files = self.engine.tables.artifact(run.id, "files").await?.unwrap_or_default();
-        let fingerprint = signal.fingerprint.clone();
+        let tables = &self.engine.tables;
+        let (files, known_flaky) = tokio::try_join!(
+            async { Ok(tables.artifact(run.id, "files").await?.unwrap_or_default()) },
+            self.known_flaky(run, name, &signal.fingerprint),
+        )?;
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         Ok(Case {
             step: step.planned.clone(),
@@ -95,7 +98,7 @@ impl Judge {
             patched: run.is_patched(name),
             bot_commits_in_a_row: run.bot_commits,
             plan: run.graph.steps.clone(),
-            known_flaky: self.known_flaky(run, name, &fingerprint).await?,
+            known_flaky,
         })
     }
 

@@ -4,6 +4,7 @@
 use meta_domain::time::Timestamp;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// A clock that no change of the host's clock moves.
@@ -22,6 +23,12 @@ impl Clock {
     /// The time.
     pub fn now(&self) -> Timestamp {
         Timestamp(self.base.load(Ordering::Relaxed)).plus_ms(self.elapsed_ms(self.start))
+    }
+
+    /// The instant at which this clock shows a time.
+    pub fn instant(&self, at: Timestamp) -> Instant {
+        let since_start = at.since_ms(Timestamp(self.base.load(Ordering::Relaxed)));
+        self.start + Duration::from_millis(since_start)
     }
 
     /// Goes by another clock from now on, which showed `shown` between `asked` and this instant.

@@ -124,6 +124,8 @@ impl Writer {
                 },
                 () = tokio::time::sleep_until(wake) => {}
             }
+            // Whoever the last round woke asks at once: one transaction then serves them all.
+            tokio::task::yield_now().await;
             while ops.len() < BATCH_MAX {
                 let Ok(op) = self.inbox.try_recv() else { break };
                 ops.push(op);
@@ -141,8 +143,7 @@ impl Writer {
             return Instant::now();
         }
         let due = self.ready.next_due().filter(|_| !self.slots.is_empty());
-        let wait = due.map(|due| Duration::from_millis(due.since_ms(self.clock.now())));
-        wait.map_or(self.sweep_at, |wait| self.sweep_at.min(Instant::now() + wait))
+        due.map_or(self.sweep_at, |due| self.sweep_at.min(self.clock.instant(due)))
     }
 
     async fn round(&mut self, ops: Vec<Op>) {

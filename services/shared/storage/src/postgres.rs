@@ -1,9 +1,10 @@
-//! PostgreSQL: a pool whose connections are tried before use, so that those a restart of the
+//! PostgreSQL: a pool whose connections are tried before use when they rested, so that those a restart of the
 //! server left dead are replaced unseen; the limits below hold for each of them unless the URL's
 //! `options[..]` say otherwise.
 
 use crate::Error;
 use crate::location::PostgresUrl;
+use sqlx::Connection;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use std::time::Duration;
@@ -23,6 +24,8 @@ const SERVER_LIMITS: [(&str, Duration); 3] = [
     ("lock_timeout", Duration::from_secs(15)),
     ("idle_in_transaction_session_timeout", Duration::from_mins(1)),
 ];
+/// A connection that nobody used for so long may have lost its server: it is asked before it is used.
+const PING_AFTER: Duration = Duration::from_millis(100);
 /// The name in the server's list of sessions, unless the URL gives one.
 const APPLICATION_NAME: &str = "metabuilder";
 
@@ -36,7 +39,15 @@ pub(crate) async fn open(url: &PostgresUrl, migrator: &Migrator) -> Result<PgPoo
     let connecting = PgPoolOptions::new()
         .max_connections(CONNECTIONS_MAX)
         .acquire_timeout(ACQUIRE_TIMEOUT)
-        .test_before_acquire(true)
+        .test_before_acquire(false)
+        .before_acquire(|connection, unused| {
+            Box::pin(async move {
+                if unused.idle_for > PING_AFTER {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
         .connect_with(limited(options));
     within("connecting", CONNECT_TIMEOUT, connecting).await?.map_err(Error::Unreachable)
 }
