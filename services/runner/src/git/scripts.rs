@@ -86,6 +86,12 @@ make_new() {
   git ls-files -z | xargs -0 -r touch -h -c -r "$TMPDIR/now" --
   git update-index -q --refresh || true
 }
+# A commit of the index on the head, which it does not move. Three small commands are cheaper than
+# `git commit`, which looks at the whole workspace.
+commit_of() {
+  tree=$(git write-tree)
+  git commit-tree "$tree" -p HEAD -m "$1"
+}
 # Head, then the files named by $1, then everything since the base; without the last when it is too
 # large.
 report() {
@@ -245,8 +251,9 @@ printf '%s\n' "$@" | git cat-file --batch-check | {
 /// answers the files that it changes.
 pub const COPY_WITH_PATCH: &str = r#"
 git apply --index --whitespace=nowarn "$ORDER.patch" || exit 91
-git commit -q --allow-empty -m 'proposed patch'
-git diff --name-only -z --no-renames HEAD^ HEAD
+git diff --cached --name-only -z --no-renames HEAD
+new=$(commit_of 'proposed patch')
+printf '%s\n' "$new" > "$GIT_DIR/refs/heads/metabuilder"
 cp -R "$GIT_DIR" .git
 "#;
 
@@ -265,15 +272,16 @@ cp -R "$GIT_DIR" .git
 "#;
 
 /// Commits the file `patch` with `MESSAGE`, unless the head is that commit already, and puts the
-/// workspace's tracked files to the new head, as [`BEFORE_STEP`] would. `DELETES` is empty when the
-/// patch removes no file.
+/// workspace's tracked files to the new head, as [`BEFORE_STEP`] would. `KNOWN` is the head before
+/// it; `DELETES` is empty when the patch removes no file.
 pub const COMMIT: &str = r#"
 unlock
-if [ "$(git log -1 --format=%B)" != "$MESSAGE" ]; then
+if [ "$(head_of)" = "$KNOWN" ] || [ "$(git log -1 --format=%B)" != "$MESSAGE" ]; then
   git read-tree --reset HEAD
   git apply --cached --whitespace=nowarn "$ORDER.patch" || exit 91
   combine --cached refs/metabuilder/base
-  git commit -q --cleanup=verbatim -m "$MESSAGE"
+  new=$(commit_of "$MESSAGE")
+  git update-ref HEAD "$new"
 else
   combine refs/metabuilder/base HEAD
 fi

@@ -23,6 +23,7 @@ impl Workshop {
                 order
                     .file("patch", work.patch.clone())
                     .set("MESSAGE", tidy(&work.message))
+                    .set("KNOWN", &work.head)
                     .set("DELETES", if deletes(&work.patch) { "1" } else { "" })
             })
             .await?;
