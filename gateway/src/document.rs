@@ -40,7 +40,8 @@ impl Resource {
         self
     }
 
-    fn json(self) -> Value {
+    /// The resource object as it stands in a document.
+    pub(crate) fn json(self) -> Value {
         let mut object = json!({ "type": self.kind, "id": self.id, "attributes": self.attributes });
         if !self.relationships.is_empty() {
             object["relationships"] = self.relationships.into();

@@ -7,6 +7,7 @@
 mod auth;
 mod body;
 mod config;
+mod contract;
 mod document;
 mod edge;
 mod idempotency;

@@ -9,6 +9,7 @@ use meta_proto::orchestrator::run_control_service_client::RunControlServiceClien
 use meta_proto::orchestrator::run_service_client::RunServiceClient;
 use meta_proto::orchestrator::spec_service_client::SpecServiceClient;
 use meta_proto::orchestrator::tenant_service_client::TenantServiceClient;
+use meta_proto::orchestrator::webhook_service_client::WebhookServiceClient;
 use meta_runtime::Transport;
 use tonic_health::pb::health_client::HealthClient;
 
@@ -66,6 +67,8 @@ clients! {
     approvals: ApprovalServiceClient over orchestrator,
     /// Tenants, users and keys.
     tenants: TenantServiceClient over orchestrator,
+    /// Who is told of events.
+    webhooks: WebhookServiceClient over orchestrator,
     /// Failure signals.
     classifier: ClassifierServiceClient over classifier,
     /// Settings.

@@ -12,16 +12,22 @@ use http::Uri;
 use meta_domain::fault::InvalidField;
 use meta_domain::gate::GateStatus;
 use meta_domain::id::{GateId, RunId};
-use meta_domain::limits::DESCRIPTION_CHARS_MAX;
 use meta_proto::convert::Number;
 use meta_proto::orchestrator as pb;
 use serde::Deserialize;
 use std::sync::Arc;
 
+/// Characters of a decision's notes.
+const NOTES_CHARS_MAX: usize = 2_000;
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Decision {
     notes: String,
+    /// The patch that the decider saw; 409 when the gate has another by now.
+    patch_sha256: Option<String>,
+    /// The plan version that the decider saw; 409 when the gate is for another by now.
+    plan_version: Option<u32>,
 }
 
 /// `GET /approvals`: the pending gates, or those of another `status`.
@@ -100,9 +106,9 @@ async fn decide(
     approve: bool,
     payload: &Payload,
 ) -> Result<Document, Problem> {
-    let Decision { notes } = payload.read_or_empty()?;
-    if notes.chars().count() > DESCRIPTION_CHARS_MAX {
-        let problem = format!("is too long (expected {DESCRIPTION_CHARS_MAX} characters at most)");
+    let Decision { notes, patch_sha256, plan_version } = payload.read_or_empty()?;
+    if notes.chars().count() > NOTES_CHARS_MAX {
+        let problem = format!("is too long (expected {NOTES_CHARS_MAX} characters at most)");
         return Err(Problem::fields("invalid_field", &[InvalidField::new("notes", problem)]));
     }
     let (gate_id, run_id) = match which {
@@ -114,7 +120,8 @@ async fn decide(
         run_id,
         approve,
         notes,
-        ..pb::DecideGateRequest::default()
+        patch_sha256: patch_sha256.unwrap_or_default(),
+        plan_version: plan_version.unwrap_or_default(),
     });
     let decided = caller.ask(app.peers.approvals().decide_gate(message)).await?;
     Ok(Document::of(view::run::approval(&decided.gate.unwrap_or_default())))

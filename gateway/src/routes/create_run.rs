@@ -40,6 +40,38 @@ struct NewRun {
     priority: i32,
     #[serde(default)]
     timeout_seconds: u64,
+    gates: Option<GatePolicy>,
+}
+
+/// How the run's gates are decided; what is not named comes from the service's configuration.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GatePolicy {
+    expires_after_seconds: Option<u64>,
+    on_expiry: Option<OnExpiry>,
+    four_eyes: Option<bool>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum OnExpiry {
+    Fail,
+    Cancel,
+}
+
+impl From<&GatePolicy> for pb::GatePolicy {
+    fn from(policy: &GatePolicy) -> Self {
+        let on_expiry = match policy.on_expiry {
+            None => pb::ExpiryAction::Unspecified,
+            Some(OnExpiry::Fail) => pb::ExpiryAction::Fail,
+            Some(OnExpiry::Cancel) => pb::ExpiryAction::Cancel,
+        };
+        Self {
+            expires_after_seconds: policy.expires_after_seconds,
+            on_expiry: on_expiry.into(),
+            four_eyes: policy.four_eyes,
+        }
+    }
 }
 
 fn yes() -> bool {
@@ -113,6 +145,7 @@ fn message(spec_id: SpecId, new: &NewRun) -> Result<pb::CreateRunRequest, Vec<In
         overrides: new.settings.map(Into::into),
         priority: new.priority,
         timeout_seconds: new.timeout_seconds,
+        gates: new.gates.as_ref().map(Into::into),
         ..pb::CreateRunRequest::default()
     })
 }
