@@ -3,6 +3,7 @@
 use meta_domain::limits::MESSAGE_BYTES_MAX;
 use meta_proto::classifier::classifier_service_client::ClassifierServiceClient;
 use meta_proto::flags::flags_service_client::FlagsServiceClient;
+use meta_proto::orchestrator::answer_service_client::AnswerServiceClient;
 use meta_proto::orchestrator::approval_service_client::ApprovalServiceClient;
 use meta_proto::orchestrator::plan_service_client::PlanServiceClient;
 use meta_proto::orchestrator::run_control_service_client::RunControlServiceClient;
@@ -69,6 +70,8 @@ clients! {
     tenants: TenantServiceClient over orchestrator,
     /// Who is told of events.
     webhooks: WebhookServiceClient over orchestrator,
+    /// Answers to requests that named a key.
+    answers: AnswerServiceClient over orchestrator,
     /// Failure signals.
     classifier: ClassifierServiceClient over classifier,
     /// Settings.

@@ -3,12 +3,12 @@
 use super::App;
 use crate::auth::Caller;
 use crate::body::Payload;
-use crate::document::Document;
+use crate::document::{Answer, Document};
 use crate::params::{Params, id};
 use crate::problem::Problem;
 use crate::view;
 use axum::extract::{Path, State};
-use http::Uri;
+use http::{StatusCode, Uri};
 use meta_domain::fault::InvalidField;
 use meta_domain::gate::GateStatus;
 use meta_domain::id::{GateId, RunId};
@@ -50,7 +50,7 @@ pub(super) async fn approve(
     caller: Caller,
     Path(gate_id): Path<String>,
     payload: Payload,
-) -> Result<Document, Problem> {
+) -> Result<Answer, Problem> {
     decide(&app, &caller, Which::gate(&gate_id)?, true, &payload).await
 }
 
@@ -60,7 +60,7 @@ pub(super) async fn reject(
     caller: Caller,
     Path(gate_id): Path<String>,
     payload: Payload,
-) -> Result<Document, Problem> {
+) -> Result<Answer, Problem> {
     decide(&app, &caller, Which::gate(&gate_id)?, false, &payload).await
 }
 
@@ -70,7 +70,7 @@ pub(super) async fn approve_run(
     caller: Caller,
     Path(run_id): Path<String>,
     payload: Payload,
-) -> Result<Document, Problem> {
+) -> Result<Answer, Problem> {
     decide(&app, &caller, Which::run(&run_id)?, true, &payload).await
 }
 
@@ -80,7 +80,7 @@ pub(super) async fn reject_run(
     caller: Caller,
     Path(run_id): Path<String>,
     payload: Payload,
-) -> Result<Document, Problem> {
+) -> Result<Answer, Problem> {
     decide(&app, &caller, Which::run(&run_id)?, false, &payload).await
 }
 
@@ -105,7 +105,7 @@ async fn decide(
     which: Which,
     approve: bool,
     payload: &Payload,
-) -> Result<Document, Problem> {
+) -> Result<Answer, Problem> {
     let Decision { notes, patch_sha256, plan_version } = payload.read_or_empty()?;
     if notes.chars().count() > NOTES_CHARS_MAX {
         let problem = format!("is too long (expected {NOTES_CHARS_MAX} characters at most)");
@@ -123,6 +123,9 @@ async fn decide(
         patch_sha256: patch_sha256.unwrap_or_default(),
         plan_version: plan_version.unwrap_or_default(),
     });
-    let decided = caller.ask(app.peers.approvals().decide_gate(message)).await?;
-    Ok(Document::of(view::run::approval(&decided.gate.unwrap_or_default())))
+    let mut approvals = app.peers.approvals();
+    let answer = approvals.decide_gate(message);
+    let (decided, quota) = caller.ask_counted(caller.timeout(), answer).await?;
+    let document = Document::of(view::run::approval(&decided.gate.unwrap_or_default()));
+    Ok(Answer::new(StatusCode::OK, document).counted(quota))
 }

@@ -4,13 +4,13 @@ use super::App;
 use crate::auth::{Caller, ask_within};
 use crate::body::Payload;
 use crate::document::{Answer, Document};
-use crate::idempotency::{Creation, Key, once};
+use crate::idempotency::{Creation, Key, once, reused};
 use crate::params::id;
-use crate::problem::{At, Problem};
+use crate::problem::Problem;
 use crate::view;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use http::{HeaderMap, StatusCode};
+use http::HeaderMap;
 use meta_domain::fault::InvalidField;
 use meta_domain::id::{PlanId, SpecId};
 use meta_domain::settings::Overrides;
@@ -97,27 +97,27 @@ pub(super) async fn create(
     }
     let creation = Creation {
         caller: &caller,
-        key: key.as_ref(),
+        headers: &headers,
         route: format!("POST /specs/{spec_id}/runs"),
         body: payload.bytes(),
+        takes: Duration::from_millis(app.config.run_wait_ms),
     };
-    let (answers, asking) = (Arc::clone(&app.answers), caller.clone());
+    let (peers, asking) = (app.peers.clone(), caller.clone());
     let work = async move {
-        let made = asking.ask(app.peers.runs().create_run(asking.message(request))).await?;
+        let mut runs = app.peers.runs();
+        let answer = runs.create_run(asking.message(request));
+        let (made, quota) = asking.ask_counted(asking.timeout(), answer).await?;
         let mut run = made.run.unwrap_or_default();
         if run.spec_id != spec_id.to_string() {
-            let detail = "the Idempotency-Key was used for a run of another spec";
-            let status = StatusCode::UNPROCESSABLE_ENTITY;
-            return Err(Problem::new(status, "idempotency_key_reused", detail)
-                .at(At::Header("Idempotency-Key")));
+            return Err(reused("a run of another spec"));
         }
         if wait {
             run = settled(&app, &asking, run).await?;
         }
         let location = format!("/runs/{}", run.id);
-        Ok(Answer::created(Document::of(view::run::run(&run))).found_at(&location))
+        Ok(Answer::created(Document::of(view::run::run(&run))).found_at(&location).counted(quota))
     };
-    once(&answers, creation, work).await
+    once(&peers, creation, work).await
 }
 
 fn message(spec_id: SpecId, new: &NewRun) -> Result<pb::CreateRunRequest, Vec<InvalidField>> {

@@ -8,6 +8,7 @@ mod create_run;
 mod events;
 mod flaky;
 mod health;
+mod live;
 mod logs;
 mod ofrep;
 mod plans;
@@ -21,7 +22,7 @@ mod why;
 
 use crate::auth::KeyCache;
 use crate::contract::Routes;
-use crate::idempotency::Answers;
+use crate::signins::SignIns;
 use crate::{Config, Peers};
 use axum::Router;
 use meta_runtime::flags::Flags;
@@ -39,7 +40,12 @@ pub(crate) struct App {
     pub(crate) config: Config,
     pub(crate) peers: Peers,
     pub(crate) keys: KeyCache,
-    pub(crate) answers: Arc<Answers>,
+    /// Failed sign-ins by address.
+    pub(crate) signins: SignIns,
+    /// The runs that are watched here.
+    pub(crate) feeds: live::Feeds,
+    /// Streams of runs that may still be opened.
+    pub(crate) streams: Arc<Semaphore>,
     /// The settings of the installation, without asking the flag-resolver.
     pub(crate) settings: Flags,
     /// Event streams of flags that may still be opened.
@@ -65,8 +71,21 @@ impl App {
     ) -> Arc<Self> {
         let keys = KeyCache::new(Duration::from_millis(config.key_cache_ms));
         let flag_streams = Arc::new(Semaphore::new(FLAG_STREAMS_MAX));
-        let answers = Arc::default();
-        Arc::new(Self { config, peers, keys, answers, settings, flag_streams, stopping })
+        let proxies = config.trusted_proxies.clone();
+        let signins = SignIns::new(config.failed_sign_ins_per_minute, proxies);
+        let streams = Arc::new(Semaphore::new(config.streams_max as usize));
+        let feeds = live::Feeds::default();
+        Arc::new(Self {
+            config,
+            peers,
+            keys,
+            signins,
+            feeds,
+            streams,
+            settings,
+            flag_streams,
+            stopping,
+        })
     }
 }
 

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use flag_resolver::Flagd;
 use meta_runtime::serve::{Drain, run};
 use meta_runtime::{Host, Service, StartError, Transport, Wiring, clock};
+use orchestrator::config::Limits;
 use runner::config::{PathSources, SandboxMode};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -95,6 +96,7 @@ impl Advisers {
             eprintln!("warning: METABUILDER_SANDBOX is off: steps run with all your rights");
         }
         let path_sources = path_sources(&scope);
+        let serves = matches!(scope, Scope::Everything { .. });
         let config = orchestrator::Config {
             data_dir: self.data.clone(),
             run_id: only.clone(),
@@ -103,6 +105,7 @@ impl Advisers {
                 Scope::Everything { dev_key, .. } => Some(dev_key),
                 Scope::Run(_) | Scope::Planning | Scope::Reading => None,
             },
+            limits: limits(serves),
             ..orchestrator::Config::default()
         };
         let mut wiring = orchestrator::Orchestrator::wire(config, &host).await?;
@@ -164,6 +167,11 @@ impl Advisers {
 /// The folder of the installation's own rules.
 fn own_rules(vars: &Vars) -> Option<PathBuf> {
     vars.get("METABUILDER_RULES").filter(|folder| !folder.is_empty()).map(PathBuf::from)
+}
+
+/// Who sits at this machine builds as often as they like; what serves others has the usual limits.
+fn limits(serves: bool) -> Limits {
+    if serves { Limits::default() } else { Limits::NONE }
 }
 
 /// Which folders of this machine are built. Who sits at it may build all that they can read; who

@@ -29,6 +29,7 @@ pub const SERVICES: [(&str, &[&str]); 5] = [
             "metabuilder.orchestrator.v1.TenantService",
             "metabuilder.orchestrator.v1.RunControlService",
             "metabuilder.orchestrator.v1.WebhookService",
+            "metabuilder.orchestrator.v1.AnswerService",
             "metabuilder.runner.v1.WorkService",
         ],
     ),

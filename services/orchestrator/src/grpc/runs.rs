@@ -1,6 +1,9 @@
 //! Runs and approvals.
 
+use super::quota::count;
 use super::{encode, invalid, page_size, refuse, store, stream};
+use crate::config::Limits;
+use crate::core::quota::Action;
 use crate::core::run::{ExpiryAction, Gate, GatePolicy, Run, Step};
 use crate::core::transition::Input;
 use crate::settings::RunSettings;
@@ -38,6 +41,8 @@ pub struct Runs {
     pub settings: RunSettings,
     /// How gates are decided where a run names nothing else.
     pub gates: GatePolicy,
+    /// How often each tenant may start and decide.
+    pub limits: Limits,
 }
 
 impl Runs {
@@ -221,13 +226,14 @@ impl RunService for Runs {
             refuse(Fault::invalid(within))
         })?;
         let run = self.make(&caller, body).await?;
+        let counted = count(&self.engine, self.limits, &caller, Action::Runs).await?;
         let overrides = run.graph.overrides.patched(&asked);
         if !overrides.is_empty() {
             self.settings.set_run(&caller, run.id, overrides).await?;
         }
         let run = self.engine.create(run, request_id).await.map_err(refuse)?;
         tracing::info!(run = %run.id, spec = %run.spec, actor = %run.created_by, "run created");
-        Ok(Response::new(pb::CreateRunResponse { run: Some(encode::run(&run)) }))
+        Ok(counted.answer(pb::CreateRunResponse { run: Some(encode::run(&run)) }))
     }
 
     async fn get_run(
@@ -391,6 +397,7 @@ impl ApprovalService for Runs {
             return Err(invalid(InvalidField::new("notes", problem)));
         }
         let (run, gate) = self.named_gate(caller.tenant, &body).await?;
+        let counted = count(&self.engine, self.limits, &caller, Action::Approvals).await?;
         let input = Input::GateDecided {
             gate,
             approve: body.approve,
@@ -400,6 +407,6 @@ impl ApprovalService for Runs {
         };
         let run = self.engine.advance(run, input, Finish::default()).await.map_err(refuse)?;
         let gate = run.gate(gate).map(|g| encode::gate(&run, g));
-        Ok(Response::new(pb::DecideGateResponse { gate }))
+        Ok(counted.answer(pb::DecideGateResponse { gate }))
     }
 }

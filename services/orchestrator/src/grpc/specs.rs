@@ -1,8 +1,11 @@
 //! Specs and plans.
 
+use super::quota::count;
 use super::{encode, invalid, page_size, refuse, store};
+use crate::config::Limits;
 use crate::core::plan::plan;
 use crate::core::queue::Task;
+use crate::core::quota::Action;
 use crate::core::transition::TaskKind;
 use crate::shell::Engine;
 use crate::store::{PlanRow, SpecRow};
@@ -28,6 +31,8 @@ const INSPECT_MS_MAX: u64 = 60_000;
 pub struct Specs {
     /// Where they are kept.
     pub engine: Engine,
+    /// How often each tenant may make them.
+    pub limits: Limits,
 }
 
 impl Specs {
@@ -77,8 +82,9 @@ impl SpecService for Specs {
     ) -> Result<Response<pb::CreateSpecResponse>, Status> {
         let caller = principal(&request)?;
         let spec = checked(request.into_inner(), &caller.actor).map_err(refuse)?;
+        let counted = count(&self.engine, self.limits, &caller, Action::Specs).await?;
         self.engine.tables.insert_spec(caller.tenant, &spec).await.map_err(store)?;
-        Ok(Response::new(pb::CreateSpecResponse { spec: Some(encode::spec(spec)) }))
+        Ok(counted.answer(pb::CreateSpecResponse { spec: Some(encode::spec(spec)) }))
     }
 
     async fn get_spec(
@@ -119,8 +125,10 @@ impl PlanService for Specs {
         &self,
         request: Request<pb::CreatePlanRequest>,
     ) -> Result<Response<pb::CreatePlanResponse>, Status> {
-        let tenant = principal(&request)?.tenant;
+        let caller = principal(&request)?;
+        let tenant = caller.tenant;
         let spec = self.spec(tenant, &request.into_inner().spec_id).await?;
+        let counted = count(&self.engine, self.limits, &caller, Action::Plans).await?;
         let listing = match &spec.source {
             Some(source) => self.inspect(tenant, source).await.map_err(refuse)?,
             None => SourceListing::default(),
@@ -129,7 +137,7 @@ impl PlanService for Specs {
         let row =
             PlanRow { id: PlanId(new_id()), spec: spec.id, version: 0, graph, created_at: now() };
         let row = self.engine.tables.insert_plan(tenant, row).await.map_err(store)?;
-        Ok(Response::new(pb::CreatePlanResponse { plan: Some(encode::plan(row)) }))
+        Ok(counted.answer(pb::CreatePlanResponse { plan: Some(encode::plan(row)) }))
     }
 
     async fn get_plan(

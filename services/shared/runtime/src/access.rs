@@ -95,6 +95,9 @@ pub const MATRIX: &[(&str, Access)] = &[
     ("metabuilder.orchestrator.v1.WebhookService/CreateWebhook", Access::Role(Role::Admin)),
     ("metabuilder.orchestrator.v1.WebhookService/ListWebhooks", Access::Role(Role::Admin)),
     ("metabuilder.orchestrator.v1.WebhookService/DeleteWebhook", Access::Role(Role::Admin)),
+    ("metabuilder.orchestrator.v1.AnswerService/BeginAnswer", Access::Machine),
+    ("metabuilder.orchestrator.v1.AnswerService/FinishAnswer", Access::Machine),
+    ("metabuilder.orchestrator.v1.AnswerService/ReleaseAnswer", Access::Machine),
 ];
 
 const PUBLIC: [&str; 3] = [
