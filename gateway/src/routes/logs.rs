@@ -25,6 +25,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tonic::Streaming;
 
 const TEXT: &str = "text/plain; charset=utf-8";
+const TAR_GZ: &str = "application/gzip";
 const DIFF: &str = "text/x-diff; charset=utf-8";
 
 /// `GET /runs/{run_id}/logs?step=&follow=`: text with headings, or by `Accept` server-sent events or
@@ -110,7 +111,7 @@ fn body(
     }))
 }
 
-/// `GET /runs/{run_id}/artifacts/{name}`: `patch` and `log`.
+/// `GET /runs/{run_id}/artifacts/{name}`: `workspace`, `patch` and `log`.
 pub(super) async fn artifact(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -123,13 +124,21 @@ pub(super) async fn artifact(
             let patch = caller.ask(app.peers.runs().get_patch(message)).await?.patch;
             (DIFF, Body::from(patch), "patch")
         }
+        "workspace" => {
+            let limit = Duration::from_millis(app.config.plan_timeout_ms);
+            let request = pb::GetWorkspaceRequest { run_id: run_id.to_string() };
+            let message = caller.message_within(limit, request);
+            let packed = ask_within(limit, app.peers.runs().get_workspace(message)).await?.tar_gz;
+            (TAR_GZ, Body::from(packed), "tar.gz")
+        }
         "log" => (
             TEXT,
             body(open(&app, &caller, run_id, String::new(), false).await?, &app, None),
             "log",
         ),
         _ => {
-            let detail = format!("there is no artifact {name:?} (expected patch or log)");
+            let detail =
+                format!("there is no artifact {name:?} (expected workspace, patch or log)");
             return Err(Problem::new(StatusCode::NOT_FOUND, "artifact_not_found", detail));
         }
     };

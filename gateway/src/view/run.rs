@@ -184,7 +184,11 @@ fn artifacts(run_id: &str) -> Vec<Resource> {
         let attributes = json!({ "name": name, "media_type": media_type, "href": href });
         Resource::new("artifact", format!("{run_id}:{name}"), attributes)
     };
-    vec![artifact("patch", "text/x-diff"), artifact("log", "text/plain")]
+    vec![
+        artifact("workspace", "application/gzip"),
+        artifact("patch", "text/x-diff"),
+        artifact("log", "text/plain"),
+    ]
 }
 
 /// An entry of the event log.

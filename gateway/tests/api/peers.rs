@@ -397,6 +397,16 @@ impl RunService for Peer {
         Ok(Response::new(pb::GetPatchResponse { patch: samples::PATCH.into() }))
     }
 
+    async fn get_workspace(
+        &self,
+        request: Request<pb::GetWorkspaceRequest>,
+    ) -> Answer<pb::GetWorkspaceResponse> {
+        self.note("GetWorkspace", &request);
+        run_of(&request.into_inner().run_id).await?;
+        let tar_gz = b"packed".to_vec();
+        Ok(Response::new(pb::GetWorkspaceResponse { tar_gz, commit: "c0ffee".into() }))
+    }
+
     async fn list_flaky(&self, _: Request<pb::ListFlakyRequest>) -> Answer<pb::ListFlakyResponse> {
         Err(Status::unimplemented("not asked by the gateway"))
     }

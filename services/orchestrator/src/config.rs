@@ -9,6 +9,7 @@ use meta_domain::id::{MalformedId, RunId};
 use meta_storage::{DatabaseSetting, Location};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+use std::str::FromStr;
 
 /// Beside what every service has.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -83,6 +84,32 @@ impl Limits {
             Action::Runs => self.runs_per_hour,
             Action::Approvals => self.approvals_per_hour,
         })
+    }
+}
+
+impl FromStr for Limits {
+    type Err = String;
+
+    /// `off`, nothing for the defaults, or `runs=100,specs=0` for what differs from them.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut limits = Self::default();
+        match text.trim() {
+            "off" => return Ok(Self::NONE),
+            "" => return Ok(limits),
+            _ => {}
+        }
+        for part in text.split(',') {
+            let (action, times) =
+                part.split_once('=').ok_or_else(|| format!("{part:?} has no number"))?;
+            let times = times.trim().parse().map_err(|_| format!("{part:?} has no number"))?;
+            match action.trim().parse()? {
+                Action::Specs => limits.specs_per_hour = times,
+                Action::Plans => limits.plans_per_hour = times,
+                Action::Runs => limits.runs_per_hour = times,
+                Action::Approvals => limits.approvals_per_hour = times,
+            }
+        }
+        Ok(limits)
     }
 }
 

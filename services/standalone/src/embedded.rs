@@ -105,7 +105,7 @@ impl Advisers {
                 Scope::Everything { dev_key, .. } => Some(dev_key),
                 Scope::Run(_) | Scope::Planning | Scope::Reading => None,
             },
-            limits: limits(serves),
+            limits: limits(serves, self.host.vars())?,
             ..orchestrator::Config::default()
         };
         let mut wiring = orchestrator::Orchestrator::wire(config, &host).await?;
@@ -169,9 +169,18 @@ fn own_rules(vars: &Vars) -> Option<PathBuf> {
     vars.get("METABUILDER_RULES").filter(|folder| !folder.is_empty()).map(PathBuf::from)
 }
 
-/// Who sits at this machine builds as often as they like; what serves others has the usual limits.
-fn limits(serves: bool) -> Limits {
-    if serves { Limits::default() } else { Limits::NONE }
+/// Who sits at this machine builds as often as they like; what serves others has the usual limits,
+/// or those of `METABUILDER_LIMITS`.
+fn limits(serves: bool, vars: &Vars) -> Result<Limits> {
+    if !serves {
+        return Ok(Limits::NONE);
+    }
+    let text = vars.get("METABUILDER_LIMITS").map(String::as_str).unwrap_or_default();
+    text.parse().map_err(|problem| {
+        let expected =
+            "expected off, or times an hour such as specs=20,plans=20,runs=10,approvals=50";
+        Error::usage(format!("METABUILDER_LIMITS: {problem}"), expected)
+    })
 }
 
 /// Which folders of this machine are built. Who sits at it may build all that they can read; who

@@ -3,6 +3,7 @@
 pub mod answers;
 pub mod control;
 pub mod encode;
+mod inspect;
 pub mod quota;
 pub mod runs;
 pub mod specs;

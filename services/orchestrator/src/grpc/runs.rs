@@ -1,7 +1,7 @@
 //! Runs and approvals.
 
 use super::quota::count;
-use super::{encode, invalid, page_size, refuse, store, stream};
+use super::{encode, inspect, invalid, page_size, refuse, store, stream};
 use crate::config::Limits;
 use crate::core::quota::Action;
 use crate::core::run::{ExpiryAction, Gate, GatePolicy, Run, Step};
@@ -346,6 +346,18 @@ impl RunService for Runs {
         self.engine.load_of(tenant, id).await.map_err(refuse)?;
         let patch = self.engine.tables.artifact(id, "patch").await.map_err(store)?;
         Ok(Response::new(pb::GetPatchResponse { patch: patch.unwrap_or_default() }))
+    }
+
+    async fn get_workspace(
+        &self,
+        request: Request<pb::GetWorkspaceRequest>,
+    ) -> Result<Response<pb::GetWorkspaceResponse>, Status> {
+        let tenant = principal(&request)?.tenant;
+        let id: RunId = parse("run_id", &request.into_inner().run_id).map_err(invalid)?;
+        let commit = self.engine.load_of(tenant, id).await.map_err(refuse)?.head.clone();
+        let packed = inspect::workspace(&self.engine, tenant, (id, commit.clone())).await;
+        let tar_gz = packed.map_err(refuse)?;
+        Ok(Response::new(pb::GetWorkspaceResponse { tar_gz, commit }))
     }
 
     async fn list_flaky(

@@ -79,6 +79,7 @@ pub const MATRIX: &[(&str, Access)] = &[
     ("metabuilder.orchestrator.v1.RunService/StreamEvents", Access::Role(Role::Viewer)),
     ("metabuilder.orchestrator.v1.RunService/StreamLogs", Access::Role(Role::Viewer)),
     ("metabuilder.orchestrator.v1.RunService/GetPatch", Access::Role(Role::Viewer)),
+    ("metabuilder.orchestrator.v1.RunService/GetWorkspace", Access::Role(Role::Viewer)),
     ("metabuilder.orchestrator.v1.RunService/ListFlaky", Access::Role(Role::Viewer)),
     ("metabuilder.orchestrator.v1.RunControlService/PauseRun", Access::Role(Role::Admin)),
     ("metabuilder.orchestrator.v1.RunControlService/ResumeRun", Access::Role(Role::Admin)),
