@@ -470,7 +470,8 @@ fn decisions() -> Routes {
                     parameter("status", words(GateStatus::ALL), "pending unless given"),
                     parameter("run_id", id(), "Only this run's"),
                 ])
-                .answers(200, "Gates", many("Approval")),
+                .answers(200, "Gates", many("Approval"))
+                .refuses(&[404]),
         )
         .post(
             "/runs/{run_id}/approve",

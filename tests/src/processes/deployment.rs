@@ -158,6 +158,15 @@ impl Deployment {
         Ok(())
     }
 
+    /// Starts another gateway, and waits until it is ready.
+    pub async fn another_gateway(&self) -> Result<(ServiceProcess, Rest)> {
+        let folder = self.folder.path();
+        let gateway = service("gateway", folder, &self.peers, ("127.0.0.1:0", &[])).await?;
+        let rest = Rest::new(&gateway.address, DEV_KEY)?;
+        rest.ready().await?;
+        Ok((gateway, rest))
+    }
+
     /// Starts another runner, on data of its own.
     pub async fn another_runner(&self, vars: &[(&str, &str)]) -> Result<ServiceProcess> {
         service("runner", self.folder.path(), &self.peers, ("127.0.0.1:0", vars)).await
