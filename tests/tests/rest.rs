@@ -85,6 +85,10 @@ fn id(document: &Value) -> Result<String> {
     Ok(document["data"]["id"].as_str().context("an id")?.to_owned())
 }
 
+fn in_an_hour() -> String {
+    meta_runtime::now().plus_ms(3_600_000).to_string()
+}
+
 async fn every_route(rest: &Rest) -> Result<()> {
     let walk = Walk::start(rest).await?;
     for path in ["/healthz", "/readyz", "/openapi.json", "/docs", "/docs/docs.js", "/docs/docs.css"]
@@ -119,7 +123,7 @@ async fn tenants_and_settings(walk: &Walk<'_>, tenant: &str) -> Result<()> {
     ensure!(now["data"]["attributes"]["resolved"]["max_total_attempts"]["layer"] == "tenant");
     walk.get(&settings).await?;
     walk.get(&format!("{settings}/history?setting=max_total_attempts")).await?;
-    let later = format!("{settings}?effective_at=2100-01-01T00:00:00Z");
+    let later = format!("{settings}?effective_at={}", in_an_hour());
     let scheduled = id(&walk.call(Method::PATCH, &later, six.clone(), 202).await?)?;
     let path = format!("{settings}/scheduled/{scheduled}");
     walk.call(Method::DELETE, &path, Value::Null, 200).await?;
@@ -133,7 +137,7 @@ async fn tenants_and_settings(walk: &Walk<'_>, tenant: &str) -> Result<()> {
     let layer = format!("{platform}/platform?reason=test");
     walk.call(Method::PUT, &layer, six.clone(), 200).await?;
     walk.call(Method::PATCH, &layer, six.clone(), 200).await?;
-    let later = format!("{layer}&effective_at=2100-01-01T00:00:00Z");
+    let later = format!("{layer}&effective_at={}", in_an_hour());
     let scheduled =
         id(&walk.call(Method::PATCH, &later, json!({ "max_total_attempts": 7 }), 202).await?)?;
     let path = format!("{platform}/scheduled/{scheduled}");
