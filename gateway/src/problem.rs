@@ -64,7 +64,7 @@ pub(crate) struct Problem {
     pub(crate) errors: Vec<Entry>,
     retry_after: Option<Duration>,
     header: Option<(HeaderName, HeaderValue)>,
-    quota: Quota,
+    quota: Option<Box<Quota>>,
 }
 
 impl Problem {
@@ -75,7 +75,7 @@ impl Problem {
     }
 
     fn of_entries(status: StatusCode, errors: Vec<Entry>) -> Self {
-        Self { status, errors, retry_after: None, header: None, quota: Quota::default() }
+        Self { status, errors, retry_after: None, header: None, quota: None }
     }
 
     /// The same, with how long to wait before the next try.
@@ -238,7 +238,7 @@ impl From<Fault> for Problem {
 impl From<Status> for Problem {
     fn from(status: Status) -> Self {
         let mut got = from_status(&status);
-        let quota = Quota::of(status.metadata());
+        let quota = Quota::of(status.metadata()).said();
         let broken = matches!(status.code(), Code::Unknown | Code::Internal);
         if broken && status.source().is_some() {
             got.kind = ErrorKind::Unavailable;
@@ -282,7 +282,7 @@ impl From<Status> for Problem {
         };
         problem.status = status;
         problem.retry_after = got.retry_after;
-        problem.quota = quota;
+        problem.quota = quota.map(Box::new);
         problem
     }
 }
@@ -296,7 +296,9 @@ impl IntoResponse for Problem {
             let seconds = wait.as_secs().saturating_add(up).max(1);
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
-        self.quota.write(response.headers_mut());
+        if let Some(quota) = &self.quota {
+            quota.write(response.headers_mut());
+        }
         if let Some((name, value)) = &self.header {
             response.headers_mut().insert(name, value.clone());
         }

@@ -23,6 +23,11 @@ impl Quota {
         Self { policy: read(&POLICY), now: read(&NOW) }
     }
 
+    /// Itself, where something is counted.
+    pub(crate) fn said(self) -> Option<Self> {
+        (self.policy.is_some() || self.now.is_some()).then_some(self)
+    }
+
     /// Adds it to an answer.
     pub(crate) fn write(&self, headers: &mut HeaderMap) {
         for (name, value) in [(POLICY, &self.policy), (NOW, &self.now)] {

@@ -80,18 +80,20 @@ async fn healed(rest: &Rest) -> Result<String> {
 
 async fn through(deployment: &Deployment, pid: Pid, run: &str) -> Result<Value> {
     let path = format!("/runs/{run}/autofix");
-    let ask = |rest: Rest, path: String| async move {
-        let body = rest.get(&path).await?.with(200)?;
-        ensure!(body["data"]["attributes"]["total_attempts"] == 1, "{body:#}");
-        Ok(rest)
+    let ask = move |rest: Rest| {
+        let path = path.clone();
+        async move {
+            let body = rest.get(&path).await?.with(200)?;
+            ensure!(body["data"]["attributes"]["total_attempts"] == 1, "{body:#}");
+            Ok(rest)
+        }
     };
-    let ask = |rest: Rest| ask(rest, path.clone());
     // a client of its own for each worker: one connection each
     let mut clients = Vec::new();
     for _ in 0..CONNECTIONS {
         clients.push(Rest::new(&deployment.gateway.address, deployment.rest.key())?);
     }
-    load(WARM_UP, clients.clone(), ask).await?;
+    load(WARM_UP, clients.clone(), ask.clone()).await?;
     let idle_before = cpu_us(pid)?;
     // nothing is waited for: the idle process is watched for a fixed time
     tokio::time::sleep(IDLE).await;
@@ -106,8 +108,9 @@ async fn through(deployment: &Deployment, pid: Pid, run: &str) -> Result<Value> 
 }
 
 async fn direct(deployment: &Deployment, run: &str) -> Result<Value> {
-    let ask = |mut client: RunServiceClient<Transport>| {
-        let request = GetRunRequest { run_id: run.to_owned() };
+    let run = run.to_owned();
+    let ask = move |mut client: RunServiceClient<Transport>| {
+        let request = GetRunRequest { run_id: run.clone() };
         async move {
             let answer = client.get_run(request).await?.into_inner();
             ensure!(answer.run.is_some_and(|r| r.attempts.len() == 1), "another run");
@@ -118,7 +121,7 @@ async fn direct(deployment: &Deployment, run: &str) -> Result<Value> {
     for _ in 0..CONNECTIONS {
         clients.push(RunServiceClient::new(deployment.orchestrator()?));
     }
-    load(WARM_UP, clients.clone(), ask).await?;
+    load(WARM_UP, clients.clone(), ask.clone()).await?;
     let began = Instant::now();
     let latencies = load(CALLS, clients, ask).await?;
     told(latencies, began.elapsed().as_secs_f64())
@@ -128,16 +131,17 @@ async fn direct(deployment: &Deployment, run: &str) -> Result<Value> {
 async fn load<C, F>(
     calls: usize,
     clients: Vec<C>,
-    ask: impl Fn(C) -> F + Clone,
+    ask: impl Fn(C) -> F + Clone + Send + 'static,
 ) -> Result<Vec<Duration>>
 where
     C: Send + 'static,
     F: Future<Output = Result<C>> + Send,
 {
     let each = calls / clients.len();
-    let workers = clients.into_iter().map(|mut client| {
+    let mut workers = JoinSet::new();
+    for mut client in clients {
         let ask = ask.clone();
-        async move {
+        workers.spawn(async move {
             let mut latencies = Vec::with_capacity(each);
             for _ in 0..each {
                 let began = Instant::now();
@@ -145,10 +149,13 @@ where
                 latencies.push(began.elapsed());
             }
             Ok::<_, anyhow::Error>(latencies)
-        }
-    });
-    let all = futures::future::try_join_all(workers).await?;
-    Ok(all.into_iter().flatten().collect())
+        });
+    }
+    let mut all = Vec::with_capacity(calls);
+    while let Some(done) = workers.join_next().await {
+        all.extend(done??);
+    }
+    Ok(all)
 }
 
 fn told(mut latencies: Vec<Duration>, seconds: f64) -> Result<Value> {

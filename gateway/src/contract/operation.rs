@@ -159,7 +159,7 @@ impl Operation {
 
     /// Gives text, whatever `Accept` says.
     #[must_use]
-    pub(crate) fn to_anybody(mut self) -> Self {
+    pub(crate) fn whatever_is_accepted(mut self) -> Self {
         self.text = true;
         self
     }

@@ -2,7 +2,7 @@
 //! is stored nowhere: a copy of the database tells no API key.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, RandomizedNonceKey};
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
 use sha2::{Digest, Sha256};
 
 /// Bytes of a nonce, which stands before what is encrypted.
@@ -18,7 +18,7 @@ impl Seal {
         hash.update(b"metabuilder answer seal\0");
         hash.update(slot);
         for name in [header::AUTHORIZATION, header::COOKIE] {
-            let value = headers.get(&name).map(|v| v.as_bytes()).unwrap_or_default();
+            let value = headers.get(&name).map(HeaderValue::as_bytes).unwrap_or_default();
             hash.update(u64::try_from(value.len()).unwrap_or(u64::MAX).to_be_bytes());
             hash.update(value);
         }

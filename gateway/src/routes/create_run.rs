@@ -117,7 +117,7 @@ pub(super) async fn create(
         let location = format!("/runs/{}", run.id);
         Ok(Answer::created(Document::of(view::run::run(&run))).found_at(&location).counted(quota))
     };
-    once(&peers, creation, work).await
+    once(&peers, creation, Box::pin(work)).await
 }
 
 fn message(spec_id: SpecId, new: &NewRun) -> Result<pb::CreateRunRequest, Vec<InvalidField>> {

@@ -395,7 +395,7 @@ fn streams() -> Routes {
             "/runs/{run_id}/artifacts/{name}",
             logs::artifact,
             op("getArtifact", "Download the workspace, the patch or the log")
-                .to_anybody()
+                .whatever_is_accepted()
                 .gives(200, "The artifact", PLAIN, text())
                 .gives(200, "", "text/x-diff; charset=utf-8", text())
                 .gives(

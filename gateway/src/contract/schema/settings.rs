@@ -42,7 +42,7 @@ fn overrides() -> Schema {
 }
 
 fn layer() -> Schema {
-    or_null(words(&Layer::ALL))
+    or_null(words(Layer::ALL))
 }
 
 fn settings() -> Schema {
