@@ -63,7 +63,7 @@ pub(crate) struct Problem {
     pub(crate) status: StatusCode,
     pub(crate) errors: Vec<Entry>,
     retry_after: Option<Duration>,
-    header: Option<(HeaderName, HeaderValue)>,
+    header: Option<Box<(HeaderName, HeaderValue)>>,
     quota: Option<Box<Quota>>,
 }
 
@@ -115,7 +115,7 @@ impl Problem {
     pub(crate) fn unauthenticated(detail: &str) -> Self {
         let mut problem = Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail);
         let challenge = HeaderValue::from_static("Bearer realm=\"metabuilder\"");
-        problem.header = Some((header::WWW_AUTHENTICATE, challenge));
+        problem.header = Some(Box::new((header::WWW_AUTHENTICATE, challenge)));
         problem
     }
 
@@ -299,7 +299,7 @@ impl IntoResponse for Problem {
         if let Some(quota) = &self.quota {
             quota.write(response.headers_mut());
         }
-        if let Some((name, value)) = &self.header {
+        if let Some((name, value)) = self.header.as_deref() {
             response.headers_mut().insert(name, value.clone());
         }
         response.extensions_mut().insert(self);
