@@ -13,7 +13,7 @@ SERVICE_BINS := -p orchestrator -p runner -p classifier -p autofixer -p flag-res
 # The version that the registry is asked for when buf is not installed.
 BUF_PACKAGE := @bufbuild/buf@1.75.0
 
-.PHONY: help demo test check lint fmt buf deny docs proto bench-classifier bench-flags bench-orchestrator bench-autofix accuracy learn golden build deps simulate
+.PHONY: help demo test check lint fmt buf deny docs proto bench-classifier bench-flags bench-gateway bench-orchestrator bench-autofix accuracy learn golden build deps simulate
 
 help: ## Show what can be done.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +73,9 @@ bench-classifier: ## Measure the classifier: speed, small logs, memory of a stre
 
 bench-flags: ## Time decisions about settings, remote and in process; prints JSON.
 	@cargo bench --quiet -p meta-tests --bench flags
+
+bench-gateway: ## Time requests through the gateway and directly, and weigh a thousand watchers; prints JSON.
+	@cargo bench --quiet -p meta-tests --bench gateway
 
 bench-orchestrator: ## Time runs of steps that do nothing, on SQLite and PostgreSQL; prints JSON.
 	@cargo bench --quiet -p meta-tests --bench orchestrator

@@ -3,8 +3,9 @@
 
 use crate::edge::Trace;
 use crate::problem::Problem;
+use crate::quota::Quota;
 use crate::routes::App;
-use axum::extract::FromRequestParts;
+use axum::extract::{ConnectInfo, FromRequestParts};
 use http::request::Parts;
 use http::{HeaderMap, StatusCode, header};
 use meta_domain::id::TenantId;
@@ -13,6 +14,7 @@ use meta_proto::convert::{parse, word};
 use meta_proto::orchestrator as pb;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tonic::metadata::MetadataValue;
@@ -53,6 +55,26 @@ impl Caller {
         answer: impl Future<Output = Result<Response<T>, Status>>,
     ) -> Result<T, Problem> {
         ask_within(self.timeout, answer).await
+    }
+
+    /// The same, with how the caller's quota stands then.
+    ///
+    /// # Errors
+    /// The peer's status as a problem.
+    pub(crate) async fn ask_counted<T>(
+        &self,
+        limit: Duration,
+        answer: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> Result<(T, Quota), Problem> {
+        let answer = tokio::time::timeout(limit, answer).await;
+        let answer = answer.map_err(|_| Problem::deadline())??;
+        let quota = Quota::of(answer.metadata());
+        Ok((answer.into_inner(), quota))
+    }
+
+    /// The usual deadline of a call.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
     }
 
     /// The caller in the tenant that a path names.
@@ -123,7 +145,14 @@ impl Caller {
         let principal = if let Some(principal) = app.keys.get(&hash, Instant::now()) {
             principal
         } else {
-            let principal = authenticated(app, key, trace.as_ref()).await?;
+            let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|c| c.0.ip());
+            let address = app.signins.address(peer, &parts.headers);
+            app.signins.check(address, Instant::now())?;
+            let found = authenticated(app, key, trace.as_ref()).await;
+            if found.as_ref().is_err_and(|p| p.status == StatusCode::UNAUTHORIZED) {
+                app.signins.failed(address, Instant::now());
+            }
+            let principal = found?;
             app.keys.put(hash, principal.clone(), Instant::now());
             principal
         };

@@ -2,6 +2,7 @@
 
 use meta_domain::fault::InvalidField;
 use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -21,6 +22,15 @@ pub struct Config {
     pub heartbeat_ms: u64,
     /// The longest a followed stream stays open before the client has to resume, in milliseconds.
     pub stream_ms: u64,
+    /// Requests of the API that are at work at once, at most; more are refused with 503. Streams
+    /// count until they begin.
+    pub requests_max: u32,
+    /// Streams of runs' events and logs that are open at once, at most.
+    pub streams_max: u32,
+    /// Sign-ins of one address that may fail in a minute; 0 means any number.
+    pub failed_sign_ins_per_minute: u32,
+    /// Addresses of proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpAddr>,
     /// A file for the settings that were last heard, which serve when the gateway starts while the
     /// flag-resolver is away; none unless it is named.
     pub flags_snapshot: Option<PathBuf>,
@@ -35,6 +45,10 @@ impl Default for Config {
             key_cache_ms: 5_000,
             heartbeat_ms: 15_000,
             stream_ms: 3_600_000,
+            requests_max: 1_024,
+            streams_max: 10_000,
+            failed_sign_ins_per_minute: 30,
+            trusted_proxies: Vec::new(),
             flags_snapshot: None,
         }
     }
@@ -42,6 +56,8 @@ impl Default for Config {
 
 /// The longest time that makes sense for any of these, in milliseconds: one day.
 const TIME_MS_MAX: u64 = 24 * 60 * 60 * 1000;
+/// The most requests or streams that one process is made for.
+const COUNT_MAX: u64 = 1_000_000;
 /// The longest a revoked key may still be believed, in milliseconds.
 const KEY_CACHE_MS_MAX: u64 = 60_000;
 
@@ -58,6 +74,8 @@ impl Config {
             ("key_cache_ms", self.key_cache_ms, 0, KEY_CACHE_MS_MAX),
             ("heartbeat_ms", self.heartbeat_ms, 1, TIME_MS_MAX),
             ("stream_ms", self.stream_ms, 1, TIME_MS_MAX),
+            ("requests_max", self.requests_max.into(), 1, COUNT_MAX),
+            ("streams_max", self.streams_max.into(), 1, COUNT_MAX),
         ];
         let faults: Vec<_> = fields
             .into_iter()

@@ -1,5 +1,6 @@
 //! JSON:API documents.
 
+use crate::quota::Quota;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
@@ -40,7 +41,8 @@ impl Resource {
         self
     }
 
-    fn json(self) -> Value {
+    /// The resource object as it stands in a document.
+    pub(crate) fn json(self) -> Value {
         let mut object = json!({ "type": self.kind, "id": self.id, "attributes": self.attributes });
         if !self.relationships.is_empty() {
             object["relationships"] = self.relationships.into();
@@ -102,14 +104,23 @@ impl IntoResponse for Document {
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
     status: StatusCode,
-    location: Option<String>,
+    location: String,
     body: Bytes,
+    secret: bool,
+    quota: Quota,
 }
 
 impl Answer {
     /// A document with this status.
     pub(crate) fn new(status: StatusCode, document: Document) -> Self {
-        Self { status, location: None, body: Value::Object(document.0).to_string().into() }
+        let body = Bytes::from(Value::Object(document.0).to_string());
+        Self { status, location: String::new(), body, secret: false, quota: Quota::default() }
+    }
+
+    /// An answer as it was given before.
+    pub(crate) fn kept(status: StatusCode, location: &str, body: Vec<u8>) -> Self {
+        let (location, body) = (location.to_owned(), body.into());
+        Self { status, location, body, secret: false, quota: Quota::default() }
     }
 
     /// A document about something that was just created.
@@ -120,13 +131,38 @@ impl Answer {
     /// Where the created resource is found, relative to the API.
     #[must_use]
     pub(crate) fn found_at(mut self, path: &str) -> Self {
-        self.location = Some(format!("{BASE}{path}"));
+        self.location = format!("{BASE}{path}");
         self
     }
 
-    /// Bytes of the body.
-    pub(crate) fn len(&self) -> usize {
-        self.body.len()
+    /// It holds a secret that is shown once.
+    #[must_use]
+    pub(crate) fn secret(mut self) -> Self {
+        self.secret = true;
+        self
+    }
+
+    /// Says how the caller's quota stands.
+    #[must_use]
+    pub(crate) fn counted(mut self, quota: Quota) -> Self {
+        self.quota = quota;
+        self
+    }
+
+    pub(crate) fn is_secret(&self) -> bool {
+        self.secret
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    pub(crate) fn location(&self) -> &str {
+        &self.location
+    }
+
+    pub(crate) fn body(&self) -> &[u8] {
+        &self.body
     }
 }
 
@@ -135,9 +171,12 @@ impl IntoResponse for Answer {
         let mut response = (self.status, self.body).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
-        if let Some(location) = self.location.and_then(|l| HeaderValue::try_from(l).ok()) {
+        if !self.location.is_empty()
+            && let Ok(location) = HeaderValue::try_from(self.location)
+        {
             headers.insert(header::LOCATION, location);
         }
+        self.quota.write(headers);
         response
     }
 }

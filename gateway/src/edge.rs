@@ -1,14 +1,15 @@
 //! What every request passes: its ids, the last net under panics, and how errors are written.
 
-use crate::document::MEDIA_TYPE;
+use crate::document::{BASE, MEDIA_TYPE};
 use crate::problem::{PROBLEM_MEDIA_TYPE, Problem};
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 /// The header that names a request.
@@ -71,14 +72,23 @@ fn is_traceparent(text: &str) -> bool {
         && span.bytes().any(|b| b != b'0')
 }
 
+/// Room for requests of the API; those beyond it are refused at once, so that the others are
+/// answered. Health and the document of the API are always answered.
+pub(crate) type Room = Arc<Semaphore>;
+
 /// The outermost layer.
-pub(crate) async fn edge(mut request: Request, next: Next) -> Response {
+pub(crate) async fn edge(State(room): State<Room>, mut request: Request, next: Next) -> Response {
     let trace = Trace::of(request.headers());
     let as_problem = accepts(request.headers(), PROBLEM_MEDIA_TYPE);
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let started = Instant::now();
     request.extensions_mut().insert(trace.clone());
-    let answer = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+    let counted = path.starts_with(BASE);
+    let permit = counted.then(|| room.try_acquire());
+    let answer = match permit {
+        Some(Err(_)) => Ok(Problem::overloaded().into_response()),
+        Some(Ok(_)) | None => AssertUnwindSafe(next.run(request)).catch_unwind().await,
+    };
     let response = answer.unwrap_or_else(|_| {
         tracing::error!(request_id = %trace.request_id, %path, "a handler panicked");
         Problem::internal().into_response()

@@ -1,29 +1,26 @@
-//! `Idempotency-Key`: the same request a second time gets the first answer.
-//!
-//! What is promised today: within this process, for 24 hours, for the newest
-//! [`ANSWERS_MAX`] answers. A restart forgets; only runs are then still safe, because the
-//! orchestrator keeps the id that is derived from the key. Two gateways do not share it. Durable
-//! storage is a later piece of work; the handlers will not see the difference.
+//! `Idempotency-Key`: the same request a second time gets the first answer, whichever gateway it
+//! reaches and whatever was restarted in between. The answers are kept by the orchestrator for 24
+//! hours; of two equal requests at once one does the work.
+
+mod seal;
 
 use crate::auth::Caller;
 use crate::document::Answer;
+use crate::peers::Peers;
 use crate::problem::{At, Problem};
+use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use meta_domain::id::TenantId;
+use meta_proto::orchestrator as pb;
+use seal::Seal;
 use sha2::{Digest, Sha256};
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use uuid::Uuid;
 
-/// How long an answer is kept.
-const LIFETIME: Duration = Duration::from_hours(24);
-/// Answers kept at most; the oldest go first.
-pub(crate) const ANSWERS_MAX: usize = 1_000;
-/// Bytes of an answer that is kept; a larger one is given once, then refused as a conflict.
-const ANSWER_BYTES_MAX: usize = 256 * 1024;
 /// Characters of a key.
 const KEY_CHARS_MAX: usize = 255;
+/// How much longer than its work a key is held for a gateway that died over it.
+const LEASE_MARGIN: Duration = Duration::from_secs(30);
 const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 /// Marks an answer that was given before.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -67,129 +64,79 @@ impl Key {
     }
 }
 
-type Hash = [u8; 32];
-
-enum State {
-    Running,
-    Done(Answer),
-    TooLarge,
-}
-
-struct Entry {
-    request: Hash,
-    since: Instant,
-    state: State,
-}
-
-impl Entry {
-    fn is_alive(&self, now: Instant) -> bool {
-        now.duration_since(self.since) < LIFETIME
-    }
-}
-
-/// The answers of this process.
-#[derive(Default)]
-pub(crate) struct Answers(Mutex<HashMap<Hash, Entry>>);
-
-/// What a key says about a request.
-enum Found {
-    New,
-    Before(Answer),
-}
-
-impl Answers {
-    fn begin(&self, slot: Hash, request: Hash, now: Instant) -> Result<Found, Problem> {
-        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(entry) = entries.get(&slot).filter(|e| e.is_alive(now)) {
-            if entry.request != request {
-                let detail =
-                    "the Idempotency-Key was used for another request (expected a new key)";
-                let status = StatusCode::UNPROCESSABLE_ENTITY;
-                return Err(Problem::new(status, "idempotency_key_reused", detail)
-                    .at(At::Header("Idempotency-Key")));
-            }
-            return match &entry.state {
-                State::Done(answer) => Ok(Found::Before(answer.clone())),
-                State::Running => Err(conflict(
-                    "idempotency_in_progress",
-                    "the first request with this Idempotency-Key is still being worked on",
-                )),
-                State::TooLarge => Err(conflict(
-                    "idempotency_answer_too_large",
-                    "the first request succeeded; its answer was too large to be given again",
-                )),
-            };
-        }
-        make_room(&mut entries, now);
-        entries.insert(slot, Entry { request, since: now, state: State::Running });
-        Ok(Found::New)
-    }
-
-    fn end(&self, slot: &Hash, answer: Option<&Answer>) {
-        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match (answer, entries.get_mut(slot)) {
-            (Some(answer), Some(entry)) if answer.len() <= ANSWER_BYTES_MAX => {
-                entry.state = State::Done(answer.clone());
-            }
-            (Some(_), Some(entry)) => entry.state = State::TooLarge,
-            (_, None) => {}
-            (None, Some(_)) => {
-                entries.remove(slot);
-            }
-        }
-    }
-}
-
-fn conflict(code: &str, detail: &str) -> Problem {
-    Problem::new(StatusCode::CONFLICT, code, detail).at(At::Header("Idempotency-Key"))
-}
-
-fn make_room(entries: &mut HashMap<Hash, Entry>, now: Instant) {
-    if entries.len() < ANSWERS_MAX {
-        return;
-    }
-    entries.retain(|_, e| e.is_alive(now));
-    let done = entries.iter().filter(|(_, e)| !matches!(e.state, State::Running));
-    if entries.len() >= ANSWERS_MAX
-        && let Some(oldest) = done.min_by_key(|(_, e)| e.since).map(|(slot, _)| *slot)
-    {
-        entries.remove(&oldest);
-    }
-}
-
-/// Forgets a key whose work did not come to an end.
-struct Release {
-    answers: Arc<Answers>,
-    slot: Option<Hash>,
-}
-
-impl Release {
-    /// The work came to an end with this answer.
-    fn keep(mut self, answer: &Answer) {
-        if let Some(slot) = self.slot.take() {
-            self.answers.end(&slot, Some(answer));
-        }
-    }
-}
-
-impl Drop for Release {
-    fn drop(&mut self) {
-        if let Some(slot) = self.slot.take() {
-            self.answers.end(&slot, None);
-        }
-    }
-}
-
 /// A request that creates something, as far as its repetition is concerned.
 pub(crate) struct Creation<'a> {
     /// Who asks; another actor's keys are other keys.
     pub(crate) caller: &'a Caller,
-    /// The key, when there is one.
-    pub(crate) key: Option<&'a Key>,
+    /// The request's headers, with the key when there is one.
+    pub(crate) headers: &'a HeaderMap,
     /// Method and path, such as `POST /specs`.
     pub(crate) route: String,
     /// The document.
     pub(crate) body: &'a [u8],
+    /// The longest that the work takes.
+    pub(crate) takes: Duration,
+}
+
+/// A key that is held while its work is done. One that is dropped is given back.
+struct Held {
+    peers: Peers,
+    caller: Caller,
+    slot: Vec<u8>,
+    holder: String,
+}
+
+impl Held {
+    async fn finish(mut self, answer: &Answer, seal: &Seal) {
+        let holder = std::mem::take(&mut self.holder);
+        let message = pb::FinishAnswerRequest {
+            slot: self.slot.clone(),
+            holder,
+            answer: Some(kept(answer, seal)),
+        };
+        let message = self.caller.message(message);
+        if let Err(problem) = self.caller.ask(self.peers.answers().finish_answer(message)).await {
+            // the work is done: the answer counts, and a repeat finds the key held until its lease
+            // is over
+            tracing::warn!(?problem, "an answer could not be kept for repeats");
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let holder = std::mem::take(&mut self.holder);
+        if holder.is_empty() {
+            return;
+        }
+        let (peers, caller) = (self.peers.clone(), self.caller.clone());
+        let slot = std::mem::take(&mut self.slot);
+        let release = async move {
+            let message = caller.message(pb::ReleaseAnswerRequest { slot, holder });
+            if let Err(problem) = caller.ask(peers.answers().release_answer(message)).await {
+                tracing::warn!(?problem, "a key could not be given back; its lease will end");
+            }
+        };
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(release);
+        }
+    }
+}
+
+fn kept(answer: &Answer, seal: &Seal) -> pb::KeptAnswer {
+    let sealed = answer.is_secret().then(|| seal.close(answer.body()));
+    let too_large = matches!(sealed, Some(None));
+    let body = match &sealed {
+        Some(body) => body.clone().unwrap_or_default(),
+        None => answer.body().to_vec(),
+    };
+    pb::KeptAnswer {
+        status: u32::from(answer.status().as_u16()),
+        location: answer.location().to_owned(),
+        body,
+        sealed: sealed.is_some(),
+        too_large,
+    }
 }
 
 /// Does the work once for a key. The work goes on when the caller goes away, so that a repeated
@@ -198,28 +145,44 @@ pub(crate) struct Creation<'a> {
 /// # Errors
 /// What the work says (then the key is free again); 422 and 409 as the key says.
 pub(crate) async fn once<F>(
-    answers: &Arc<Answers>,
+    peers: &Peers,
     creation: Creation<'_>,
     work: F,
-) -> Result<axum::response::Response, Problem>
+) -> Result<Response, Problem>
 where
     F: Future<Output = Result<Answer, Problem>> + Send + 'static,
 {
-    use axum::response::IntoResponse;
-    let Some(key) = creation.key else { return Ok(work.await?.into_response()) };
-    let principal = &creation.caller.principal;
-    let tenant = principal.tenant.0.as_bytes();
-    let slot = hash(&[tenant, principal.actor.as_bytes(), key.0.as_bytes()]);
-    let request = hash(&[creation.route.as_bytes(), creation.body]);
-    if let Found::Before(answer) = answers.begin(slot, request, Instant::now())? {
-        let mut response = answer.into_response();
-        response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
-        return Ok(response);
-    }
-    let release = Release { answers: Arc::clone(answers), slot: Some(slot) };
+    let Some(key) = Key::read(creation.headers)? else { return Ok(work.await?.into_response()) };
+    let caller = creation.caller;
+    let tenant = caller.principal.tenant.0;
+    let actor = caller.principal.actor.as_bytes();
+    let slot = hash(&[tenant.as_bytes(), actor, key.0.as_bytes()]);
+    let lease = creation.takes.saturating_add(LEASE_MARGIN).as_millis();
+    let message = pb::BeginAnswerRequest {
+        slot: slot.clone(),
+        request: hash(&[creation.route.as_bytes(), creation.body]),
+        lease_ms: u64::try_from(lease).unwrap_or(u64::MAX),
+    };
+    let found = caller.ask(peers.answers().begin_answer(caller.message(message))).await?;
+    let seal = Seal::of(creation.headers, &slot);
+    let held = match found.state() {
+        pb::KeyState::Taken => {
+            Held { peers: peers.clone(), caller: caller.clone(), slot, holder: found.holder }
+        }
+        pb::KeyState::Answered => return replayed(found.answer.unwrap_or_default(), &seal),
+        pb::KeyState::OtherRequest => return Err(reused("another request")),
+        pb::KeyState::Working => {
+            let detail = "the first request with this Idempotency-Key is still being worked on";
+            return Err(conflict("idempotency_in_progress", detail));
+        }
+        pb::KeyState::Unspecified => {
+            tracing::error!("the orchestrator does not say how a key stands");
+            return Err(Problem::internal());
+        }
+    };
     let task = tokio::spawn(async move {
         let answer = work.await?;
-        release.keep(&answer);
+        held.finish(&answer, &seal).await;
         Ok::<_, Problem>(answer)
     });
     let answer = task.await.map_err(|error| {
@@ -229,13 +192,42 @@ where
     Ok(answer.into_response())
 }
 
-fn hash(parts: &[&[u8]]) -> Hash {
+/// The key was used for something else.
+pub(crate) fn reused(what: &str) -> Problem {
+    let detail = format!("the Idempotency-Key was used for {what} (expected a new key)");
+    let status = StatusCode::UNPROCESSABLE_ENTITY;
+    Problem::new(status, "idempotency_key_reused", detail).at(At::Header("Idempotency-Key"))
+}
+
+fn conflict(code: &str, detail: &str) -> Problem {
+    Problem::new(StatusCode::CONFLICT, code, detail).at(At::Header("Idempotency-Key"))
+}
+
+fn replayed(kept: pb::KeptAnswer, seal: &Seal) -> Result<Response, Problem> {
+    if kept.too_large {
+        let detail = "the first request succeeded; its answer was too large to be given again";
+        return Err(conflict("idempotency_answer_too_large", detail));
+    }
+    let body = if kept.sealed { seal.open(kept.body) } else { Some(kept.body) };
+    let body = body.ok_or_else(|| {
+        let detail = "the first request succeeded; its answer holds a secret that only the \
+                      credential it was sent with is shown";
+        conflict("idempotency_answer_sealed", detail)
+    })?;
+    let status = u16::try_from(kept.status).ok().and_then(|s| StatusCode::from_u16(s).ok());
+    let answer = Answer::kept(status.unwrap_or(StatusCode::CREATED), &kept.location, body);
+    let mut response = answer.into_response();
+    response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+    Ok(response)
+}
+
+fn hash(parts: &[&[u8]]) -> Vec<u8> {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
         hash.update(part);
     }
-    hash.finalize().into()
+    hash.finalize().to_vec()
 }
 
 #[cfg(test)]
@@ -269,29 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_runs_once_and_expires_after_a_day() {
-        let answers = Answers::default();
-        let now = Instant::now();
-        assert!(matches!(answers.begin([1; 32], [9; 32], now), Ok(Found::New)));
-        let busy = answers.begin([1; 32], [9; 32], now).err().unwrap();
-        assert_eq!(busy.status, StatusCode::CONFLICT);
-        let other = answers.begin([1; 32], [8; 32], now).err().unwrap();
-        assert_eq!(other.status, StatusCode::UNPROCESSABLE_ENTITY);
-        answers.end(&[1; 32], None);
-        assert!(matches!(answers.begin([1; 32], [9; 32], now), Ok(Found::New)));
-        assert!(matches!(answers.begin([1; 32], [8; 32], now + LIFETIME), Ok(Found::New)));
-    }
-
-    #[test]
-    fn the_number_of_answers_is_bounded() {
-        let mut entries = HashMap::new();
-        for i in 0..ANSWERS_MAX {
-            let mut slot = [0; 32];
-            slot[..8].copy_from_slice(&(i as u64).to_be_bytes());
-            let entry = Entry { request: [0; 32], since: Instant::now(), state: State::TooLarge };
-            entries.insert(slot, entry);
-        }
-        make_room(&mut entries, Instant::now());
-        assert_eq!(entries.len(), ANSWERS_MAX - 1);
+    fn parts_of_a_hash_do_not_run_together() {
+        assert_ne!(hash(&[b"ab", b"c"]), hash(&[b"a", b"bc"]));
     }
 }

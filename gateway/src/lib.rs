@@ -7,13 +7,16 @@
 mod auth;
 mod body;
 mod config;
+mod contract;
 mod document;
 mod edge;
 mod idempotency;
 mod params;
 mod peers;
 mod problem;
+mod quota;
 mod routes;
+mod signins;
 mod view;
 
 pub use config::Config;
@@ -21,6 +24,7 @@ pub use peers::Peers;
 
 use meta_runtime::flags::Flags;
 use meta_runtime::{Host, Service, StartError, Wiring};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 /// The gateway as a service.
@@ -73,6 +77,7 @@ fn routed(
     settings: Flags,
     stopping: CancellationToken,
 ) -> axum::Router {
+    let room = edge::Room::new(Semaphore::new(config.requests_max as usize));
     let app = routes::App::new(config, peers, settings, stopping);
-    routes::router(app).layer(axum::middleware::from_fn(edge::edge))
+    routes::router(app).layer(axum::middleware::from_fn_with_state(room, edge::edge))
 }

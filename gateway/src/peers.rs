@@ -3,12 +3,14 @@
 use meta_domain::limits::MESSAGE_BYTES_MAX;
 use meta_proto::classifier::classifier_service_client::ClassifierServiceClient;
 use meta_proto::flags::flags_service_client::FlagsServiceClient;
+use meta_proto::orchestrator::answer_service_client::AnswerServiceClient;
 use meta_proto::orchestrator::approval_service_client::ApprovalServiceClient;
 use meta_proto::orchestrator::plan_service_client::PlanServiceClient;
 use meta_proto::orchestrator::run_control_service_client::RunControlServiceClient;
 use meta_proto::orchestrator::run_service_client::RunServiceClient;
 use meta_proto::orchestrator::spec_service_client::SpecServiceClient;
 use meta_proto::orchestrator::tenant_service_client::TenantServiceClient;
+use meta_proto::orchestrator::webhook_service_client::WebhookServiceClient;
 use meta_runtime::Transport;
 use tonic_health::pb::health_client::HealthClient;
 
@@ -66,6 +68,10 @@ clients! {
     approvals: ApprovalServiceClient over orchestrator,
     /// Tenants, users and keys.
     tenants: TenantServiceClient over orchestrator,
+    /// Who is told of events.
+    webhooks: WebhookServiceClient over orchestrator,
+    /// Answers to requests that named a key.
+    answers: AnswerServiceClient over orchestrator,
     /// Failure signals.
     classifier: ClassifierServiceClient over classifier,
     /// Settings.

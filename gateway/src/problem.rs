@@ -2,6 +2,7 @@
 //!
 //! A handler returns a [`Problem`]; the edge renders it once it knows what the caller accepts.
 
+use crate::quota::Quota;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use meta_domain::fault::{ErrorKind, Fault, InvalidField};
@@ -62,14 +63,32 @@ pub(crate) struct Problem {
     pub(crate) status: StatusCode,
     pub(crate) errors: Vec<Entry>,
     retry_after: Option<Duration>,
-    header: Option<(HeaderName, HeaderValue)>,
+    header: Option<Box<(HeaderName, HeaderValue)>>,
+    quota: Option<Box<Quota>>,
 }
 
 impl Problem {
     /// One error.
     pub(crate) fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
         let entry = Entry { code: code.to_owned(), detail: detail.into(), at: None };
-        Self { status, errors: vec![entry], retry_after: None, header: None }
+        Self::of_entries(status, vec![entry])
+    }
+
+    fn of_entries(status: StatusCode, errors: Vec<Entry>) -> Self {
+        Self { status, errors, retry_after: None, header: None, quota: None }
+    }
+
+    /// The same, with how long to wait before the next try.
+    #[must_use]
+    pub(crate) fn wait(mut self, time: Duration) -> Self {
+        self.retry_after = Some(time);
+        self
+    }
+
+    /// More is asked at once than this gateway can take.
+    pub(crate) fn overloaded() -> Self {
+        let detail = "too many requests are at work here at the moment";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail).wait(RETRY_AFTER_DEFAULT)
     }
 
     /// A bad request.
@@ -89,14 +108,14 @@ impl Problem {
 
     /// Several parts of a bad request, each with its own code.
     pub(crate) fn entries(errors: Vec<Entry>) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, errors, retry_after: None, header: None }
+        Self::of_entries(StatusCode::BAD_REQUEST, errors)
     }
 
     /// No credential, or one that is not known.
     pub(crate) fn unauthenticated(detail: &str) -> Self {
         let mut problem = Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail);
         let challenge = HeaderValue::from_static("Bearer realm=\"metabuilder\"");
-        problem.header = Some((header::WWW_AUTHENTICATE, challenge));
+        problem.header = Some(Box::new((header::WWW_AUTHENTICATE, challenge)));
         problem
     }
 
@@ -219,6 +238,7 @@ impl From<Fault> for Problem {
 impl From<Status> for Problem {
     fn from(status: Status) -> Self {
         let mut got = from_status(&status);
+        let quota = Quota::of(status.metadata()).said();
         let broken = matches!(status.code(), Code::Unknown | Code::Internal);
         if broken && status.source().is_some() {
             got.kind = ErrorKind::Unavailable;
@@ -262,6 +282,7 @@ impl From<Status> for Problem {
         };
         problem.status = status;
         problem.retry_after = got.retry_after;
+        problem.quota = quota.map(Box::new);
         problem
     }
 }
@@ -275,7 +296,10 @@ impl IntoResponse for Problem {
             let seconds = wait.as_secs().saturating_add(up).max(1);
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
-        if let Some((name, value)) = &self.header {
+        if let Some(quota) = &self.quota {
+            quota.write(response.headers_mut());
+        }
+        if let Some((name, value)) = self.header.as_deref() {
             response.headers_mut().insert(name, value.clone());
         }
         response.extensions_mut().insert(self);

@@ -73,6 +73,7 @@ impl Stack {
         let config = orchestrator::Config {
             data_dir: data.to_owned(),
             own_leases: true,
+            limits: orchestrator::config::Limits::NONE,
             ..Default::default()
         };
         Self::with(config, vars, without).await

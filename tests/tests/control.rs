@@ -52,6 +52,7 @@ async fn stack(fresh: &Fresh) -> Result<(Stack, tempfile::TempDir)> {
         data_dir: folder.path().to_owned(),
         database: fresh.location().into(),
         own_leases: true,
+        limits: orchestrator::config::Limits::NONE,
         ..Default::default()
     };
     Ok((Stack::with(config, &[], Without::default()).await?, folder))

@@ -3,25 +3,31 @@
 use super::App;
 use crate::auth::Caller;
 use crate::body::Payload;
-use crate::document::Document;
+use crate::document::{Answer, Document};
 use crate::params::{Params, id};
 use crate::problem::Problem;
 use crate::view;
 use axum::extract::{Path, State};
-use http::Uri;
+use http::{StatusCode, Uri};
 use meta_domain::fault::InvalidField;
 use meta_domain::gate::GateStatus;
 use meta_domain::id::{GateId, RunId};
-use meta_domain::limits::DESCRIPTION_CHARS_MAX;
 use meta_proto::convert::Number;
 use meta_proto::orchestrator as pb;
 use serde::Deserialize;
 use std::sync::Arc;
 
+/// Characters of a decision's notes.
+const NOTES_CHARS_MAX: usize = 2_000;
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Decision {
     notes: String,
+    /// The patch that the decider saw; 409 when the gate has another by now.
+    patch_sha256: Option<String>,
+    /// The plan version that the decider saw; 409 when the gate is for another by now.
+    plan_version: Option<u32>,
 }
 
 /// `GET /approvals`: the pending gates, or those of another `status`.
@@ -44,7 +50,7 @@ pub(super) async fn approve(
     caller: Caller,
     Path(gate_id): Path<String>,
     payload: Payload,
-) -> Result<Document, Problem> {
+) -> Result<Answer, Problem> {
     decide(&app, &caller, Which::gate(&gate_id)?, true, &payload).await
 }
 
@@ -54,7 +60,7 @@ pub(super) async fn reject(
     caller: Caller,
     Path(gate_id): Path<String>,
     payload: Payload,
-) -> Result<Document, Problem> {
+) -> Result<Answer, Problem> {
     decide(&app, &caller, Which::gate(&gate_id)?, false, &payload).await
 }
 
@@ -64,7 +70,7 @@ pub(super) async fn approve_run(
     caller: Caller,
     Path(run_id): Path<String>,
     payload: Payload,
-) -> Result<Document, Problem> {
+) -> Result<Answer, Problem> {
     decide(&app, &caller, Which::run(&run_id)?, true, &payload).await
 }
 
@@ -74,7 +80,7 @@ pub(super) async fn reject_run(
     caller: Caller,
     Path(run_id): Path<String>,
     payload: Payload,
-) -> Result<Document, Problem> {
+) -> Result<Answer, Problem> {
     decide(&app, &caller, Which::run(&run_id)?, false, &payload).await
 }
 
@@ -99,10 +105,10 @@ async fn decide(
     which: Which,
     approve: bool,
     payload: &Payload,
-) -> Result<Document, Problem> {
-    let Decision { notes } = payload.read_or_empty()?;
-    if notes.chars().count() > DESCRIPTION_CHARS_MAX {
-        let problem = format!("is too long (expected {DESCRIPTION_CHARS_MAX} characters at most)");
+) -> Result<Answer, Problem> {
+    let Decision { notes, patch_sha256, plan_version } = payload.read_or_empty()?;
+    if notes.chars().count() > NOTES_CHARS_MAX {
+        let problem = format!("is too long (expected {NOTES_CHARS_MAX} characters at most)");
         return Err(Problem::fields("invalid_field", &[InvalidField::new("notes", problem)]));
     }
     let (gate_id, run_id) = match which {
@@ -114,8 +120,12 @@ async fn decide(
         run_id,
         approve,
         notes,
-        ..pb::DecideGateRequest::default()
+        patch_sha256: patch_sha256.unwrap_or_default(),
+        plan_version: plan_version.unwrap_or_default(),
     });
-    let decided = caller.ask(app.peers.approvals().decide_gate(message)).await?;
-    Ok(Document::of(view::run::approval(&decided.gate.unwrap_or_default())))
+    let mut approvals = app.peers.approvals();
+    let answer = approvals.decide_gate(message);
+    let (decided, quota) = caller.ask_counted(caller.timeout(), answer).await?;
+    let document = Document::of(view::run::approval(&decided.gate.unwrap_or_default()));
+    Ok(Answer::new(StatusCode::OK, document).counted(quota))
 }

@@ -4,13 +4,13 @@ use super::App;
 use crate::auth::{Caller, ask_within};
 use crate::body::Payload;
 use crate::document::{Answer, Document};
-use crate::idempotency::{Creation, Key, once};
+use crate::idempotency::{Creation, Key, once, reused};
 use crate::params::id;
-use crate::problem::{At, Problem};
+use crate::problem::Problem;
 use crate::view;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use http::{HeaderMap, StatusCode};
+use http::HeaderMap;
 use meta_domain::fault::InvalidField;
 use meta_domain::id::{PlanId, SpecId};
 use meta_domain::settings::Overrides;
@@ -40,6 +40,38 @@ struct NewRun {
     priority: i32,
     #[serde(default)]
     timeout_seconds: u64,
+    gates: Option<GatePolicy>,
+}
+
+/// How the run's gates are decided; what is not named comes from the service's configuration.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GatePolicy {
+    expires_after_seconds: Option<u64>,
+    on_expiry: Option<OnExpiry>,
+    four_eyes: Option<bool>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum OnExpiry {
+    Fail,
+    Cancel,
+}
+
+impl From<&GatePolicy> for pb::GatePolicy {
+    fn from(policy: &GatePolicy) -> Self {
+        let on_expiry = match policy.on_expiry {
+            None => pb::ExpiryAction::Unspecified,
+            Some(OnExpiry::Fail) => pb::ExpiryAction::Fail,
+            Some(OnExpiry::Cancel) => pb::ExpiryAction::Cancel,
+        };
+        Self {
+            expires_after_seconds: policy.expires_after_seconds,
+            on_expiry: on_expiry.into(),
+            four_eyes: policy.four_eyes,
+        }
+    }
 }
 
 fn yes() -> bool {
@@ -65,27 +97,27 @@ pub(super) async fn create(
     }
     let creation = Creation {
         caller: &caller,
-        key: key.as_ref(),
+        headers: &headers,
         route: format!("POST /specs/{spec_id}/runs"),
         body: payload.bytes(),
+        takes: Duration::from_millis(app.config.run_wait_ms),
     };
-    let (answers, asking) = (Arc::clone(&app.answers), caller.clone());
+    let (peers, asking) = (app.peers.clone(), caller.clone());
     let work = async move {
-        let made = asking.ask(app.peers.runs().create_run(asking.message(request))).await?;
+        let mut runs = app.peers.runs();
+        let answer = runs.create_run(asking.message(request));
+        let (made, quota) = asking.ask_counted(asking.timeout(), answer).await?;
         let mut run = made.run.unwrap_or_default();
         if run.spec_id != spec_id.to_string() {
-            let detail = "the Idempotency-Key was used for a run of another spec";
-            let status = StatusCode::UNPROCESSABLE_ENTITY;
-            return Err(Problem::new(status, "idempotency_key_reused", detail)
-                .at(At::Header("Idempotency-Key")));
+            return Err(reused("a run of another spec"));
         }
         if wait {
             run = settled(&app, &asking, run).await?;
         }
         let location = format!("/runs/{}", run.id);
-        Ok(Answer::created(Document::of(view::run::run(&run))).found_at(&location))
+        Ok(Answer::created(Document::of(view::run::run(&run))).found_at(&location).counted(quota))
     };
-    once(&answers, creation, work).await
+    once(&peers, creation, Box::pin(work)).await
 }
 
 fn message(spec_id: SpecId, new: &NewRun) -> Result<pb::CreateRunRequest, Vec<InvalidField>> {
@@ -113,6 +145,7 @@ fn message(spec_id: SpecId, new: &NewRun) -> Result<pb::CreateRunRequest, Vec<In
         overrides: new.settings.map(Into::into),
         priority: new.priority,
         timeout_seconds: new.timeout_seconds,
+        gates: new.gates.as_ref().map(Into::into),
         ..pb::CreateRunRequest::default()
     })
 }

@@ -1,25 +1,30 @@
 //! The routes, one file a resource.
 
+mod about;
 mod approvals;
 mod classify;
 mod control;
 mod create_run;
 mod events;
+mod flaky;
 mod health;
+mod live;
 mod logs;
 mod ofrep;
 mod plans;
 mod runs;
 mod settings;
 mod specs;
+mod table;
 mod tenants;
+mod webhooks;
+mod why;
 
 use crate::auth::KeyCache;
-use crate::document::BASE;
-use crate::idempotency::Answers;
+use crate::contract::Routes;
+use crate::signins::SignIns;
 use crate::{Config, Peers};
 use axum::Router;
-use axum::routing::{delete, get, post, put};
 use meta_runtime::flags::Flags;
 use serde::Deserialize;
 use std::sync::Arc;
@@ -35,7 +40,12 @@ pub(crate) struct App {
     pub(crate) config: Config,
     pub(crate) peers: Peers,
     pub(crate) keys: KeyCache,
-    pub(crate) answers: Arc<Answers>,
+    /// Failed sign-ins by address.
+    pub(crate) signins: SignIns,
+    /// The runs that are watched here.
+    pub(crate) feeds: live::Feeds,
+    /// Streams of runs that may still be opened.
+    pub(crate) streams: Arc<Semaphore>,
     /// The settings of the installation, without asking the flag-resolver.
     pub(crate) settings: Flags,
     /// Event streams of flags that may still be opened.
@@ -61,8 +71,21 @@ impl App {
     ) -> Arc<Self> {
         let keys = KeyCache::new(Duration::from_millis(config.key_cache_ms));
         let flag_streams = Arc::new(Semaphore::new(FLAG_STREAMS_MAX));
-        let answers = Arc::default();
-        Arc::new(Self { config, peers, keys, answers, settings, flag_streams, stopping })
+        let proxies = config.trusted_proxies.clone();
+        let signins = SignIns::new(config.failed_sign_ins_per_minute, proxies);
+        let streams = Arc::new(Semaphore::new(config.streams_max as usize));
+        let feeds = live::Feeds::default();
+        Arc::new(Self {
+            config,
+            peers,
+            keys,
+            signins,
+            feeds,
+            streams,
+            settings,
+            flag_streams,
+            stopping,
+        })
     }
 }
 
@@ -71,94 +94,12 @@ impl App {
 #[serde(deny_unknown_fields)]
 struct Nothing {}
 
+/// Every route, and the document of them.
+pub(crate) fn routes() -> Routes {
+    table::routes()
+}
+
 /// Every route.
 pub(crate) fn router(app: Arc<App>) -> Router {
-    let api = Router::new()
-        .merge(tenants_and_settings())
-        .merge(specs_and_plans())
-        .merge(runs())
-        .merge(decisions())
-        .route("/classify-failure", post(classify::classify));
-    Router::new()
-        .nest(BASE, api)
-        .merge(ofrep::routes())
-        .route("/healthz", get(health::alive))
-        .route("/readyz", get(health::ready))
-        .with_state(app)
-}
-
-fn tenants_and_settings() -> Router<Arc<App>> {
-    let tenant = get(settings::tenant)
-        .put(settings::set_tenant)
-        .patch(settings::set_tenant)
-        .delete(settings::clear_tenant);
-    Router::new()
-        .route("/caller", get(tenants::caller))
-        .route("/tenants", get(tenants::list).post(tenants::create))
-        .route("/tenants/{tenant_id}/users", post(tenants::create_user))
-        .route("/tenants/{tenant_id}/settings", tenant)
-        .route("/tenants/{tenant_id}/settings/history", get(settings::history::tenant))
-        .route(
-            "/tenants/{tenant_id}/settings/scheduled/{scheduled_id}",
-            delete(settings::cancel_scheduled),
-        )
-        .route("/settings/validate", post(settings::validate))
-        .merge(platform_settings())
-}
-
-fn platform_settings() -> Router<Arc<App>> {
-    let layer = put(settings::platform::set)
-        .patch(settings::platform::set)
-        .delete(settings::platform::clear);
-    Router::new()
-        .route("/settings/platform", get(settings::platform::show))
-        .route("/settings/platform/{layer}", layer)
-        .route("/settings/platform/history", get(settings::history::platform))
-        .route(
-            "/settings/platform/scheduled/{scheduled_id}",
-            delete(settings::platform::cancel_scheduled),
-        )
-}
-
-fn specs_and_plans() -> Router<Arc<App>> {
-    Router::new()
-        .route("/specs", get(specs::list).post(specs::create))
-        .route("/specs/{spec_id}", get(specs::show))
-        .route("/specs/{spec_id}/plan", post(plans::create))
-        .route("/specs/{spec_id}/runs", post(create_run::create))
-}
-
-fn runs() -> Router<Arc<App>> {
-    let settings = get(settings::run)
-        .put(settings::set_run)
-        .patch(settings::set_run)
-        .delete(settings::clear_run);
-    Router::new()
-        .route("/runs", get(runs::list))
-        .route("/runs/{run_id}", get(runs::show))
-        .route("/runs/{run_id}/logs", get(logs::logs))
-        .route("/runs/{run_id}/events", get(events::events))
-        .route("/runs/{run_id}/cancel", post(runs::cancel))
-        .route("/runs/{run_id}/retry", post(runs::retry))
-        .route("/runs/{run_id}/rollback", post(runs::rollback))
-        .route("/runs/{run_id}/pause", post(control::pause))
-        .route("/runs/{run_id}/resume", post(control::resume))
-        .route("/runs/{run_id}/steps/{step}/mark", post(control::mark))
-        .route("/runs/{run_id}/plan-edit", post(control::edit))
-        .route("/runs/{run_id}/verify", get(control::verify))
-        .route("/runs/{run_id}/settings", settings)
-        .route("/runs/{run_id}/settings/history", get(settings::history::run))
-        .route("/runs/{run_id}/autofix", get(runs::autofix))
-        .route("/runs/{run_id}/escalation", get(runs::escalation))
-        .route("/runs/{run_id}/plan-delta", get(runs::plan_delta))
-        .route("/runs/{run_id}/artifacts/{name}", get(logs::artifact))
-}
-
-fn decisions() -> Router<Arc<App>> {
-    Router::new()
-        .route("/runs/{run_id}/approve", post(approvals::approve_run))
-        .route("/runs/{run_id}/reject", post(approvals::reject_run))
-        .route("/approvals", get(approvals::list))
-        .route("/approvals/{gate_id}/approve", post(approvals::approve))
-        .route("/approvals/{gate_id}/reject", post(approvals::reject))
+    routes().router().with_state(app)
 }

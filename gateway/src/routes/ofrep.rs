@@ -8,16 +8,16 @@ mod request;
 use super::App;
 use crate::auth::RemoteCaller;
 use crate::body::within_limit;
+use crate::contract::schema::{any, map_of, parameter, text};
+use crate::contract::{Operation, Routes, op};
 use crate::problem::Problem;
 use answer::{Refused, Tag, bulk_json, evaluation_json};
-use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use meta_domain::role::Principal;
-use meta_domain::settings::openfeature::owner;
+use meta_domain::settings::openfeature::{RUN_ATTRIBUTE, TENANT_ATTRIBUTE, owner};
 use meta_domain::settings::{Owner, Setting};
 use meta_runtime::flags::Evaluated;
 use request::{Context, Key};
@@ -32,11 +32,29 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 type Asking = Result<RemoteCaller, Problem>;
 
 /// The routes, which stand outside the API's base path.
-pub(super) fn routes() -> Router<Arc<App>> {
-    Router::new()
-        .route(EVALUATE, post(bulk))
-        .route("/ofrep/v1/evaluate/flags/{key}", post(evaluate))
-        .route(EVENTS, get(events::events))
+pub(super) fn routes() -> Routes {
+    let refused = |of: Operation| {
+        let error = || map_of(any());
+        [400, 401, 404, 413, 429, 500, 503]
+            .iter()
+            .fold(of, |of, status| of.gives(*status, "An OFREP error", "application/json", error()))
+            .refuses(&[401, 403, 408, 504])
+    };
+    let ofrep = |id, summary| op(id, summary).outside();
+    let evaluates = |id, summary| {
+        let of = ofrep(id, summary).document(map_of(any()), false);
+        refused(of.gives(200, "What holds", "application/json", map_of(any())))
+    };
+    let context = [TENANT_ATTRIBUTE, RUN_ATTRIBUTE].map(|name| parameter(name, text(), ""));
+    let live = ofrep("followFlags", "Hear that flags have changed").query(context);
+    Routes::default()
+        .post(EVALUATE, bulk, evaluates("evaluateFlags", "Every flag").empty(304, "As before"))
+        .post("/ofrep/v1/evaluate/flags/{key}", evaluate, evaluates("evaluateFlag", "One flag"))
+        .get(
+            EVENTS,
+            events::events,
+            refused(live.gives(200, "Events", "text/event-stream", text())),
+        )
 }
 
 /// `POST /ofrep/v1/evaluate/flags/{key}`

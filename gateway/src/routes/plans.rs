@@ -1,10 +1,10 @@
 //! Plans of a spec.
 
 use super::{App, Nothing};
-use crate::auth::{Caller, ask_within};
+use crate::auth::Caller;
 use crate::body::Payload;
 use crate::document::{Answer, Document};
-use crate::idempotency::{Creation, Key, once};
+use crate::idempotency::{Creation, once};
 use crate::params::id;
 use crate::problem::Problem;
 use crate::view;
@@ -27,22 +27,24 @@ pub(super) async fn create(
 ) -> Result<Response, Problem> {
     let spec_id: SpecId = id("spec_id", &spec_id)?;
     let Nothing {} = payload.read_or_empty()?;
-    let key = Key::read(&headers)?;
     let creation = Creation {
         caller: &caller,
-        key: key.as_ref(),
+        headers: &headers,
         route: format!("POST /specs/{spec_id}/plan"),
         body: payload.bytes(),
+        takes: Duration::from_millis(app.config.plan_timeout_ms),
     };
-    let (answers, asking) = (Arc::clone(&app.answers), caller.clone());
+    let (peers, asking) = (app.peers.clone(), caller.clone());
     let work = async move {
         let limit = Duration::from_millis(app.config.plan_timeout_ms);
         let request = pb::CreatePlanRequest { spec_id: spec_id.to_string() };
         let message = asking.message_within(limit, request);
-        let made = ask_within(limit, app.peers.plans().create_plan(message)).await?;
+        let mut plans = app.peers.plans();
+        let (made, quota) = asking.ask_counted(limit, plans.create_plan(message)).await?;
         let plan = made.plan.unwrap_or_default();
         Ok(Answer::created(Document::of(view::plan::plan(&plan)))
-            .found_at(&format!("/specs/{spec_id}")))
+            .found_at(&format!("/specs/{spec_id}"))
+            .counted(quota))
     };
-    once(&answers, creation, work).await
+    once(&peers, creation, work).await
 }

@@ -4,7 +4,7 @@ use super::App;
 use crate::auth::Caller;
 use crate::body::Payload;
 use crate::document::{Answer, Document};
-use crate::idempotency::{Creation, Key, once};
+use crate::idempotency::{Creation, once};
 use crate::params::{PER_PAGE_DEFAULT, PER_PAGE_MAX, Params, id};
 use crate::problem::Problem;
 use crate::view;
@@ -65,21 +65,23 @@ pub(super) async fn create(
     payload: Payload,
 ) -> Result<Response, Problem> {
     let request = message(payload.read()?).map_err(|f| Problem::fields("invalid_field", &f))?;
-    let key = Key::read(&headers)?;
     let creation = Creation {
         caller: &caller,
-        key: key.as_ref(),
+        headers: &headers,
         route: "POST /specs".to_owned(),
         body: payload.bytes(),
+        takes: caller.timeout(),
     };
-    let (answers, asking) = (Arc::clone(&app.answers), caller.clone());
+    let (peers, asking) = (app.peers.clone(), caller.clone());
     let work = async move {
-        let made = asking.ask(app.peers.specs().create_spec(asking.message(request))).await?;
+        let mut specs = app.peers.specs();
+        let answer = specs.create_spec(asking.message(request));
+        let (made, quota) = asking.ask_counted(asking.timeout(), answer).await?;
         let spec = made.spec.unwrap_or_default();
         let document = Document::of(view::spec::spec(&spec, true));
-        Ok(Answer::created(document).found_at(&format!("/specs/{}", spec.id)))
+        Ok(Answer::created(document).found_at(&format!("/specs/{}", spec.id)).counted(quota))
     };
-    once(&answers, creation, work).await
+    once(&peers, creation, work).await
 }
 
 /// Checks a new spec and makes a message of it.

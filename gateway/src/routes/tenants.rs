@@ -4,7 +4,7 @@ use super::App;
 use crate::auth::Caller;
 use crate::body::Payload;
 use crate::document::{Answer, Document, Resource};
-use crate::idempotency::{Creation, Key, once};
+use crate::idempotency::{Creation, once};
 use crate::params::{PER_PAGE_DEFAULT, PER_PAGE_MAX, Params, id};
 use crate::problem::Problem;
 use crate::view::{at, word};
@@ -85,21 +85,21 @@ pub(super) async fn create(
     if !faults.is_empty() {
         return Err(Problem::fields("invalid_field", &faults));
     }
-    let key = Key::read(&headers)?;
     let creation = Creation {
         caller: &caller,
-        key: key.as_ref(),
+        headers: &headers,
         route: "POST /tenants".to_owned(),
         body: payload.bytes(),
+        takes: caller.timeout(),
     };
-    let (answers, asking) = (Arc::clone(&app.answers), caller.clone());
+    let (peers, asking) = (app.peers.clone(), caller.clone());
     let work = async move {
         let id = asked.map(|id| id.to_string()).unwrap_or_default();
         let message = asking.message(pb::CreateTenantRequest { name: new.name, id });
         let made = asking.ask(app.peers.tenants().create_tenant(message)).await?;
         Ok(Answer::created(Document::of(resource(made.tenant.unwrap_or_default()))))
     };
-    once(&answers, creation, work).await
+    once(&peers, creation, work).await
 }
 
 #[derive(Debug, Deserialize)]
@@ -124,15 +124,15 @@ pub(super) async fn create_user(
         let detail = format!("a user with role {role} can only be made by one who has that role");
         return Err(Problem::new(StatusCode::FORBIDDEN, "role_too_high", detail));
     }
-    let key = Key::read(&headers)?;
     let tenant_id = caller.principal.tenant.to_string();
     let creation = Creation {
         caller: &caller,
-        key: key.as_ref(),
+        headers: &headers,
         route: format!("POST /tenants/{tenant_id}/users"),
         body: payload.bytes(),
+        takes: caller.timeout(),
     };
-    let (answers, asking) = (Arc::clone(&app.answers), caller.clone());
+    let (peers, asking) = (app.peers.clone(), caller.clone());
     let work = async move {
         let request = pb::CreateUserRequest { tenant_id, email, role: role.number() };
         let message = asking.message(request);
@@ -145,9 +145,10 @@ pub(super) async fn create_user(
             "created_at": at(user.created_at.as_ref()),
         });
         let resource = Resource::new("user", user.id, attributes);
-        Ok(Answer::created(Document::of(resource.one("tenant", "tenant", &user.tenant_id))))
+        let resource = resource.one("tenant", "tenant", &user.tenant_id);
+        Ok(Answer::created(Document::of(resource)).secret())
     };
-    once(&answers, creation, work).await
+    once(&peers, creation, work).await
 }
 
 fn checked(new: &NewUser) -> Result<(String, Role), Vec<InvalidField>> {

@@ -1,6 +1,7 @@
 //! Messages as attributes of documents.
 
 pub(crate) mod autofix;
+pub(crate) mod evidence;
 pub(crate) mod plan;
 pub(crate) mod run;
 pub(crate) mod settings;

@@ -6,6 +6,7 @@ use meta_domain::plan::{ApprovalMode, PlanOpKind};
 use meta_proto::common::{PlanGraph, PlanOp, PlannedStep, command};
 use meta_proto::orchestrator::Plan;
 use serde_json::{Map, Value, json};
+use std::collections::HashMap;
 
 /// The services that make plans today.
 const AGENTS: [&str; 1] = ["planner"];
@@ -48,8 +49,6 @@ fn command(step: &PlannedStep) -> Value {
 
 /// A step as planned.
 pub(crate) fn step(s: &PlannedStep) -> Value {
-    let env: Map<String, Value> =
-        s.env.iter().map(|(k, v)| (k.clone(), v.as_str().into())).collect();
     json!({
         "name": s.name,
         "run": command(s),
@@ -57,12 +56,17 @@ pub(crate) fn step(s: &PlannedStep) -> Value {
         "timeout_ms": s.timeout_ms,
         "cache": s.cache,
         "fix": s.fix,
-        "env": env,
+        "env": environment(&s.env),
         "network": s.network,
         "writable": s.writable,
         "approval": word::<ApprovalMode>(s.approval),
+        "runs_on": s.runs_on,
         "why": s.why,
     })
+}
+
+fn environment(env: &HashMap<String, String>) -> Map<String, Value> {
+    env.iter().map(|(k, v)| (k.clone(), v.as_str().into())).collect()
 }
 
 /// An operation of a re-plan.
@@ -72,6 +76,9 @@ pub(crate) fn op(op: &PlanOp) -> Value {
         "step": op.step,
         "timeout_ms": op.timeout_ms,
         "insert": op.insert.as_ref().map(step),
+        "needs": op.needs,
+        "env": environment(&op.env),
+        "parts": op.parts.iter().map(step).collect::<Vec<_>>(),
         "why": op.why,
     })
 }

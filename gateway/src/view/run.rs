@@ -1,10 +1,10 @@
 //! Runs and what hangs on them.
 
-use super::{at, patch, plan, signal, text, word};
+use super::{at, evidence, patch, plan, signal, text, word};
 use crate::document::{BASE, Resource};
 use meta_domain::gate::{GateEffect, GateStatus, GateType};
 use meta_domain::status::{RunStatus, StepStatus};
-use meta_proto::orchestrator::{Attempt, Gate, Run, RunEvent, RunStep};
+use meta_proto::orchestrator::{Attempt, ExpiryAction, Gate, Run, RunEvent, RunStep};
 use serde_json::{Value, json};
 
 /// A run without what hangs on it.
@@ -68,6 +68,9 @@ fn step(run_id: &str, s: &RunStep) -> Resource {
         ("flaky", s.flaky.into()),
         ("sandbox", text(&s.sandbox)),
         ("reason", text(&s.reason)),
+        ("tries", evidence::tries(&s.tries)),
+        ("verifications", s.verifications.iter().map(evidence::evidence).collect()),
+        ("marked_by", text(&s.marked_by)),
     ] {
         attributes[name] = value;
     }
@@ -89,8 +92,21 @@ pub(crate) fn approval(gate: &Gate) -> Resource {
         "effect": word::<GateEffect>(gate.effect),
         "reason": text(&gate.reason),
         "proposed_patch": patch(&gate.proposed_patch),
+        "patch_sha256": text(&gate.patch_sha256),
+        "plan_id": text(&gate.plan_id),
+        "plan_version": gate.plan_version,
+        "base_commit": text(&gate.base_commit),
+        "files": gate.files,
+        "added": gate.added,
+        "removed": gate.removed,
+        "risk": gate.risk,
+        "guard_reasons": gate.guard_reasons,
+        "evidence": evidence::some(gate.evidence.as_ref()),
         "fixer": text(&gate.fixer),
         "failure_signal": signal::signal(gate.signal.as_ref()),
+        "four_eyes": gate.four_eyes,
+        "expires_at": at(gate.expires_at.as_ref()),
+        "on_expiry": on_expiry(gate),
         "decided_by": text(&gate.decided_by),
         "decided_at": at(gate.decided_at.as_ref()),
         "notes": text(&gate.notes),
@@ -99,28 +115,67 @@ pub(crate) fn approval(gate: &Gate) -> Resource {
     Resource::new("approval", &gate.id, attributes).one("run", "run", &gate.run_id)
 }
 
+/// What happens when nobody decides in time; null when the gate waits for ever.
+fn on_expiry(gate: &Gate) -> Value {
+    match gate.on_expiry() {
+        ExpiryAction::Unspecified => Value::Null,
+        ExpiryAction::Fail => "fail".into(),
+        ExpiryAction::Cancel => "cancel".into(),
+    }
+}
+
 fn diff(a: &Attempt) -> Resource {
     let attributes = json!({
         "step_id": a.step,
         "attempt": a.number,
         "outcome": super::autofix::outcome(a),
         "patch": patch(&a.patch),
+        "commit": text(&a.commit),
+        "reverted": a.reverted,
         "created_at": at(a.created_at.as_ref()),
     });
     Resource::new("diff", &a.id, attributes)
 }
 
 fn evaluation(a: &Attempt) -> Resource {
-    let attributes = json!({
+    Resource::new("evaluation", &a.id, turn_in_full(a))
+}
+
+fn turn_in_full(a: &Attempt) -> Value {
+    json!({
         "step_id": a.step,
         "attempt": a.number,
         "failure_signal": signal::signal(a.signal.as_ref()),
         "strategy": super::autofix::strategy(a),
         "outcome": super::autofix::outcome(a),
         "reason": text(&a.reason),
+        "tries": evidence::tries(&a.tries),
+        "evidence": evidence::some(a.evidence.as_ref()),
+        "commit": text(&a.commit),
+        "reverted": a.reverted,
         "created_at": at(a.created_at.as_ref()),
-    });
-    Resource::new("evaluation", &a.id, attributes)
+    })
+}
+
+/// Why a step is as it is.
+pub(crate) fn explanation(run: &Run, name: &str, s: &RunStep) -> Value {
+    let turns = run.attempts.iter().filter(|a| a.step == name).map(turn_in_full);
+    let gates = run.gates.iter().filter(|g| g.step == name).map(|g| approval(g).json());
+    json!({
+        "run_id": run.id,
+        "step_id": name,
+        "planned_because": s.step.as_ref().map_or("", |p| p.why.as_str()),
+        "status": word::<StepStatus>(s.status),
+        "reason": text(&s.reason),
+        "flaky": s.flaky,
+        "marked_by": text(&s.marked_by),
+        "exit": signal::exit(s.exit.as_ref()),
+        "failure_signal": signal::signal(s.signal.as_ref()),
+        "attempts": turns.collect::<Vec<_>>(),
+        "tries": evidence::tries(&s.tries),
+        "verifications": s.verifications.iter().map(evidence::evidence).collect::<Vec<_>>(),
+        "approvals": gates.collect::<Vec<_>>(),
+    })
 }
 
 fn artifacts(run_id: &str) -> Vec<Resource> {
@@ -129,7 +184,11 @@ fn artifacts(run_id: &str) -> Vec<Resource> {
         let attributes = json!({ "name": name, "media_type": media_type, "href": href });
         Resource::new("artifact", format!("{run_id}:{name}"), attributes)
     };
-    vec![artifact("patch", "text/x-diff"), artifact("log", "text/plain")]
+    vec![
+        artifact("workspace", "application/gzip"),
+        artifact("patch", "text/x-diff"),
+        artifact("log", "text/plain"),
+    ]
 }
 
 /// An entry of the event log.

@@ -100,3 +100,39 @@ async fn a_peer_that_hangs_is_504_in_time() {
     assert!(!api.peer.metadata("grpc-timeout").is_empty());
     assert_eq!(api.get("mb_viewer", &format!("/runs/{RUN}")).await.status, 200);
 }
+
+#[tokio::test]
+async fn beyond_its_room_a_gateway_refuses_at_once_and_still_says_that_it_lives() {
+    let config = Config { requests_max: 1, request_timeout_ms: 1_000, ..Config::default() };
+    let api = Api::with(config);
+    let slow = format!("/runs/{RUN_SLOW}");
+    let (slow, refused) = tokio::join!(api.get("mb_viewer", &slow), async {
+        while api.peer.calls("GetRun") == 0 {
+            tokio::task::yield_now().await;
+        }
+        let refused = api.get("mb_viewer", &format!("/runs/{RUN}")).await;
+        for path in ["/healthz", "/openapi.json"] {
+            let asked = http::Request::get(path).body(Body::empty()).unwrap();
+            assert_eq!(api.send(asked).await.status, 200, "{path}");
+        }
+        refused
+    });
+    assert_eq!((refused.error().0, refused.error().1.as_str()), (503, "overloaded"));
+    assert!(!refused.header("retry-after").is_empty());
+    assert_eq!(slow.error().0, 504);
+    assert_eq!(api.get("mb_viewer", &format!("/runs/{RUN}")).await.status, 200);
+}
+
+#[tokio::test]
+async fn streams_have_room_of_their_own_which_their_end_gives_back() {
+    let api = Api::with(Config { streams_max: 1, ..Config::default() });
+    let live = || {
+        let path = format!("/runs/{}/events", crate::samples::RUN_QUIET);
+        with_header(request("GET", "mb_viewer", &path, ""), "accept", "text/event-stream")
+    };
+    let open = api.open(live()).await;
+    assert_eq!(open.status(), 200);
+    assert_eq!(api.send(live()).await.error().1, "overloaded");
+    drop(open);
+    assert_eq!(api.open(live()).await.status(), 200);
+}

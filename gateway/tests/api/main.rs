@@ -1,6 +1,7 @@
 //! The HTTP API, driven through its router (or a socket) against services that answer over gRPC.
 
 mod auth;
+mod contract;
 mod documents;
 mod errors;
 mod idempotency;
@@ -73,8 +74,12 @@ impl Api {
         self.router.clone().oneshot(request).await.expect("an answer")
     }
 
+    /// The answer, which has to be as the document says.
     async fn send(&self, request: Request<Body>) -> Got {
-        read(self.open(request).await).await
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let got = read(self.open(request).await).await;
+        contract::CONTRACT.check(&method, &path, &got);
+        got
     }
 
     async fn get(&self, key: &str, path: &str) -> Got {

@@ -1,6 +1,7 @@
 //! The other side of the wire: services that give fixed answers and remember what they were asked.
 //! They stand behind the runtime's real authentication and role layer.
 
+mod answers;
 mod flag_resolver;
 
 use meta_domain::fault::{ErrorKind, Fault};
@@ -8,6 +9,7 @@ use meta_proto::classifier::classifier_service_server::{
     ClassifierService, ClassifierServiceServer,
 };
 use meta_proto::flags::flags_service_server::FlagsServiceServer;
+use meta_proto::orchestrator::answer_service_server::AnswerServiceServer;
 use meta_proto::orchestrator::approval_service_server::{ApprovalService, ApprovalServiceServer};
 use meta_proto::orchestrator::plan_service_server::{PlanService, PlanServiceServer};
 use meta_proto::orchestrator::run_service_server::{RunService, RunServiceServer};
@@ -32,6 +34,7 @@ use flag_resolver::Told;
 pub struct Peer {
     seen: Arc<Mutex<Seen>>,
     settings: Arc<watch::Sender<Told>>,
+    answers: answers::Kept,
 }
 
 #[derive(Default)]
@@ -101,6 +104,7 @@ impl Peer {
             .serve(RunServiceServer::new(self.clone()))
             .serve(ApprovalServiceServer::new(self.clone()))
             .serve(TenantServiceServer::new(self.clone()))
+            .serve(AnswerServiceServer::new(self.answers.clone()))
             .in_process("s3cret")
     }
 
@@ -391,6 +395,16 @@ impl RunService for Peer {
         self.note("GetPatch", &request);
         run_of(&request.into_inner().run_id).await?;
         Ok(Response::new(pb::GetPatchResponse { patch: samples::PATCH.into() }))
+    }
+
+    async fn get_workspace(
+        &self,
+        request: Request<pb::GetWorkspaceRequest>,
+    ) -> Answer<pb::GetWorkspaceResponse> {
+        self.note("GetWorkspace", &request);
+        run_of(&request.into_inner().run_id).await?;
+        let tar_gz = b"packed".to_vec();
+        Ok(Response::new(pb::GetWorkspaceResponse { tar_gz, commit: "c0ffee".into() }))
     }
 
     async fn list_flaky(&self, _: Request<pb::ListFlakyRequest>) -> Answer<pb::ListFlakyResponse> {

@@ -1,5 +1,6 @@
 //! The orchestrator's own configuration.
 
+use crate::core::quota::{Action, Quota};
 use crate::core::run::{ExpiryAction, GatePolicy};
 use crate::shell::Options;
 use crate::webhooks;
@@ -8,6 +9,7 @@ use meta_domain::id::{MalformedId, RunId};
 use meta_storage::{DatabaseSetting, Location};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+use std::str::FromStr;
 
 /// Beside what every service has.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -40,10 +42,75 @@ pub struct Config {
     /// URL of the object store that holds the logs, for several orchestrators; without one they are
     /// files in the data folder.
     pub objects: Option<String>,
+    /// How often each tenant may do what is dear.
+    pub limits: Limits,
     /// How webhooks are signed, and which addresses they may have.
     pub webhooks: webhooks::Config,
     /// An API key for the default tenant's owner, made at start; for development.
     pub dev_key: Option<String>,
+}
+
+/// How often a tenant may do something; 0 means as often as it likes. Platform administrators are
+/// not counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Specs an hour.
+    pub specs_per_hour: u32,
+    /// Plans an hour.
+    pub plans_per_hour: u32,
+    /// Runs an hour.
+    pub runs_per_hour: u32,
+    /// Decisions of gates an hour.
+    pub approvals_per_hour: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { specs_per_hour: 20, plans_per_hour: 20, runs_per_hour: 10, approvals_per_hour: 50 }
+    }
+}
+
+impl Limits {
+    /// No limits: for a machine with one user, and for measurements.
+    pub const NONE: Self =
+        Self { specs_per_hour: 0, plans_per_hour: 0, runs_per_hour: 0, approvals_per_hour: 0 };
+
+    /// The quota of an action; `None` where there is none.
+    pub fn of(self, action: Action) -> Option<Quota> {
+        Quota::per_hour(match action {
+            Action::Specs => self.specs_per_hour,
+            Action::Plans => self.plans_per_hour,
+            Action::Runs => self.runs_per_hour,
+            Action::Approvals => self.approvals_per_hour,
+        })
+    }
+}
+
+impl FromStr for Limits {
+    type Err = String;
+
+    /// `off`, nothing for the defaults, or `runs=100,specs=0` for what differs from them.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut limits = Self::default();
+        match text.trim() {
+            "off" => return Ok(Self::NONE),
+            "" => return Ok(limits),
+            _ => {}
+        }
+        for part in text.split(',') {
+            let (action, times) =
+                part.split_once('=').ok_or_else(|| format!("{part:?} has no number"))?;
+            let times = times.trim().parse().map_err(|_| format!("{part:?} has no number"))?;
+            match action.trim().parse()? {
+                Action::Specs => limits.specs_per_hour = times,
+                Action::Plans => limits.plans_per_hour = times,
+                Action::Runs => limits.runs_per_hour = times,
+                Action::Approvals => limits.approvals_per_hour = times,
+            }
+        }
+        Ok(limits)
+    }
 }
 
 impl Default for Config {
@@ -61,6 +128,7 @@ impl Default for Config {
             gates_on_expiry: ExpiryAction::Fail,
             gates_four_eyes: false,
             objects: None,
+            limits: Limits::default(),
             webhooks: webhooks::Config::default(),
             dev_key: None,
         }

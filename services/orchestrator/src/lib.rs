@@ -14,7 +14,9 @@ pub mod webhooks;
 
 pub use config::Config;
 
-use crate::grpc::{control::Control, runs::Runs, specs::Specs, tenants, work::Work};
+use crate::grpc::{
+    answers::Answers, control::Control, runs::Runs, specs::Specs, tenants, work::Work,
+};
 use crate::judge::Judge;
 use crate::logs::Logs;
 use crate::retention::Retention;
@@ -27,6 +29,7 @@ use meta_domain::id::{TenantId, UserId};
 use meta_domain::limits::MESSAGE_BYTES_MAX;
 use meta_domain::role::Role;
 use meta_objects::Objects;
+use meta_proto::orchestrator::answer_service_server::AnswerServiceServer;
 use meta_proto::orchestrator::approval_service_server::ApprovalServiceServer;
 use meta_proto::orchestrator::plan_service_server::PlanServiceServer;
 use meta_proto::orchestrator::run_control_service_server::RunControlServiceServer;
@@ -91,8 +94,9 @@ impl Service for Orchestrator {
         let gates = config.gates();
         let retiring = engine.clone();
         let retention = Retention { days: config.retention_days, archive: config.archive.clone() };
-        let runs = Runs { engine: engine.clone(), settings, gates };
-        let specs = Specs { engine: engine.clone() };
+        let limits = config.limits;
+        let runs = Runs { engine: engine.clone(), settings, gates, limits };
+        let specs = Specs { engine: engine.clone(), limits };
         let keys = tables.clone();
         let stopping = engine.stopping.clone();
         Ok(Wiring::default()
@@ -103,6 +107,7 @@ impl Service for Orchestrator {
             .serve(limited!(ApprovalServiceServer::new(runs)))
             .serve(limited!(TenantServiceServer::new(tenants::Tenants { tables })))
             .serve(limited!(WebhookServiceServer::new(webhooks)))
+            .serve(limited!(AnswerServiceServer::new(Answers { engine: engine.clone() })))
             .serve(limited!(WorkServiceServer::new(Work { engine, seen: Arc::default() })))
             .ready_when(flags.ready())
             .background("flags", move |stop| flags.follow(resolver, Some(kept), stop))

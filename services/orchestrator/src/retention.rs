@@ -32,6 +32,9 @@ impl Retention {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(EVERY) => {}
             }
+            if let Err(fault) = forget(&engine).await {
+                tracing::warn!(%fault, "cannot remove old answers and quotas; trying again later");
+            }
             while !stop.is_cancelled() {
                 match self.remove(&engine).await {
                     Ok(0) => break,
@@ -68,6 +71,14 @@ impl Retention {
         }
         Ok(removed)
     }
+}
+
+/// Forgets answers that nobody may ask for again, and quotas that are whole.
+async fn forget(engine: &Engine) -> Result<(), Fault> {
+    let now = engine.clock.now();
+    engine.tables.prune_answers(now).await?;
+    engine.tables.prune_quotas(now).await?;
+    Ok(())
 }
 
 /// Writes a run's event log; the file is there whole or not at all.

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use flag_resolver::Flagd;
 use meta_runtime::serve::{Drain, run};
 use meta_runtime::{Host, Service, StartError, Transport, Wiring, clock};
+use orchestrator::config::Limits;
 use runner::config::{PathSources, SandboxMode};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -95,6 +96,7 @@ impl Advisers {
             eprintln!("warning: METABUILDER_SANDBOX is off: steps run with all your rights");
         }
         let path_sources = path_sources(&scope);
+        let serves = matches!(scope, Scope::Everything { .. });
         let config = orchestrator::Config {
             data_dir: self.data.clone(),
             run_id: only.clone(),
@@ -103,6 +105,7 @@ impl Advisers {
                 Scope::Everything { dev_key, .. } => Some(dev_key),
                 Scope::Run(_) | Scope::Planning | Scope::Reading => None,
             },
+            limits: limits(serves, self.host.vars())?,
             ..orchestrator::Config::default()
         };
         let mut wiring = orchestrator::Orchestrator::wire(config, &host).await?;
@@ -164,6 +167,20 @@ impl Advisers {
 /// The folder of the installation's own rules.
 fn own_rules(vars: &Vars) -> Option<PathBuf> {
     vars.get("METABUILDER_RULES").filter(|folder| !folder.is_empty()).map(PathBuf::from)
+}
+
+/// Who sits at this machine builds as often as they like; what serves others has the usual limits,
+/// or those of `METABUILDER_LIMITS`.
+fn limits(serves: bool, vars: &Vars) -> Result<Limits> {
+    if !serves {
+        return Ok(Limits::NONE);
+    }
+    let text = vars.get("METABUILDER_LIMITS").map(String::as_str).unwrap_or_default();
+    text.parse().map_err(|problem| {
+        let expected =
+            "expected off, or times an hour such as specs=20,plans=20,runs=10,approvals=50";
+        Error::usage(format!("METABUILDER_LIMITS: {problem}"), expected)
+    })
 }
 
 /// Which folders of this machine are built. Who sits at it may build all that they can read; who

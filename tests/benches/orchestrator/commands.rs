@@ -25,6 +25,7 @@ pub async fn measure(sandbox: SandboxMode) -> Result<Value> {
     let config = orchestrator::Config {
         data_dir: folder.path().to_owned(),
         own_leases: true,
+        limits: orchestrator::config::Limits::NONE,
         ..Default::default()
     };
     let stack = Arc::new(Stack::with(config, &[], Without::default()).await?);

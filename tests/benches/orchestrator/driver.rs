@@ -46,6 +46,7 @@ impl Driver {
             data_dir: folder.path().to_owned(),
             database: database.into(),
             own_leases: true,
+            limits: orchestrator::config::Limits::NONE,
             ..Default::default()
         };
         let vars = [("META_V3_BACKOFF_CAP_SECONDS", "60")];

@@ -29,6 +29,7 @@ pub const SERVICES: [(&str, &[&str]); 5] = [
             "metabuilder.orchestrator.v1.TenantService",
             "metabuilder.orchestrator.v1.RunControlService",
             "metabuilder.orchestrator.v1.WebhookService",
+            "metabuilder.orchestrator.v1.AnswerService",
             "metabuilder.runner.v1.WorkService",
         ],
     ),
@@ -155,6 +156,15 @@ impl Deployment {
         let started = service(name, self.folder.path(), &self.peers, (listen, &vars)).await?;
         self.services.push((name, started));
         Ok(())
+    }
+
+    /// Starts another gateway, and waits until it is ready.
+    pub async fn another_gateway(&self) -> Result<(ServiceProcess, Rest)> {
+        let folder = self.folder.path();
+        let gateway = service("gateway", folder, &self.peers, ("127.0.0.1:0", &[])).await?;
+        let rest = Rest::new(&gateway.address, DEV_KEY)?;
+        rest.ready().await?;
+        Ok((gateway, rest))
     }
 
     /// Starts another runner, on data of its own.

@@ -30,10 +30,16 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// Reads an answer to its end.
+    pub async fn of(response: Response) -> Result<Self> {
+        Self::read(response).await
+    }
+
     async fn read(response: Response) -> Result<Self> {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let text = response.text().await?;
-        let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
+        let bytes = response.bytes().await?;
+        let text = || Value::String(String::from_utf8_lossy(&bytes).into_owned());
+        let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| text());
         Ok(Self { status, headers, body })
     }
 
@@ -68,6 +74,16 @@ impl Rest {
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let url = format!("{}/api/meta/v2{path}", self.url);
         self.http.request(method, url).bearer_auth(&self.key)
+    }
+
+    /// The caller's key.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// A request to a path outside the base path, with the key.
+    pub fn elsewhere(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.url)).bearer_auth(&self.key)
     }
 
     /// GET of a path outside the base path, such as `/readyz`.

@@ -3,7 +3,7 @@
 use super::answer::{Refused, Tag};
 use super::{App, Asking, known};
 use crate::params::Params;
-use crate::routes::events::NO_BUFFERING;
+use crate::routes::live::NO_BUFFERING;
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};

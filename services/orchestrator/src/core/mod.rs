@@ -6,6 +6,7 @@ pub mod evidence;
 pub mod invariants;
 pub mod plan;
 pub mod queue;
+pub mod quota;
 pub mod ready;
 pub mod run;
 pub mod transition;

@@ -1,7 +1,10 @@
 //! The gRPC shells: decode, call, encode.
 
+pub mod answers;
 pub mod control;
 pub mod encode;
+mod inspect;
+pub mod quota;
 pub mod runs;
 pub mod specs;
 pub mod stream;

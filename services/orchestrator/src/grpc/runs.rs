@@ -1,6 +1,9 @@
 //! Runs and approvals.
 
-use super::{encode, invalid, page_size, refuse, store, stream};
+use super::quota::count;
+use super::{encode, inspect, invalid, page_size, refuse, store, stream};
+use crate::config::Limits;
+use crate::core::quota::Action;
 use crate::core::run::{ExpiryAction, Gate, GatePolicy, Run, Step};
 use crate::core::transition::Input;
 use crate::settings::RunSettings;
@@ -38,6 +41,8 @@ pub struct Runs {
     pub settings: RunSettings,
     /// How gates are decided where a run names nothing else.
     pub gates: GatePolicy,
+    /// How often each tenant may start and decide.
+    pub limits: Limits,
 }
 
 impl Runs {
@@ -221,13 +226,14 @@ impl RunService for Runs {
             refuse(Fault::invalid(within))
         })?;
         let run = self.make(&caller, body).await?;
+        let counted = count(&self.engine, self.limits, &caller, Action::Runs).await?;
         let overrides = run.graph.overrides.patched(&asked);
         if !overrides.is_empty() {
             self.settings.set_run(&caller, run.id, overrides).await?;
         }
         let run = self.engine.create(run, request_id).await.map_err(refuse)?;
         tracing::info!(run = %run.id, spec = %run.spec, actor = %run.created_by, "run created");
-        Ok(Response::new(pb::CreateRunResponse { run: Some(encode::run(&run)) }))
+        Ok(counted.answer(pb::CreateRunResponse { run: Some(encode::run(&run)) }))
     }
 
     async fn get_run(
@@ -342,6 +348,18 @@ impl RunService for Runs {
         Ok(Response::new(pb::GetPatchResponse { patch: patch.unwrap_or_default() }))
     }
 
+    async fn get_workspace(
+        &self,
+        request: Request<pb::GetWorkspaceRequest>,
+    ) -> Result<Response<pb::GetWorkspaceResponse>, Status> {
+        let tenant = principal(&request)?.tenant;
+        let id: RunId = parse("run_id", &request.into_inner().run_id).map_err(invalid)?;
+        let commit = self.engine.load_of(tenant, id).await.map_err(refuse)?.head.clone();
+        let packed = inspect::workspace(&self.engine, tenant, (id, commit.clone())).await;
+        let tar_gz = packed.map_err(refuse)?;
+        Ok(Response::new(pb::GetWorkspaceResponse { tar_gz, commit }))
+    }
+
     async fn list_flaky(
         &self,
         request: Request<pb::ListFlakyRequest>,
@@ -391,6 +409,7 @@ impl ApprovalService for Runs {
             return Err(invalid(InvalidField::new("notes", problem)));
         }
         let (run, gate) = self.named_gate(caller.tenant, &body).await?;
+        let counted = count(&self.engine, self.limits, &caller, Action::Approvals).await?;
         let input = Input::GateDecided {
             gate,
             approve: body.approve,
@@ -400,6 +419,6 @@ impl ApprovalService for Runs {
         };
         let run = self.engine.advance(run, input, Finish::default()).await.map_err(refuse)?;
         let gate = run.gate(gate).map(|g| encode::gate(&run, g));
-        Ok(Response::new(pb::DecideGateResponse { gate }))
+        Ok(counted.answer(pb::DecideGateResponse { gate }))
     }
 }

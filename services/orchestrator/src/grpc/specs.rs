@@ -1,13 +1,15 @@
 //! Specs and plans.
 
+use super::inspect::Question;
+use super::quota::count;
 use super::{encode, invalid, page_size, refuse, store};
+use crate::config::Limits;
 use crate::core::plan::plan;
-use crate::core::queue::Task;
-use crate::core::transition::TaskKind;
+use crate::core::quota::Action;
 use crate::shell::Engine;
 use crate::store::{PlanRow, SpecRow};
-use meta_domain::fault::{ErrorKind, Fault, InvalidField};
-use meta_domain::id::{PlanId, SpecId, TaskId, TenantId};
+use meta_domain::fault::{Fault, InvalidField};
+use meta_domain::id::{PlanId, SpecId, TenantId};
 use meta_domain::limits::{DESCRIPTION_CHARS_MAX, INLINE_BYTES_MAX, TITLE_CHARS_MAX};
 use meta_domain::plan::PlannedStep;
 use meta_domain::project;
@@ -17,17 +19,15 @@ use meta_proto::orchestrator as pb;
 use meta_proto::orchestrator::plan_service_server::PlanService;
 use meta_proto::orchestrator::spec_service_server::SpecService;
 use meta_runtime::{new_id, now, principal};
-use std::time::Duration;
 use tonic::{Request, Response, Status};
-
-/// How long a planner waits for a runner to read the source, in milliseconds.
-const INSPECT_MS_MAX: u64 = 60_000;
 
 /// The shell of specs and plans.
 #[derive(Clone)]
 pub struct Specs {
     /// Where they are kept.
     pub engine: Engine,
+    /// How often each tenant may make them.
+    pub limits: Limits,
 }
 
 impl Specs {
@@ -39,32 +39,7 @@ impl Specs {
 
     /// Lets a runner read the source, and waits for its answer.
     async fn inspect(&self, tenant: TenantId, source: &Source) -> Result<SourceListing, Fault> {
-        let task = TaskId(new_id());
-        let payload = serde_json::to_string(source)
-            .map_err(|e| Fault::new(ErrorKind::Internal, "INTERNAL", format!("source: {e}")))?;
-        let due = self.engine.clock.now();
-        let new = Task { payload, ..Task::new(task, tenant, TaskKind::Inspect, due) };
-        let mut changes = self.engine.watch_loose();
-        self.engine.put_loose(&new).await?;
-        let start = now();
-        let result = loop {
-            changes.mark_unchanged();
-            if let Some(result) = self.engine.tables.inspection(task).await? {
-                break Some(result);
-            }
-            if now().since_ms(start) > INSPECT_MS_MAX {
-                break None;
-            }
-            Engine::wait(&mut changes, Duration::from_millis(500)).await;
-        };
-        self.engine.tables.delete_inspection(task).await?;
-        let result = result.ok_or_else(|| {
-            let text = format!("no runner read the source within {INSPECT_MS_MAX} ms");
-            Fault::new(ErrorKind::Unavailable, "NO_RUNNER", text)
-                .retry_after(Duration::from_secs(5))
-        })?;
-        let listing: Result<SourceListing, String> = serde_json::from_str(&result)
-            .map_err(|e| Fault::new(ErrorKind::Internal, "INTERNAL", format!("listing: {e}")))?;
+        let listing = Question::Source(source.clone()).ask(&self.engine, tenant).await?;
         listing.map_err(|problem| Fault::invalid(vec![InvalidField::new("source", problem)]))
     }
 }
@@ -77,8 +52,9 @@ impl SpecService for Specs {
     ) -> Result<Response<pb::CreateSpecResponse>, Status> {
         let caller = principal(&request)?;
         let spec = checked(request.into_inner(), &caller.actor).map_err(refuse)?;
+        let counted = count(&self.engine, self.limits, &caller, Action::Specs).await?;
         self.engine.tables.insert_spec(caller.tenant, &spec).await.map_err(store)?;
-        Ok(Response::new(pb::CreateSpecResponse { spec: Some(encode::spec(spec)) }))
+        Ok(counted.answer(pb::CreateSpecResponse { spec: Some(encode::spec(spec)) }))
     }
 
     async fn get_spec(
@@ -119,8 +95,10 @@ impl PlanService for Specs {
         &self,
         request: Request<pb::CreatePlanRequest>,
     ) -> Result<Response<pb::CreatePlanResponse>, Status> {
-        let tenant = principal(&request)?.tenant;
+        let caller = principal(&request)?;
+        let tenant = caller.tenant;
         let spec = self.spec(tenant, &request.into_inner().spec_id).await?;
+        let counted = count(&self.engine, self.limits, &caller, Action::Plans).await?;
         let listing = match &spec.source {
             Some(source) => self.inspect(tenant, source).await.map_err(refuse)?,
             None => SourceListing::default(),
@@ -129,7 +107,7 @@ impl PlanService for Specs {
         let row =
             PlanRow { id: PlanId(new_id()), spec: spec.id, version: 0, graph, created_at: now() };
         let row = self.engine.tables.insert_plan(tenant, row).await.map_err(store)?;
-        Ok(Response::new(pb::CreatePlanResponse { plan: Some(encode::plan(row)) }))
+        Ok(counted.answer(pb::CreatePlanResponse { plan: Some(encode::plan(row)) }))
     }
 
     async fn get_plan(

@@ -1,5 +1,6 @@
 //! The orchestrator's tables, on either engine: the only place with SQL.
 
+mod answers;
 mod batch;
 mod builds;
 #[cfg(feature = "faults")]
@@ -7,6 +8,7 @@ mod faults;
 mod flaky;
 mod hear;
 pub(crate) mod queue;
+mod quota;
 mod retention;
 mod runs;
 mod tenants;
@@ -14,6 +16,7 @@ mod tenants;
 mod tests;
 mod verify;
 
+pub use answers::{ANSWER_MS, KeptAnswer, KeyState, Slot};
 pub(crate) use batch::lock;
 pub use batch::{EventRow, RunRow, Writes};
 pub use builds::{PlanRow, SpecRow};
@@ -21,6 +24,7 @@ pub use builds::{PlanRow, SpecRow};
 pub use faults::{Faults, When};
 pub use flaky::FlakyRow;
 pub use hear::{Ear, Heard};
+pub use quota::Taken;
 pub use runs::{ListRuns, Loaded, StoredEvent};
 pub(crate) use runs::{load, of_request};
 pub use tenants::TenantRow;
@@ -87,6 +91,14 @@ statements! {
     PRUNE_FAILURE_TYPES = "prune_failure_types";
     PRUNE_TASKS = "prune_tasks";
     PRUNE_PLAN = "prune_plan";
+    ANSWER_TAKE = "answer_take";
+    ANSWER_GET = "answer_get";
+    ANSWER_FINISH = "answer_finish";
+    ANSWER_RELEASE = "answer_release";
+    ANSWERS_PRUNE = "answers_prune";
+    QUOTA_TAKE = "quota_take";
+    QUOTA_EMPTY = "quota_empty";
+    QUOTAS_PRUNE = "quotas_prune";
     CLOCK = "clock.sqlite" | "clock.postgres";
 }
 

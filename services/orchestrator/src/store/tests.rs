@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::core::queue::{Task, TaskState};
+use crate::core::quota::{Action, PERIOD_MS, Quota};
 use crate::core::run::Run;
 use crate::core::transition::{Input, TaskKind};
 use crate::core::work::{Finish, Given, Work};
@@ -22,6 +23,9 @@ on_both_engines! {
     tenants_are_read_page_by_page_in_the_order_of_their_ids;
     the_queue_gives_each_tenant_a_part;
     leases_are_renewed_and_lost;
+    a_quota_gives_each_time_once_and_a_clock_set_back_gives_nothing;
+    of_two_that_take_the_last_one_at_once_one_gets_it;
+    a_key_is_held_answered_given_back_and_forgotten;
 }
 
 #[test]
@@ -223,4 +227,79 @@ async fn leases_are_renewed_and_lost(fresh: Fresh) {
     assert_eq!(tables.renew(&[(task.id, 1)], Timestamp(95)).await.unwrap(), [task.id]);
     tables.forget_loose(task.id, 1).await.unwrap();
     assert_eq!(tables.task(task.id).await.unwrap(), None);
+}
+
+const TENANT: TenantId = TenantId(Uuid::from_u128(7));
+
+fn quota(times: u32) -> (Action, Quota) {
+    (Action::Specs, Quota::per_hour(times).unwrap())
+}
+
+async fn a_quota_gives_each_time_once_and_a_clock_set_back_gives_nothing(fresh: Fresh) {
+    let tables = open(&fresh).await;
+    let now = Timestamp(1_000_000_000_000);
+    let take = async |at: Timestamp| {
+        matches!(tables.take(TENANT, quota(2), at).await.unwrap(), Taken::Yes(_))
+    };
+    assert!(take(now).await && take(now).await);
+    for _ in 0..3 {
+        assert!(!take(now).await, "a refusal costs nothing and gives nothing");
+    }
+    assert!(take(now.plus_ms(PERIOD_MS / 2)).await, "half an hour gives one of two back");
+    assert!(!take(now.plus_ms(-24 * PERIOD_MS)).await, "the clock was set back a day");
+    assert!(!take(now.plus_ms(-24 * PERIOD_MS + 1)).await);
+    assert!(take(now.plus_ms(-23 * PERIOD_MS)).await, "it refills by the clock as it is now");
+    let other = TenantId(Uuid::from_u128(8));
+    assert!(matches!(tables.take(other, quota(2), now).await.unwrap(), Taken::Yes(_)));
+    assert_eq!(tables.prune_quotas(now.plus_ms(9 * PERIOD_MS)).await.unwrap(), 2);
+}
+
+async fn of_two_that_take_the_last_one_at_once_one_gets_it(fresh: Fresh) {
+    let tables = open(&fresh).await;
+    let now = Timestamp(1_000_000_000_000);
+    for _ in 0..19 {
+        assert!(matches!(tables.take(TENANT, quota(20), now).await.unwrap(), Taken::Yes(_)));
+    }
+    let asked = (0..20).map(|_| {
+        let tables = tables.clone();
+        tokio::spawn(async move { tables.take(TENANT, quota(20), now).await.unwrap() })
+    });
+    let mut passed = 0;
+    for one in asked.collect::<Vec<_>>() {
+        passed += u32::from(matches!(one.await.unwrap(), Taken::Yes(_)));
+    }
+    assert_eq!(passed, 1);
+}
+
+async fn a_key_is_held_answered_given_back_and_forgotten(fresh: Fresh) {
+    let tables = open(&fresh).await;
+    let now = Timestamp(1_000_000_000_000);
+    let slot = Slot { tenant: TENANT, hash: &[1; 32] };
+    let begin = async |request: u8, at: Timestamp| {
+        tables.begin_answer(slot, &[request; 32], (at, 1_000)).await.unwrap()
+    };
+    let KeyState::Taken(first) = begin(1, now).await else { panic!("it was free") };
+    assert_eq!(begin(1, now).await, KeyState::Working);
+    assert_eq!(begin(2, now).await, KeyState::OtherRequest);
+    let later = now.plus_ms(1_001);
+    let KeyState::Taken(second) = begin(1, later).await else { panic!("its holder is dead") };
+    let kept = KeptAnswer {
+        status: 201,
+        location: "/specs/1".into(),
+        body: Some(b"{}".to_vec()),
+        sealed: false,
+    };
+    assert!(!tables.finish_answer(slot, first, &kept).await.unwrap(), "it was taken over");
+    assert!(tables.finish_answer(slot, second, &kept).await.unwrap());
+    assert_eq!(begin(1, later).await, KeyState::Answered(kept));
+    assert_eq!(begin(2, later).await, KeyState::OtherRequest);
+    let foreign = Slot { tenant: TenantId(Uuid::from_u128(8)), ..slot };
+    let got = tables.begin_answer(foreign, &[2; 32], (later, 1_000)).await.unwrap();
+    let KeyState::Taken(theirs) = got else { panic!("another tenant's key: {got:?}") };
+    tables.release_answer(foreign, theirs).await.unwrap();
+    let got = tables.begin_answer(foreign, &[3; 32], (later, 1_000)).await.unwrap();
+    assert!(matches!(got, KeyState::Taken(_)), "{got:?}");
+    let tomorrow = later.plus_ms(ANSWER_MS);
+    assert!(matches!(begin(2, tomorrow).await, KeyState::Taken(_)), "a day is over");
+    assert_eq!(tables.prune_answers(tomorrow.plus_ms(ANSWER_MS)).await.unwrap(), 2);
 }

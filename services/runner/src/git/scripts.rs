@@ -194,6 +194,12 @@ else
 fi
 "#;
 
+/// The files of a commit, packed.
+pub const ARCHIVE: &str = r#"
+git rev-parse --verify --quiet "$HEAD^{commit}" > /dev/null || { echo 'there is no such commit' >&2; exit 1; }
+git archive --format=tar.gz "$HEAD"
+"#;
+
 /// The head, and the tracked files.
 pub const HEAD_AND_LIST: &str = "git rev-parse HEAD\ngit ls-files -z\n";
 

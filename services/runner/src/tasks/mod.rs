@@ -1,5 +1,6 @@
 //! What a runner can do: one file a kind of task.
 
+mod archive;
 mod collect;
 mod commit;
 mod execute;
@@ -105,18 +106,23 @@ impl Workshop {
             Some(Work::Verify(w)) => w.attempt,
             _ => 0,
         };
+        let run_id = match &task.work {
+            Some(Work::Archive(w)) => w.run_id.clone(),
+            _ => task.run_id,
+        };
         let job = Job {
             owner: self.sandbox.owner(&task.tenant_id),
             lease_epoch: task.lease_epoch,
             attempt,
             task_id: task.task_id,
             tenant: task.tenant_id,
-            run_id: task.run_id,
+            run_id,
             stop,
             log,
         };
         match task.work {
             Some(Work::Inspect(w)) => self.inspect(&job, w).await.map(Outcome::Inspect),
+            Some(Work::Archive(w)) => self.archive(&job, &w).await.map(Outcome::Archive),
             Some(Work::Prepare(w)) => self.prepare(&job, w).await.map(Outcome::Prepare),
             Some(Work::Step(w)) => self.step(&job, w).await.map(Outcome::Step),
             Some(Work::Propose(w)) => self.propose(&job, w).await.map(Outcome::Propose),

@@ -79,6 +79,7 @@ pub const MATRIX: &[(&str, Access)] = &[
     ("metabuilder.orchestrator.v1.RunService/StreamEvents", Access::Role(Role::Viewer)),
     ("metabuilder.orchestrator.v1.RunService/StreamLogs", Access::Role(Role::Viewer)),
     ("metabuilder.orchestrator.v1.RunService/GetPatch", Access::Role(Role::Viewer)),
+    ("metabuilder.orchestrator.v1.RunService/GetWorkspace", Access::Role(Role::Viewer)),
     ("metabuilder.orchestrator.v1.RunService/ListFlaky", Access::Role(Role::Viewer)),
     ("metabuilder.orchestrator.v1.RunControlService/PauseRun", Access::Role(Role::Admin)),
     ("metabuilder.orchestrator.v1.RunControlService/ResumeRun", Access::Role(Role::Admin)),
@@ -95,6 +96,9 @@ pub const MATRIX: &[(&str, Access)] = &[
     ("metabuilder.orchestrator.v1.WebhookService/CreateWebhook", Access::Role(Role::Admin)),
     ("metabuilder.orchestrator.v1.WebhookService/ListWebhooks", Access::Role(Role::Admin)),
     ("metabuilder.orchestrator.v1.WebhookService/DeleteWebhook", Access::Role(Role::Admin)),
+    ("metabuilder.orchestrator.v1.AnswerService/BeginAnswer", Access::Machine),
+    ("metabuilder.orchestrator.v1.AnswerService/FinishAnswer", Access::Machine),
+    ("metabuilder.orchestrator.v1.AnswerService/ReleaseAnswer", Access::Machine),
 ];
 
 const PUBLIC: [&str; 3] = [

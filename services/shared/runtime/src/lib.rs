@@ -1,6 +1,7 @@
 //! What every service needs to be a service: configuration, logs, health, reflection, who is
 //! calling, deadlines, draining, and one kind of client for peers in this process or elsewhere.
 
+mod accept;
 pub mod access;
 pub mod auth;
 pub mod clock;

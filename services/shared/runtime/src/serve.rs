@@ -2,7 +2,6 @@
 
 use crate::auth::Auth;
 use crate::service::{Background, OpenListener, StartError, Wiring};
-use axum::serve::ListenerExt;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -168,16 +167,7 @@ pub async fn run(
         }
         readying.spawn(serve_when_ready(one.reporter, one.names, one.ready));
         let closing = closing.clone();
-        let listener = one.listener.tap_io(|io| {
-            if let Err(error) = io.set_nodelay(true) {
-                tracing::debug!(%error, "could not set TCP_NODELAY");
-            }
-        });
-        servers.spawn(async move {
-            axum::serve(listener, one.router)
-                .with_graceful_shutdown(closing.cancelled_owned())
-                .await
-        });
+        servers.spawn(crate::accept::serve(one.listener, one.router, closing));
     }
     let early = tokio::select! {
         () = stop.cancelled() => None,
@@ -186,8 +176,7 @@ pub async fn run(
             Err(error) => format!("a background task panicked: {error}"),
         }),
         Some(ended) = servers.join_next() => Some(match ended {
-            Ok(Ok(())) => "the listener closed by itself".to_owned(),
-            Ok(Err(error)) => format!("the listener failed: {error}"),
+            Ok(()) => "the listener closed by itself".to_owned(),
             Err(error) => format!("the listener panicked: {error}"),
         }),
     };

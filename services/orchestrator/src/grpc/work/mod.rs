@@ -3,6 +3,7 @@
 mod orders;
 mod results;
 
+use super::inspect::archived;
 use super::{invalid, refuse};
 use crate::core::queue::Task;
 use crate::core::ready::Offer;
@@ -100,7 +101,7 @@ impl Work {
         let task = &leased.task;
         if task.run.is_none() && task.tries > LEASES_MAX {
             let text = format!("{} runners were lost over reading it", task.tries - 1);
-            self.inspected(task, Err(text)).await?;
+            self.answered(task, &Err::<SourceListing, _>(text)).await?;
             return Ok(None);
         }
         match self.order(leased).await {
@@ -169,24 +170,27 @@ impl Work {
     }
 
     async fn complete_inspection(&self, task: &Task, result: Outcome) -> Result<(), Fault> {
-        let listing = match result {
+        let inspected: Result<SourceListing, String> = match result {
+            Outcome::Archive(archive) => {
+                return self.answered(task, &Ok::<_, String>(archived(&archive))).await;
+            }
             Outcome::Inspect(i) => Ok(i.listing.unwrap_or_default().into()),
             Outcome::Error(e) => Err(e.message),
             _ => Err("the runner answered something else".to_owned()),
         };
-        if self.inspected(task, listing).await? { Ok(()) } else { Err(lease_lost()) }
+        self.answered(task, &inspected).await
     }
 
-    async fn inspected(
+    async fn answered<T: serde::Serialize>(
         &self,
         task: &Task,
-        listing: Result<SourceListing, String>,
-    ) -> Result<bool, Fault> {
-        let text = serde_json::to_string(&listing)
+        answer: &Result<T, String>,
+    ) -> Result<(), Fault> {
+        let text = serde_json::to_string(answer)
             .map_err(|e| Fault::new(ErrorKind::Internal, "INTERNAL", e.to_string()))?;
         let done = self.engine.tables.finish_inspection(task.id, task.epoch, &text).await?;
         self.engine.loose_changed();
-        Ok(done)
+        if done { Ok(()) } else { Err(lease_lost()) }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a runner is told to do for a task.
 
+use super::super::inspect::Question;
 use super::Work;
 use crate::core::evidence::{put_back, siblings};
 use crate::core::queue::Task;
@@ -8,7 +9,7 @@ use crate::core::transition::TaskKind;
 use crate::judge::edits_of;
 use crate::shell::{Leased, lease_lost};
 use meta_domain::autofix::{FileEdit, FixerKind};
-use meta_domain::fault::{ErrorKind, Fault};
+use meta_domain::fault::Fault;
 use meta_proto::runner as pb;
 
 /// How long a flake is remembered when patches are verified, in milliseconds.
@@ -25,7 +26,7 @@ impl Work {
         let task = &leased.task;
         let work = match &leased.run {
             Some(run) => self.work_of(run, task).await?,
-            None => inspect_work(&task.payload)?,
+            None => Question::order(&task.payload)?,
         };
         Ok(pb::Task {
             task_id: task.id.to_string(),
@@ -130,12 +131,6 @@ impl Work {
             head: run.head.clone(),
         }))
     }
-}
-
-fn inspect_work(payload: &str) -> Result<pb::task::Work, Fault> {
-    let source: meta_domain::source::Source = serde_json::from_str(payload)
-        .map_err(|e| Fault::new(ErrorKind::NotFound, "BAD_SOURCE", e.to_string()))?;
-    Ok(pb::task::Work::Inspect(pb::InspectWork { source: Some(source.into()) }))
 }
 
 fn commit_work(run: &Run, step: &Step) -> Result<pb::task::Work, Fault> {

@@ -56,7 +56,7 @@ impl fmt::Display for Value {
 impl Setting {
     /// The range of a whole number; `None` where the value is a boolean. A backoff cap of 0 is for
     /// tests and stands outside.
-    fn range(self) -> Option<RangeInclusive<u32>> {
+    pub fn range(self) -> Option<RangeInclusive<u32>> {
         match self {
             Self::AutofixEnabled => None,
             Self::MaxTotalAttempts => Some(TOTAL_ATTEMPTS),

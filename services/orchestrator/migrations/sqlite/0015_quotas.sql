@@ -1,0 +1,7 @@
+-- When a tenant's whole quota of an action is there again: all that GCRA has to know.
+CREATE TABLE quotas (
+    tenant_id BLOB    NOT NULL,
+    action    TEXT    NOT NULL,
+    full_at   INTEGER NOT NULL,
+    PRIMARY KEY (tenant_id, action)
+) STRICT;

@@ -1,0 +1,1 @@
+DELETE FROM quotas WHERE full_at <= $1
