@@ -3,6 +3,7 @@
 pub mod control;
 pub mod encode;
 pub mod runs;
+pub mod sessions;
 pub mod specs;
 pub mod stream;
 pub mod tenants;

@@ -9,6 +9,7 @@ mod hear;
 pub(crate) mod queue;
 mod retention;
 mod runs;
+mod sessions;
 mod tenants;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ pub use flaky::FlakyRow;
 pub use hear::{Ear, Heard};
 pub use runs::{ListRuns, Loaded, StoredEvent};
 pub(crate) use runs::{load, of_request};
+pub use sessions::SessionRow;
 pub use tenants::TenantRow;
 pub use verify::Verified;
 
