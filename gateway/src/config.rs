@@ -24,6 +24,9 @@ pub struct Config {
     /// A file for the settings that were last heard, which serve when the gateway starts while the
     /// flag-resolver is away; none unless it is named.
     pub flags_snapshot: Option<PathBuf>,
+    /// Where browsers find this gateway, such as `https://builder.example`, when something stands
+    /// in front of it. With https, cookies are only sent over TLS.
+    pub public_url: Option<String>,
 }
 
 impl Default for Config {
@@ -36,6 +39,7 @@ impl Default for Config {
             heartbeat_ms: 15_000,
             stream_ms: 3_600_000,
             flags_snapshot: None,
+            public_url: None,
         }
     }
 }
@@ -59,7 +63,7 @@ impl Config {
             ("heartbeat_ms", self.heartbeat_ms, 1, TIME_MS_MAX),
             ("stream_ms", self.stream_ms, 1, TIME_MS_MAX),
         ];
-        let faults: Vec<_> = fields
+        let mut faults: Vec<_> = fields
             .into_iter()
             .filter(|(_, value, low, high)| !(low..=high).contains(&value))
             .map(|(name, value, low, high)| {
@@ -69,6 +73,7 @@ impl Config {
                 )
             })
             .collect();
+        faults.extend(self.public_url.as_deref().and_then(public_url_fault));
         if faults.is_empty() { Ok(()) } else { Err(faults) }
     }
 
@@ -76,4 +81,24 @@ impl Config {
     pub(crate) fn request_timeout(&self) -> Duration {
         Duration::from_millis(self.request_timeout_ms)
     }
+
+    /// Whether browsers reach this gateway over TLS.
+    pub(crate) fn is_https(&self) -> bool {
+        self.public_url.as_deref().is_some_and(|url| url.starts_with("https://"))
+    }
+}
+
+/// What is wrong with an address for browsers.
+fn public_url_fault(text: &str) -> Option<InvalidField> {
+    let fits = url::Url::parse(text).is_ok_and(|url| {
+        ["http", "https"].contains(&url.scheme())
+            && url.has_host()
+            && url.path() == "/"
+            && url.query().is_none()
+            && url.fragment().is_none()
+            && url.username().is_empty()
+    });
+    let problem =
+        || format!("{text:?} is not valid (expected a form like https://builder.example)");
+    (!fits).then(|| InvalidField::new("public_url", problem()))
 }

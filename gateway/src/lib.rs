@@ -10,10 +10,12 @@ mod config;
 mod document;
 mod edge;
 mod idempotency;
+mod pages;
 mod params;
 mod peers;
 mod problem;
 mod routes;
+mod session;
 mod view;
 
 pub use config::Config;

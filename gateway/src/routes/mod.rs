@@ -17,6 +17,7 @@ mod tenants;
 use crate::auth::KeyCache;
 use crate::document::BASE;
 use crate::idempotency::Answers;
+use crate::session::SessionCache;
 use crate::{Config, Peers};
 use axum::Router;
 use axum::routing::{delete, get, post, put};
@@ -35,6 +36,9 @@ pub(crate) struct App {
     pub(crate) config: Config,
     pub(crate) peers: Peers,
     pub(crate) keys: KeyCache,
+    pub(crate) sessions: SessionCache,
+    /// What runs are called, for the pages.
+    pub(crate) titles: crate::pages::Titles,
     pub(crate) answers: Arc<Answers>,
     /// The settings of the installation, without asking the flag-resolver.
     pub(crate) settings: Flags,
@@ -60,9 +64,21 @@ impl App {
         stopping: CancellationToken,
     ) -> Arc<Self> {
         let keys = KeyCache::new(Duration::from_millis(config.key_cache_ms));
+        let sessions = SessionCache::new(Duration::from_millis(config.key_cache_ms));
         let flag_streams = Arc::new(Semaphore::new(FLAG_STREAMS_MAX));
         let answers = Arc::default();
-        Arc::new(Self { config, peers, keys, answers, settings, flag_streams, stopping })
+        let titles = crate::pages::Titles::default();
+        Arc::new(Self {
+            config,
+            peers,
+            keys,
+            sessions,
+            titles,
+            answers,
+            settings,
+            flag_streams,
+            stopping,
+        })
     }
 }
 
@@ -84,6 +100,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .merge(ofrep::routes())
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
+        .merge(crate::pages::routes(&app))
+        .fallback(crate::pages::nowhere)
         .with_state(app)
 }
 

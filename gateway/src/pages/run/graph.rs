@@ -1,0 +1,88 @@
+//! The plan as a drawing. The table below it says the same in words, so that this is hidden from
+//! screen readers and the keyboard.
+
+use super::View;
+use super::log::Chosen;
+use crate::pages::badge::State;
+use crate::pages::core::ansi::plain;
+use crate::pages::core::graph::{Layout, Node, Place, layout};
+use crate::pages::core::words::duration;
+use maud::{Markup, html};
+use meta_proto::orchestrator as pb;
+
+const WIDTH: usize = 172;
+const HEIGHT: usize = 48;
+const GAP_X: usize = 44;
+const GAP_Y: usize = 14;
+const MARGIN: usize = 2;
+/// Characters of a name that fit.
+const NAME_CHARS_MAX: usize = 17;
+
+/// The steps and what each waits for.
+pub(super) fn graph(view: &View<'_>, chosen: &Chosen) -> Markup {
+    let steps: Vec<(&pb::RunStep, &str, &[String])> = view
+        .run
+        .steps
+        .iter()
+        .filter_map(|s| s.step.as_ref().map(|p| (s, p.name.as_str(), p.needs.as_slice())))
+        .collect();
+    let nodes: Vec<_> = steps.iter().map(|(_, name, needs)| Node { name, needs }).collect();
+    let Layout { places, edges, columns, rows } = layout(&nodes);
+    if places.is_empty() {
+        return html! {};
+    }
+    let width = columns * (WIDTH + GAP_X) - GAP_X + 2 * MARGIN;
+    let height = rows * (HEIGHT + GAP_Y) - GAP_Y + 2 * MARGIN;
+    html! {
+        div.graph {
+            svg width=(width) height=(height) viewBox=(format!("0 0 {width} {height}")) aria-hidden="true" focusable="false" {
+                @for (from, to) in &edges { (edge(places[*from], places[*to], State::of_step(steps[*from].0.status))) }
+                @for ((step, name, _), place) in steps.iter().zip(&places) {
+                    (node(view, step, name, *place, chosen.step == *name))
+                }
+            }
+        }
+    }
+}
+
+fn corner(place: Place) -> (usize, usize) {
+    (MARGIN + place.column * (WIDTH + GAP_X), MARGIN + place.row * (HEIGHT + GAP_Y))
+}
+
+fn edge(from: Place, to: Place, state: State) -> Markup {
+    let ((x, y), (to_x, to_y)) = (corner(from), corner(to));
+    let (x, y, to_y) = (x + WIDTH, y + HEIGHT / 2, to_y + HEIGHT / 2);
+    let middle = usize::midpoint(x, to_x);
+    html! { path.edge.(state.class()) d=(format!("M{x} {y}C{middle} {y} {middle} {to_y} {to_x} {to_y}")) {} }
+}
+
+fn node(view: &View<'_>, step: &pb::RunStep, name: &str, place: Place, is_chosen: bool) -> Markup {
+    let (x, y) = corner(place);
+    let state = super::steps::state(step);
+    let href = super::evidence::place(&view.run.id, name, None, 0);
+    let shown = plain(name);
+    let mut short: String = shown.chars().take(NAME_CHARS_MAX).collect();
+    if shown.chars().count() > NAME_CHARS_MAX {
+        short.push('…');
+    }
+    html! {
+        a.node.(state.class()).chosen[is_chosen] href=(href) tabindex="-1" {
+            title { (shown) }
+            rect x=(x) y=(y) width=(WIDTH) height=(HEIGHT) rx="7" {}
+            g.ico.(state.class()) transform=(format!("translate({} {})", x + 12, y + 9)) { (state.drawn()) }
+            text.name x=(x + 36) y=(y + 21) { (short) }
+            text.sub x=(x + 36) y=(y + 38) { (under(step)) }
+        }
+    }
+}
+
+fn under(step: &pb::RunStep) -> String {
+    let mut said = super::steps::state_word(step);
+    if step.duration_ms > 0 {
+        said.push_str(&format!(" · {}", duration(step.duration_ms)));
+    }
+    if step.executions > 1 {
+        said.push_str(&format!(" · ×{}", step.executions));
+    }
+    said
+}
