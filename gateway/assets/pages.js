@@ -109,8 +109,10 @@
       this.source?.close();
       this.source = null;
       const box = one(".log");
+      const evidence = box && one(".ev", box);
+      if (evidence && !location.hash) box.scrollTop = evidence.offsetTop - 80;
       if (!box?.dataset.follow) return;
-      if (!location.hash) box.scrollTop = box.scrollHeight;
+      if (!location.hash && !evidence) box.scrollTop = box.scrollHeight;
       const source = new EventSource(`${box.dataset.follow}&after=${box.dataset.last}`);
       this.source = source;
       const take = (event) => {

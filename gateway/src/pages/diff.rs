@@ -44,6 +44,7 @@ fn one(file: &FileDiff) -> Markup {
             @if !file.hunks.is_empty() {
                 div.scroll tabindex="0" role="region" aria-label=(format!("Changes of {}", plain(&file.path))) {
                     table {
+                        colgroup { col.num; col; col.num; col; }
                         thead.sr { tr { th { "Line" } th { "Before" } th { "Line" } th { "After" } } }
                         @for hunk in &file.hunks {
                             tbody {

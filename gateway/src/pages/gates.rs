@@ -2,7 +2,7 @@
 
 use super::badge::{State, badge, known, tag, word};
 use super::core::ansi::plain;
-use super::core::words::{ago, count, duration, instant, risk, short};
+use super::core::words::{ago, count, duration, instant, risk, short, tidy};
 use super::layout::csrf;
 use super::visitor::Visitor;
 use super::{diff, run::evidence};
@@ -44,7 +44,7 @@ pub(super) fn card(gate: &Gate, visitor: &Visitor, place: Place<'_>) -> Markup {
             @if let Some(run) = place.run {
                 p.of { "Run " a href=(format!("/runs/{}", gate.run_id)) { (run) } }
             }
-            p.why { (plain(&gate.reason)) }
+            p.reason { (tidy(&gate.reason)) }
             @if let Some(signal) = &gate.signal { (finding(gate, signal)) }
             @if !gate.proposed_patch.is_empty() { (proposal(gate)) }
             (means(gate))
@@ -95,7 +95,7 @@ fn finding(gate: &Gate, signal: &FailureSignal) -> Markup {
         div.finding {
             p {
                 (tag(&word::<FailureType>(signal.r#type))) " "
-                strong { (plain(&signal.message)) }
+                strong { (tidy(&signal.message)) }
                 " " span.fine { "severity " (word::<Severity>(signal.severity)) ", rule " code { (plain(&signal.source)) } }
             }
             (evidence::lines(signal, &gate.run_id, &gate.step, None))

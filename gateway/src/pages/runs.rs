@@ -3,7 +3,7 @@
 use super::approvals::said;
 use super::badge::{self, State, known, tag, word};
 use super::core::ansi::plain;
-use super::core::words::{count, duration, tail};
+use super::core::words::{count, duration, tail, tidy};
 use super::gates::{is_pending, time};
 use super::layout::{Page, Section, waiting};
 use super::visitor::Visitor;
@@ -222,7 +222,7 @@ fn what(run: &pb::Run) -> Markup {
 fn in_words(run: &pb::Run) -> Option<Markup> {
     let name = |s: &pb::RunStep| plain(s.step.as_ref().map_or("", |p| p.name.as_str()));
     match known::<RunStatus>(run.status)? {
-        RunStatus::Failed => Some(html! { (plain(&run.reason)) }),
+        RunStatus::Failed => Some(html! { (tidy(&run.reason)) }),
         RunStatus::PausedAwaitingApproval => {
             let gate = run.gates.iter().find(|g| is_pending(g))?;
             let kind = word::<meta_domain::gate::GateType>(gate.r#type);

@@ -2,6 +2,9 @@
 
 use meta_domain::time::Timestamp;
 
+/// Characters of the same sort that make a drawn line.
+const RULE_CHARS_MIN: usize = 4;
+
 /// A duration, short: `850 ms`, `1.2 s`, `3 m 05 s`, `1 h 02 m`.
 pub(crate) fn duration(ms: u64) -> String {
     match ms {
@@ -36,6 +39,23 @@ pub(crate) fn instant(at: Timestamp) -> String {
 /// A count with its noun: `1 step`, `3 steps`.
 pub(crate) fn count(n: usize, noun: &str) -> String {
     if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
+}
+
+/// A message without what only draws lines: `==== FAILURES ====` is `FAILURES`. Nothing that a
+/// terminal would obey is left in it either.
+pub(crate) fn tidy(text: &str) -> String {
+    let plain = super::ansi::plain(text);
+    let mut out = String::new();
+    let mut rest = plain.as_str();
+    while let Some(first) = rest.chars().next() {
+        let run = rest.chars().take_while(|c| *c == first).count() * first.len_utf8();
+        if !("=-_*#~".contains(first) && run >= RULE_CHARS_MIN) {
+            out.push_str(&rest[..run]);
+        }
+        rest = &rest[run..];
+    }
+    let words: Vec<&str> = out.split(' ').filter(|word| !word.is_empty()).collect();
+    if words.is_empty() { plain } else { words.join(" ").replace(" ;", ";") }
 }
 
 /// The first characters of an id or hash.
@@ -87,6 +107,13 @@ mod tests {
         assert_eq!(ago(at, at.plus_ms(61_000)), "1 min ago");
         assert_eq!(ago(at, at.plus_ms(3 * 86_400_000)), "3 d ago");
         assert_eq!(instant(at), "2023-11-14 22:13:20 UTC");
+    }
+
+    #[test]
+    fn drawn_lines_are_left_out() {
+        assert_eq!(tidy("===== FAILURES ====; tried 1"), "FAILURES; tried 1");
+        assert_eq!(tidy("a --fix b_c == d"), "a --fix b_c == d");
+        assert_eq!(tidy("====="), "=====");
     }
 
     #[test]

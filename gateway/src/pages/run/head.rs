@@ -5,8 +5,8 @@ use super::log::Chosen;
 use super::{View, act};
 use crate::pages::badge::{self, State, badge, known, tag, word};
 use crate::pages::core::ansi::plain;
-use crate::pages::core::words::{count, duration, instant as shown, short};
-use crate::pages::gates::{is_pending, time};
+use crate::pages::core::words::{count, duration, short, tidy};
+use crate::pages::gates::time;
 use crate::pages::runs::{Tally, took};
 use maud::{Markup, html};
 use meta_domain::autofix::{Outcome, Strategy};
@@ -25,7 +25,7 @@ pub(super) fn head(view: &View<'_>) -> Markup {
     let run = view.run;
     html! {
         header.run-head id="head" data-live="head" {
-            p.crumbs { a href="/runs" { "Runs" } " / " code { (run.id) } }
+            p.crumbs { a href="/runs" { "Runs" } " / " a href=(format!("/runs?spec_id={}", run.spec_id)) { (view.title) } " / " code { (run.id) } }
             div.line {
                 h1 { (view.title) }
                 (badge::run(run.status))
@@ -39,17 +39,15 @@ pub(super) fn head(view: &View<'_>) -> Markup {
 
 fn facts(view: &View<'_>) -> Markup {
     let run = view.run;
-    let spec = format!("/runs?spec_id={}", run.spec_id);
     let tally = Tally::of(run);
     html! {
         dl.facts.row {
             div { dt { "Took" } dd { @match took(run, view.now) { Some(ms) => (duration(ms)), None => "not started" } } }
             @if let Some(at) = run.started_at.as_ref().or(run.created_at.as_ref()).map(instant) {
-                div { dt { "Started" } dd { (time(at, view.now)) span.fine { " " (shown(at)) } } }
+                div { dt { "Started" } dd { (time(at, view.now)) } }
             }
             div { dt { "By" } dd { (plain(&run.created_by)) } }
             div { dt { "Plan" } dd { "version " (run.plan_version) } }
-            div { dt { "Spec" } dd { a href=(spec) { "all its runs" } } }
             @if !run.head_commit.is_empty() { div { dt { "Commit" } dd { code { (short(&run.head_commit)) } } } }
             @if tally.healed + tally.flaky > 0 || !tally.types.is_empty() {
                 div { dt { "Healing" } dd.tags { (tally.markup()) } }
@@ -66,20 +64,13 @@ pub(super) fn why(view: &View<'_>, _: &Chosen) -> Markup {
     let run = view.run;
     match known::<RunStatus>(run.status) {
         Some(RunStatus::Failed) => failed(view),
-        Some(RunStatus::PausedAwaitingApproval) => {
-            let open = run.gates.iter().filter(|g| is_pending(g)).count();
-            html! {
-                div.why.waiting {
-                    h2 { (State::Waiting.icon()) " Waits for " (count(open, "decision")) }
-                    p { "Everything that a machine may do is done. The run goes on, where it stopped, as soon as somebody decides." }
-                }
-            }
-        }
+        // The gates themselves follow.
+        Some(RunStatus::PausedAwaitingApproval) => html! {},
         Some(RunStatus::Succeeded) => succeeded(view),
         Some(RunStatus::Canceled) => html! {
             div.why.canceled {
                 h2 { (State::Canceled.icon()) " Canceled" }
-                p { @if run.reason.is_empty() { "Somebody canceled it." } @else { (plain(&run.reason)) } }
+                p { @if run.reason.is_empty() { "Somebody canceled it." } @else { (tidy(&run.reason)) } }
             }
         },
         Some(RunStatus::Running | RunStatus::Pending) | None => running(view),
@@ -109,7 +100,7 @@ fn running(view: &View<'_>) -> Markup {
                 (done) " of " (count(view.run.steps.len(), "step")) " passed."
                 @for step in &steps {
                     @if let Some(signal) = &step.signal { @if step.attempts > 0 || !step.tries.is_empty() {
-                        " " code { (name(step)) } " failed before (" (word::<FailureType>(signal.r#type)) "): " (plain(&signal.message)) "."
+                        " " code { (name(step)) } " failed before (" (word::<FailureType>(signal.r#type)) "): " (tidy(&signal.message)) "."
                     } }
                 }
             }
@@ -123,7 +114,7 @@ fn failed(view: &View<'_>) -> Markup {
     html! {
         div.why.bad {
             h2 { (State::Bad.icon()) " Why it failed" }
-            @if steps.is_empty() { p { (plain(&run.reason)) } }
+            @if steps.is_empty() { p { (tidy(&run.reason)) } }
             @for step in steps { (failed_step(view, step)) }
         }
     }
@@ -139,13 +130,13 @@ fn failed_step(view: &View<'_>, step: &pb::RunStep) -> Markup {
             @if let Some(signal) = &step.signal {
                 p.lead {
                     code { (name) } " " (tag(&word::<FailureType>(signal.r#type))) " "
-                    strong { (plain(&signal.message)) }
+                    strong { (tidy(&signal.message)) }
                 }
                 (evidence::lines(signal, &view.run.id, &name, last))
             } @else { p.lead { code { (name) } } }
             dl.facts {
                 div { dt { "Done about it" } dd { (done_about(&turns)) } }
-                @if !step.reason.is_empty() { div { dt { "Given up because" } dd { (plain(&step.reason)) } } }
+                @if !step.reason.is_empty() { div { dt { "Given up because" } dd { (tidy(&step.reason)) } } }
             }
             p.ways {
                 a href=(evidence::place(&view.run.id, &name, last, 0)) { "Whole log of " (name) }
@@ -197,7 +188,7 @@ fn succeeded(view: &View<'_>) -> Markup {
             ul.plain {
                 @for turn in &applied {
                     li { (badge(State::Healed, "healed")) " " code { (plain(&turn.step)) }
-                        @if let Some(signal) = &turn.signal { " " (plain(&signal.message)) }
+                        @if let Some(signal) = &turn.signal { " " (tidy(&signal.message)) }
                         @if let Some(by) = turn.tries.last() { " — " (plain(&by.title)) }
                         " " a href=(format!("#turn-{}", turn.id)) { "see the patch" } }
                 }

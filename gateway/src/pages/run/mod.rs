@@ -16,6 +16,7 @@ pub(super) use changes::changes;
 pub(super) use log::follow;
 
 use super::approvals::said;
+use super::core::words::count;
 use super::gates::{Place, card, is_pending};
 use super::layout::{Page, Section, waiting};
 use super::runs::title_of_spec;
@@ -76,7 +77,8 @@ pub(super) async fn show(
             div id="gates" data-live="gates" {
                 @if !open.is_empty() {
                     section aria-labelledby="gates-title" {
-                        h2 id="gates-title" { "Waiting for you" }
+                        h2 id="gates-title" { "Waits for " (count(open.len(), "decision")) }
+                        p.lead { "Everything that a machine may do is done. The run goes on, where it stopped, as soon as somebody decides." }
                         div.stack { @for gate in &open { (card(gate, &visitor, place)) } }
                     }
                 }

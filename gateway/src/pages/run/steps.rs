@@ -5,7 +5,7 @@ use super::evidence::place;
 use super::log::Chosen;
 use crate::pages::badge::{State, badge, known, tag, word};
 use crate::pages::core::ansi::plain;
-use crate::pages::core::words::{count, duration};
+use crate::pages::core::words::{count, duration, tidy};
 use crate::pages::gates::is_pending;
 use maud::{Markup, html};
 use meta_domain::autofix::Outcome;
@@ -14,14 +14,18 @@ use meta_domain::status::StepStatus;
 use meta_proto::common::command;
 use meta_proto::orchestrator as pb;
 
-/// How a step stands.
-pub(super) fn state(step: &pb::RunStep) -> State {
-    State::of_step(step.status)
-}
-
-/// The same in a word.
-pub(super) fn state_word(step: &pb::RunStep) -> String {
-    word::<StepStatus>(step.status)
+/// How a step stands, in a shape and in words. One that asks somebody waits, whatever it did before.
+pub(super) fn state(view: &View<'_>, step: &pb::RunStep) -> (State, String) {
+    let name = step.step.as_ref().map_or("", |s| s.name.as_str());
+    if view.run.gates.iter().any(|g| g.step == name && is_pending(g)) {
+        return (State::Waiting, "waiting".to_owned());
+    }
+    let word = match known::<StepStatus>(step.status) {
+        Some(StepStatus::Succeeded) => "passed".to_owned(),
+        Some(StepStatus::Running) if !step.tries.is_empty() => "healing".to_owned(),
+        _ => word::<StepStatus>(step.status),
+    };
+    (State::of_step(step.status), word)
 }
 
 /// Every step with what became of it.
@@ -44,13 +48,14 @@ fn row(view: &View<'_>, step: &pb::RunStep, chosen: &Chosen) -> Markup {
     let planned = step.step.as_ref().unwrap_or(&empty);
     let name = plain(&planned.name);
     let is_chosen = chosen.step == planned.name;
+    let (state, said) = state(view, step);
     html! {
         tr.chosen[is_chosen] {
             td.name {
                 a.title href=(place(&view.run.id, &planned.name, None, 0)) aria-current=[is_chosen.then_some("true")] { (name) }
                 code.command title=(plain(&planned.why)) { (command_line(planned)) }
             }
-            td.status { (badge(state(step), &state_word(step))) }
+            td.status { (badge(state, &said)) }
             td.what { (what(view, step, planned)) }
             td.num { (step.executions) }
             td.num { @if step.duration_ms > 0 { (duration(step.duration_ms)) } @else { "–" } }
@@ -82,8 +87,8 @@ fn what(view: &View<'_>, step: &pb::RunStep, planned: &meta_proto::common::Plann
             @if let Some(gate) = gate { a.badge.waiting href=(format!("#gate-{}", gate.id)) { (State::Waiting.icon()) span { "decide" } } }
         }
         @if let Some(signal) = &step.signal {
-            span.said.past[passed] { @if passed { "was: " } (plain(&signal.message)) }
-        } @else if !step.reason.is_empty() { span.said { (plain(&step.reason)) } }
+            span.said.past[passed] { @if passed { "was: " } (tidy(&signal.message)) }
+        } @else if !step.reason.is_empty() { span.said { (tidy(&step.reason)) } }
         @else if step.executions == 0 && !planned.needs.is_empty() && !passed {
             span.said.past { "after " (planned.needs.iter().map(|n| plain(n)).collect::<Vec<_>>().join(", ")) }
         }

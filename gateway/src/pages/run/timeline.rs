@@ -4,7 +4,7 @@ use super::View;
 use super::evidence;
 use crate::pages::badge::{State, badge, known, tag, word};
 use crate::pages::core::ansi::plain;
-use crate::pages::core::words::{count, duration, risk, short};
+use crate::pages::core::words::{count, duration, risk, short, tidy};
 use crate::pages::diff;
 use crate::pages::gates::{time, verified};
 use maud::{Markup, html};
@@ -109,7 +109,7 @@ fn signal(
     html! {
         li.stage {
             h4 { "Signal" }
-            p { (tag(&word::<FailureType>(signal.r#type))) " " strong { (plain(&signal.message)) } }
+            p { (tag(&word::<FailureType>(signal.r#type))) " " strong { (tidy(&signal.message)) } }
             (evidence::lines(signal, &view.run.id, step, execution))
             p.fine {
                 "rule " code { (plain(&signal.source)) }
@@ -135,7 +135,7 @@ fn strategy(attempt: &Attempt) -> Markup {
         li.stage {
             h4 { "Strategy" }
             p { strong { (named) } @if known::<Strategy>(attempt.strategy).is_some_and(|s| s != Strategy::None) { " " span.fine { code { (word::<Strategy>(attempt.strategy)) } } } }
-            @if !attempt.reason.is_empty() { p.because { (plain(&attempt.reason)) } }
+            @if !attempt.reason.is_empty() { p.because { (tidy(&attempt.reason)) } }
         }
     }
 }
@@ -165,7 +165,7 @@ fn try_of(view: &View<'_>, one: &FixTry) -> Markup {
             (State::of_verdict(one.verdict).icon()) " "
             strong { (plain(&one.title)) } " " (said)
             @if one.files > 0 { " · " (diff::size(one.files, one.added, one.removed)) }
-            @if !one.detail.is_empty() { span.fine.detail { (plain(&one.detail)) } }
+            @if !one.detail.is_empty() { span.fine.detail { (tidy(&one.detail)) } }
             @if let Some(guard) = guard {
                 span.fine.detail {
                     "guard: " @if guard.needs_approval { "needs approval" } @else { "passes" }
