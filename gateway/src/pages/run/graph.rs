@@ -55,7 +55,7 @@ pub(super) fn graph(view: &View<'_>, chosen: &Chosen) -> Markup {
     let width = columns * (grid.width + grid.gap) - grid.gap + 2 * MARGIN;
     let height = rows * (HEIGHT + GAP_Y) - GAP_Y + 2 * MARGIN;
     html! {
-        div.graph {
+        div.graph tabindex="0" role="region" aria-label="Drawing of the plan; the table below says the same" {
             svg width=(width) height=(height) viewBox=(format!("0 0 {width} {height}")) aria-hidden="true" focusable="false" {
                 @for (from, to) in &edges { (edge(grid, places[*from], places[*to], State::of_step(steps[*from].0.status))) }
                 @for ((step, name, _), place) in steps.iter().zip(&places) {
