@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-const FILES: [&str; 17] = [
+const FILES: &[&str] = &[
     "metabuilder/common/v1/failure.proto",
     "metabuilder/common/v1/settings.proto",
     "metabuilder/common/v1/plan.proto",
@@ -15,6 +15,7 @@ const FILES: [&str; 17] = [
     "metabuilder/orchestrator/v1/runs.proto",
     "metabuilder/orchestrator/v1/control.proto",
     "metabuilder/orchestrator/v1/tenants.proto",
+    "metabuilder/orchestrator/v1/sessions.proto",
     "metabuilder/orchestrator/v1/webhook.proto",
     "metabuilder/orchestrator/v1/answers.proto",
     "flagd/evaluation/v1/evaluation.proto",

@@ -104,7 +104,8 @@ pub(crate) async fn ask_within<T>(
     Ok(answer.map_err(|_| Problem::deadline())??.into_inner())
 }
 
-fn add_trace<T>(request: &mut tonic::Request<T>, trace: Option<&Trace>) {
+/// Carries the request's ids on to a peer.
+pub(crate) fn add_trace<T>(request: &mut tonic::Request<T>, trace: Option<&Trace>) {
     let Some(trace) = trace else { return };
     let metadata = request.metadata_mut();
     if let Ok(value) = MetadataValue::try_from(&*trace.traceparent) {
@@ -119,6 +120,11 @@ impl FromRequestParts<Arc<App>> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        if !parts.headers.contains_key(header::AUTHORIZATION)
+            && let Some(principal) = crate::session::caller(app, parts).await?
+        {
+            return Ok(Self::of_session(app, parts, principal));
+        }
         let key = bearer(&parts.headers)?;
         Self::of_key(app, parts, key).await
     }
@@ -136,6 +142,12 @@ impl Caller {
         }
         let detail = format!("this needs role {needed}, the credential has {role}");
         Err(Problem::new(StatusCode::FORBIDDEN, "role_too_low", detail))
+    }
+
+    /// The caller whose browser signed in.
+    pub(crate) fn of_session(app: &App, parts: &Parts, principal: Principal) -> Self {
+        let trace = parts.extensions.get::<Trace>().cloned();
+        Self { principal, trace, timeout: app.config.request_timeout() }
     }
 
     async fn of_key(app: &App, parts: &Parts, key: &str) -> Result<Self, Problem> {

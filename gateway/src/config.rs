@@ -34,6 +34,9 @@ pub struct Config {
     /// A file for the settings that were last heard, which serve when the gateway starts while the
     /// flag-resolver is away; none unless it is named.
     pub flags_snapshot: Option<PathBuf>,
+    /// Where browsers find this gateway, such as `https://builder.example`, when something stands
+    /// in front of it. With https, cookies are only sent over TLS.
+    pub public_url: Option<String>,
 }
 
 impl Default for Config {
@@ -50,6 +53,7 @@ impl Default for Config {
             failed_sign_ins_per_minute: 30,
             trusted_proxies: Vec::new(),
             flags_snapshot: None,
+            public_url: None,
         }
     }
 }
@@ -77,7 +81,7 @@ impl Config {
             ("requests_max", self.requests_max.into(), 1, COUNT_MAX),
             ("streams_max", self.streams_max.into(), 1, COUNT_MAX),
         ];
-        let faults: Vec<_> = fields
+        let mut faults: Vec<_> = fields
             .into_iter()
             .filter(|(_, value, low, high)| !(low..=high).contains(&value))
             .map(|(name, value, low, high)| {
@@ -87,6 +91,7 @@ impl Config {
                 )
             })
             .collect();
+        faults.extend(self.public_url.as_deref().and_then(public_url_fault));
         if faults.is_empty() { Ok(()) } else { Err(faults) }
     }
 
@@ -94,4 +99,24 @@ impl Config {
     pub(crate) fn request_timeout(&self) -> Duration {
         Duration::from_millis(self.request_timeout_ms)
     }
+
+    /// Whether browsers reach this gateway over TLS.
+    pub(crate) fn is_https(&self) -> bool {
+        self.public_url.as_deref().is_some_and(|url| url.starts_with("https://"))
+    }
+}
+
+/// What is wrong with an address for browsers.
+fn public_url_fault(text: &str) -> Option<InvalidField> {
+    let fits = url::Url::parse(text).is_ok_and(|url| {
+        ["http", "https"].contains(&url.scheme())
+            && url.has_host()
+            && url.path() == "/"
+            && url.query().is_none()
+            && url.fragment().is_none()
+            && url.username().is_empty()
+    });
+    let problem =
+        || format!("{text:?} is not valid (expected a form like https://builder.example)");
+    (!fits).then(|| InvalidField::new("public_url", problem()))
 }

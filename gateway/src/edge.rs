@@ -165,7 +165,7 @@ fn written(mut response: Response, trace: &Trace, as_problem: bool) -> Response 
 /// Whether a handler wrote the body, and not the router.
 fn is_ours(headers: &HeaderMap) -> bool {
     let media = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
-    media.is_some_and(|m| m.contains("json"))
+    media.is_some_and(|m| m.contains("json") || m.starts_with("text/html"))
 }
 
 /// Whether the caller names this media type in `Accept`.

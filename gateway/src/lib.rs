@@ -11,11 +11,13 @@ mod contract;
 mod document;
 mod edge;
 mod idempotency;
+mod pages;
 mod params;
 mod peers;
 mod problem;
 mod quota;
 mod routes;
+mod session;
 mod signins;
 mod view;
 

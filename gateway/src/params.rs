@@ -55,6 +55,13 @@ impl Params {
         Ok(Self(map))
     }
 
+    /// Without the parameters that are empty, as forms send what nobody filled in.
+    #[must_use]
+    pub(crate) fn filled(mut self) -> Self {
+        self.0.retain(|_, value| !value.is_empty());
+        self
+    }
+
     /// The text of a parameter.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)

@@ -8,6 +8,7 @@ use meta_proto::orchestrator::approval_service_client::ApprovalServiceClient;
 use meta_proto::orchestrator::plan_service_client::PlanServiceClient;
 use meta_proto::orchestrator::run_control_service_client::RunControlServiceClient;
 use meta_proto::orchestrator::run_service_client::RunServiceClient;
+use meta_proto::orchestrator::session_service_client::SessionServiceClient;
 use meta_proto::orchestrator::spec_service_client::SpecServiceClient;
 use meta_proto::orchestrator::tenant_service_client::TenantServiceClient;
 use meta_proto::orchestrator::webhook_service_client::WebhookServiceClient;
@@ -66,6 +67,8 @@ clients! {
     runs: RunServiceClient over orchestrator,
     /// Human decisions.
     approvals: ApprovalServiceClient over orchestrator,
+    /// Sign-ins of browsers.
+    sessions: SessionServiceClient over orchestrator,
     /// Tenants, users and keys.
     tenants: TenantServiceClient over orchestrator,
     /// Who is told of events.

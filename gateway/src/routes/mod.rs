@@ -22,6 +22,7 @@ mod why;
 
 use crate::auth::KeyCache;
 use crate::contract::Routes;
+use crate::session::SessionCache;
 use crate::signins::SignIns;
 use crate::{Config, Peers};
 use axum::Router;
@@ -46,6 +47,9 @@ pub(crate) struct App {
     pub(crate) feeds: live::Feeds,
     /// Streams of runs that may still be opened.
     pub(crate) streams: Arc<Semaphore>,
+    pub(crate) sessions: SessionCache,
+    /// What runs are called, for the pages.
+    pub(crate) titles: crate::pages::Titles,
     /// The settings of the installation, without asking the flag-resolver.
     pub(crate) settings: Flags,
     /// Event streams of flags that may still be opened.
@@ -70,11 +74,13 @@ impl App {
         stopping: CancellationToken,
     ) -> Arc<Self> {
         let keys = KeyCache::new(Duration::from_millis(config.key_cache_ms));
+        let sessions = SessionCache::new(Duration::from_millis(config.key_cache_ms));
         let flag_streams = Arc::new(Semaphore::new(FLAG_STREAMS_MAX));
         let proxies = config.trusted_proxies.clone();
         let signins = SignIns::new(config.failed_sign_ins_per_minute, proxies);
         let streams = Arc::new(Semaphore::new(config.streams_max as usize));
         let feeds = live::Feeds::default();
+        let titles = crate::pages::Titles::default();
         Arc::new(Self {
             config,
             peers,
@@ -82,6 +88,8 @@ impl App {
             signins,
             feeds,
             streams,
+            sessions,
+            titles,
             settings,
             flag_streams,
             stopping,
@@ -101,5 +109,9 @@ pub(crate) fn routes() -> Routes {
 
 /// Every route.
 pub(crate) fn router(app: Arc<App>) -> Router {
-    routes().router().with_state(app)
+    routes()
+        .router()
+        .merge(crate::pages::routes(&app))
+        .fallback(crate::pages::nowhere)
+        .with_state(app)
 }

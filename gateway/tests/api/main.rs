@@ -7,6 +7,7 @@ mod errors;
 mod idempotency;
 mod limits;
 mod ofrep;
+mod pages;
 mod peers;
 mod platform;
 mod samples;

@@ -13,6 +13,7 @@ use meta_proto::orchestrator::answer_service_server::AnswerServiceServer;
 use meta_proto::orchestrator::approval_service_server::{ApprovalService, ApprovalServiceServer};
 use meta_proto::orchestrator::plan_service_server::{PlanService, PlanServiceServer};
 use meta_proto::orchestrator::run_service_server::{RunService, RunServiceServer};
+use meta_proto::orchestrator::session_service_server::{SessionService, SessionServiceServer};
 use meta_proto::orchestrator::spec_service_server::{SpecService, SpecServiceServer};
 use meta_proto::orchestrator::tenant_service_server::{TenantService, TenantServiceServer};
 use meta_proto::status::to_status;
@@ -44,6 +45,8 @@ struct Seen {
     debug: BTreeMap<&'static str, String>,
     create_run_takes: Duration,
     keys_are_dead: bool,
+    /// Keys by the tokens of their sessions.
+    sessions: BTreeMap<String, String>,
 }
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -105,6 +108,7 @@ impl Peer {
             .serve(ApprovalServiceServer::new(self.clone()))
             .serve(TenantServiceServer::new(self.clone()))
             .serve(AnswerServiceServer::new(self.answers.clone()))
+            .serve(SessionServiceServer::new(self.clone()))
             .in_process("s3cret")
     }
 
@@ -140,6 +144,69 @@ async fn run_of(id: &str) -> Result<pb::Run, Status> {
         samples::RUN_PANIC => panic!("a bug in a peer"),
         _ => Err(to_status(&Fault::not_found("RUN_NOT_FOUND", "run", id))),
     }
+}
+
+impl Peer {
+    /// `mb_<role>` belongs to the one tenant, `mb_other` to another.
+    fn owner(&self, key: &str) -> Result<pb::Caller, Status> {
+        let unknown = || fault(ErrorKind::Unauthenticated, "UNKNOWN_KEY", "unknown key");
+        if self.seen().keys_are_dead {
+            return Err(unknown());
+        }
+        let (tenant, role) = match key {
+            "mb_viewer" => (samples::TENANT, pb::Role::Viewer),
+            "mb_member" => (samples::TENANT, pb::Role::Member),
+            "mb_admin" => (samples::TENANT, pb::Role::Admin),
+            "mb_owner" => (samples::TENANT, pb::Role::Owner),
+            "mb_platform" => (samples::TENANT, pb::Role::PlatformAdmin),
+            "mb_other" => (samples::OTHER_TENANT, pb::Role::Owner),
+            _ => return Err(unknown()),
+        };
+        let caller = pb::Caller {
+            tenant_id: tenant.into(),
+            role: role.into(),
+            actor: format!("key:{}", key),
+        };
+        Ok(caller)
+    }
+}
+
+#[tonic::async_trait]
+impl SessionService for Peer {
+    async fn create_session(
+        &self,
+        request: Request<pb::CreateSessionRequest>,
+    ) -> Answer<pb::CreateSessionResponse> {
+        let key = request.into_inner().api_key;
+        let session = Some(session(self.owner(&key)?));
+        let token = meta_runtime::clock::secret();
+        self.seen().sessions.insert(token.clone(), key);
+        Ok(Response::new(pb::CreateSessionResponse { session, token }))
+    }
+
+    async fn get_session(
+        &self,
+        request: Request<pb::GetSessionRequest>,
+    ) -> Answer<pb::GetSessionResponse> {
+        let key = self.seen().sessions.get(&request.get_ref().token).cloned();
+        let over = || fault(ErrorKind::Unauthenticated, "UNKNOWN_SESSION", "over");
+        let session = Some(session(self.owner(&key.ok_or_else(over)?)?));
+        Ok(Response::new(pb::GetSessionResponse { session }))
+    }
+
+    async fn end_session(
+        &self,
+        request: Request<pb::EndSessionRequest>,
+    ) -> Answer<pb::EndSessionResponse> {
+        self.seen().sessions.remove(&request.get_ref().token);
+        Ok(Response::new(pb::EndSessionResponse {}))
+    }
+}
+
+fn session(caller: pb::Caller) -> pb::Session {
+    let at = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
+    let (created_at, ends_at) = (at(1_700_000_000), at(1_700_600_000));
+    pb::Session { caller: Some(caller), created_at, idle_until: ends_at, ends_at }
 }
 
 #[tonic::async_trait]
@@ -186,30 +253,12 @@ impl TenantService for Peer {
         Ok(Response::new(pb::ListTenantsResponse { tenants, next_page_token }))
     }
 
-    /// `mb_<role>` belongs to the one tenant, `mb_other` to another.
     async fn authenticate(
         &self,
         request: Request<pb::AuthenticateRequest>,
     ) -> Answer<pb::AuthenticateResponse> {
         self.note("Authenticate", &request);
-        let unknown = || fault(ErrorKind::Unauthenticated, "UNKNOWN_KEY", "unknown key");
-        if self.seen().keys_are_dead {
-            return Err(unknown());
-        }
-        let (tenant, role) = match request.get_ref().api_key.as_str() {
-            "mb_viewer" => (samples::TENANT, pb::Role::Viewer),
-            "mb_member" => (samples::TENANT, pb::Role::Member),
-            "mb_admin" => (samples::TENANT, pb::Role::Admin),
-            "mb_owner" => (samples::TENANT, pb::Role::Owner),
-            "mb_platform" => (samples::TENANT, pb::Role::PlatformAdmin),
-            "mb_other" => (samples::OTHER_TENANT, pb::Role::Owner),
-            _ => return Err(unknown()),
-        };
-        let caller = pb::Caller {
-            tenant_id: tenant.into(),
-            role: role.into(),
-            actor: format!("key:{}", request.get_ref().api_key),
-        };
+        let caller = self.owner(&request.get_ref().api_key)?;
         Ok(Response::new(pb::AuthenticateResponse { caller: Some(caller) }))
     }
 

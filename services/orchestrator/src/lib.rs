@@ -34,6 +34,7 @@ use meta_proto::orchestrator::approval_service_server::ApprovalServiceServer;
 use meta_proto::orchestrator::plan_service_server::PlanServiceServer;
 use meta_proto::orchestrator::run_control_service_server::RunControlServiceServer;
 use meta_proto::orchestrator::run_service_server::RunServiceServer;
+use meta_proto::orchestrator::session_service_server::SessionServiceServer;
 use meta_proto::orchestrator::spec_service_server::SpecServiceServer;
 use meta_proto::orchestrator::tenant_service_server::TenantServiceServer;
 use meta_proto::orchestrator::webhook_service_server::WebhookServiceServer;
@@ -98,6 +99,7 @@ impl Service for Orchestrator {
         let runs = Runs { engine: engine.clone(), settings, gates, limits };
         let specs = Specs { engine: engine.clone(), limits };
         let keys = tables.clone();
+        let sessions = grpc::sessions::Sessions { tables: tables.clone() };
         let stopping = engine.stopping.clone();
         Ok(Wiring::default()
             .serve(limited!(SpecServiceServer::new(specs.clone())))
@@ -105,6 +107,7 @@ impl Service for Orchestrator {
             .serve(limited!(RunServiceServer::new(runs.clone())))
             .serve(limited!(RunControlServiceServer::new(Control { engine: engine.clone() })))
             .serve(limited!(ApprovalServiceServer::new(runs)))
+            .serve(limited!(SessionServiceServer::new(sessions)))
             .serve(limited!(TenantServiceServer::new(tenants::Tenants { tables })))
             .serve(limited!(WebhookServiceServer::new(webhooks)))
             .serve(limited!(AnswerServiceServer::new(Answers { engine: engine.clone() })))

@@ -27,6 +27,7 @@ pub const SERVICES: [(&str, &[&str]); 5] = [
             "metabuilder.orchestrator.v1.RunService",
             "metabuilder.orchestrator.v1.ApprovalService",
             "metabuilder.orchestrator.v1.TenantService",
+            "metabuilder.orchestrator.v1.SessionService",
             "metabuilder.orchestrator.v1.RunControlService",
             "metabuilder.orchestrator.v1.WebhookService",
             "metabuilder.orchestrator.v1.AnswerService",

@@ -6,6 +6,7 @@ pub mod encode;
 mod inspect;
 pub mod quota;
 pub mod runs;
+pub mod sessions;
 pub mod specs;
 pub mod stream;
 pub mod tenants;

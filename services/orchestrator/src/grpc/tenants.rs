@@ -138,7 +138,7 @@ fn tenant(row: TenantRow) -> pb::Tenant {
     }
 }
 
-fn encode(caller: &Principal) -> pb::Caller {
+pub(super) fn encode(caller: &Principal) -> pb::Caller {
     pb::Caller {
         tenant_id: caller.tenant.to_string(),
         role: caller.role.number(),

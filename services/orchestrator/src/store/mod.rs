@@ -11,6 +11,7 @@ pub(crate) mod queue;
 mod quota;
 mod retention;
 mod runs;
+mod sessions;
 mod tenants;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ pub use hear::{Ear, Heard};
 pub use quota::Taken;
 pub use runs::{ListRuns, Loaded, StoredEvent};
 pub(crate) use runs::{load, of_request};
+pub use sessions::SessionRow;
 pub use tenants::TenantRow;
 pub use verify::Verified;
 

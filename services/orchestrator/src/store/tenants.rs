@@ -150,6 +150,6 @@ async fn insert_key(
     Ok(())
 }
 
-fn hash(key: &str) -> Vec<u8> {
+pub(super) fn hash(key: &str) -> Vec<u8> {
     Sha256::digest(key.as_bytes()).to_vec()
 }

@@ -1,0 +1,1 @@
+DELETE FROM sessions WHERE idle_until <= $1

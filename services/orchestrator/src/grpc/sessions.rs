@@ -1,0 +1,63 @@
+//! Sign-ins of browsers.
+
+use super::tenants::{authenticate, encode};
+use super::{refuse, store};
+use crate::store::{SessionRow, Tables};
+use meta_domain::fault::{ErrorKind, Fault};
+use meta_proto::convert::timestamp;
+use meta_proto::orchestrator as pb;
+use meta_proto::orchestrator::session_service_server::SessionService;
+use meta_runtime::now;
+use tonic::{Request, Response, Status};
+
+/// The shell.
+#[derive(Clone)]
+pub struct Sessions {
+    /// Where they are kept.
+    pub tables: Tables,
+}
+
+#[tonic::async_trait]
+impl SessionService for Sessions {
+    async fn create_session(
+        &self,
+        request: Request<pb::CreateSessionRequest>,
+    ) -> Result<Response<pb::CreateSessionResponse>, Status> {
+        let key = request.into_inner().api_key;
+        let principal = authenticate(&self.tables, &key).await.map_err(refuse)?;
+        let token = meta_runtime::clock::secret();
+        let kept = self.tables.insert_session(&token, &key, principal, now()).await;
+        let session = Some(session(&kept.map_err(store)?));
+        Ok(Response::new(pb::CreateSessionResponse { session, token }))
+    }
+
+    async fn get_session(
+        &self,
+        request: Request<pb::GetSessionRequest>,
+    ) -> Result<Response<pb::GetSessionResponse>, Status> {
+        let token = request.into_inner().token;
+        let found = self.tables.session(&token, now()).await.map_err(store)?;
+        let row = found.ok_or_else(|| {
+            let text = "the session is not known, or over";
+            refuse(Fault::new(ErrorKind::Unauthenticated, "UNKNOWN_SESSION", text))
+        })?;
+        Ok(Response::new(pb::GetSessionResponse { session: Some(session(&row)) }))
+    }
+
+    async fn end_session(
+        &self,
+        request: Request<pb::EndSessionRequest>,
+    ) -> Result<Response<pb::EndSessionResponse>, Status> {
+        self.tables.end_session(&request.into_inner().token).await.map_err(store)?;
+        Ok(Response::new(pb::EndSessionResponse {}))
+    }
+}
+
+fn session(row: &SessionRow) -> pb::Session {
+    pb::Session {
+        caller: Some(encode(&row.principal)),
+        created_at: Some(timestamp(row.created_at)),
+        idle_until: Some(timestamp(row.idle_until)),
+        ends_at: Some(timestamp(row.ends_at)),
+    }
+}

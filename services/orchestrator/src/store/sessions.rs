@@ -1,0 +1,213 @@
+//! Sign-ins of browsers. A session is stored as the hash of its token and belongs to one key; who
+//! it is and what they may do is read from the key each time, so that it ends with the key.
+
+use super::tenants::hash;
+use super::{Tables, corrupt};
+use meta_domain::role::Principal;
+use meta_domain::time::Timestamp;
+use meta_storage::{Error, on, statements};
+use uuid::Uuid;
+
+statements! {
+    SESSION_INSERT = "session_insert";
+    SESSION_GET = "session_get";
+    SESSION_TOUCH = "session_touch";
+    SESSION_END = "session_end";
+    SESSIONS_OVER = "sessions_over";
+    SESSIONS_TRIM = "sessions_trim";
+}
+
+/// A session that nobody uses for this long is over, in milliseconds: twelve hours.
+pub const SESSION_IDLE_MS: i64 = 12 * 60 * 60 * 1000;
+/// A session is over after this long, in milliseconds: seven days.
+pub const SESSION_MS_MAX: i64 = 7 * 24 * 60 * 60 * 1000;
+/// Sessions of one key; the oldest ends when there is one more.
+pub const SESSIONS_OF_KEY_MAX: i64 = 50;
+/// Use is written down once in this time, in milliseconds.
+const TOUCH_MS: i64 = 60 * 1000;
+
+/// A session that is not over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionRow {
+    /// Whose key it was made with.
+    pub principal: Principal,
+    /// Since when.
+    pub created_at: Timestamp,
+    /// When it is over unless it is used before.
+    pub idle_until: Timestamp,
+    /// When it is over whatever happens.
+    pub ends_at: Timestamp,
+}
+
+impl Tables {
+    /// Keeps a sign-in with a key that was checked a moment ago.
+    pub async fn insert_session(
+        &self,
+        token: &str,
+        key: &str,
+        principal: Principal,
+        now: Timestamp,
+    ) -> Result<SessionRow, Error> {
+        let row = SessionRow {
+            principal,
+            created_at: now,
+            idle_until: Timestamp(now.0 + SESSION_IDLE_MS),
+            ends_at: Timestamp(now.0 + SESSION_MS_MAX),
+        };
+        let mut tx = self.begin().await?;
+        let sql = SESSIONS_OVER.on(&tx);
+        on!(tx, |db| sqlx::query(sql).bind(now.0).execute(db).await.map(drop)?);
+        let sql = SESSION_INSERT.on(&tx);
+        on!(tx, |db| sqlx::query(sql)
+            .bind(hash(token))
+            .bind(hash(key))
+            .bind(row.principal.tenant.0)
+            .bind(row.created_at.0)
+            .bind(row.idle_until.0)
+            .bind(row.ends_at.0)
+            .execute(db)
+            .await
+            .map(drop)?);
+        let sql = SESSIONS_TRIM.on(&tx);
+        on!(tx, |db| sqlx::query(sql)
+            .bind(hash(key))
+            .bind(SESSIONS_OF_KEY_MAX)
+            .execute(db)
+            .await
+            .map(drop)?);
+        self.commit(tx).await?;
+        Ok(row)
+    }
+
+    /// The session of a token; `None` when it is over, or its key is gone. Using it keeps it from
+    /// being idle.
+    pub async fn session(&self, token: &str, now: Timestamp) -> Result<Option<SessionRow>, Error> {
+        let Some(mut row) = self.stored_session(token, now).await? else { return Ok(None) };
+        let fresh = row.ends_at.0.min(now.0 + SESSION_IDLE_MS);
+        if fresh - row.idle_until.0 >= TOUCH_MS {
+            let mut tx = self.begin().await?;
+            let sql = SESSION_TOUCH.on(&tx);
+            on!(tx, |db| sqlx::query(sql)
+                .bind(hash(token))
+                .bind(fresh)
+                .execute(db)
+                .await
+                .map(drop)?);
+            self.commit(tx).await?;
+            row.idle_until = Timestamp(fresh);
+        }
+        Ok(Some(row))
+    }
+
+    async fn stored_session(
+        &self,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<Option<SessionRow>, Error> {
+        let read = self.read()?;
+        let sql = SESSION_GET.on(&read);
+        let row: Option<(Uuid, String, String, i64, i64, i64)> = on!(read, |db| {
+            sqlx::query_as(sql).bind(hash(token)).bind(now.0).fetch_optional(db).await?
+        });
+        let Some((tenant, role, actor, created_at, idle_until, ends_at)) = row else {
+            return Ok(None);
+        };
+        let role = role.parse().map_err(|e: String| corrupt("api_keys", tenant, e))?;
+        Ok(Some(SessionRow {
+            principal: Principal { tenant: tenant.into(), role, actor },
+            created_at: Timestamp(created_at),
+            idle_until: Timestamp(idle_until),
+            ends_at: Timestamp(ends_at),
+        }))
+    }
+
+    /// Signs out.
+    pub async fn end_session(&self, token: &str) -> Result<(), Error> {
+        let mut tx = self.begin().await?;
+        let sql = SESSION_END.on(&tx);
+        on!(tx, |db| sqlx::query(sql).bind(hash(token)).execute(db).await.map(drop)?);
+        self.commit(tx).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{DEFAULT_TENANT, DEFAULT_USER};
+    use meta_domain::role::Role;
+    use meta_storage::on_both_engines;
+    use meta_storage::testing::{Fresh, prepare_all};
+
+    on_both_engines! {
+        statements_can_be_prepared;
+        a_session_is_over_when_it_is_idle_or_old;
+        a_session_ends_with_its_key;
+        a_key_has_a_limited_number_of_sessions;
+        only_the_hash_of_a_token_is_kept;
+    }
+
+    async fn open(fresh: &Fresh) -> (Tables, Principal) {
+        let tables = Tables::open(fresh.location()).await.unwrap();
+        tables.insert_tenant(DEFAULT_TENANT, "default", Timestamp(0)).await.unwrap();
+        let who = (DEFAULT_TENANT, DEFAULT_USER);
+        tables.ensure_key(who, Role::Admin, "ann", "mb_1", Timestamp(0)).await.unwrap();
+        let actor = "ann".to_owned();
+        (tables, Principal { tenant: DEFAULT_TENANT, role: Role::Admin, actor })
+    }
+
+    async fn statements_can_be_prepared(fresh: Fresh) {
+        let (tables, _) = open(&fresh).await;
+        prepare_all(&tables.engine, ALL).await.unwrap();
+    }
+
+    async fn a_session_is_over_when_it_is_idle_or_old(fresh: Fresh) {
+        let (tables, ann) = open(&fresh).await;
+        let made = tables.insert_session("t", "mb_1", ann.clone(), Timestamp(10)).await.unwrap();
+        assert_eq!(tables.session("t", Timestamp(20)).await.unwrap(), Some(made));
+        assert_eq!(tables.session("T", Timestamp(20)).await.unwrap(), None);
+
+        // Used every few hours it goes on, but not for ever.
+        let mut now = 10;
+        while now < 10 + SESSION_MS_MAX {
+            let row = tables.session("t", Timestamp(now)).await.unwrap().expect("still there");
+            assert_eq!(row.principal, ann);
+            assert!(row.idle_until.0 <= row.ends_at.0);
+            now += SESSION_IDLE_MS / 2;
+        }
+        assert_eq!(tables.session("t", Timestamp(10 + SESSION_MS_MAX)).await.unwrap(), None);
+
+        tables.insert_session("u", "mb_1", ann, Timestamp(10)).await.unwrap();
+        assert!(tables.session("u", Timestamp(9 + SESSION_IDLE_MS)).await.unwrap().is_some());
+        tables.end_session("u").await.unwrap();
+        assert_eq!(tables.session("u", Timestamp(30)).await.unwrap(), None);
+        tables.end_session("u").await.unwrap();
+    }
+
+    async fn a_session_ends_with_its_key(fresh: Fresh) {
+        let (tables, ann) = open(&fresh).await;
+        tables.insert_session("t", "mb_1", ann.clone(), Timestamp(10)).await.unwrap();
+        tables.insert_session("u", "mb_gone", ann, Timestamp(10)).await.unwrap();
+        assert!(tables.session("t", Timestamp(20)).await.unwrap().is_some());
+        assert_eq!(tables.session("u", Timestamp(20)).await.unwrap(), None);
+    }
+
+    async fn a_key_has_a_limited_number_of_sessions(fresh: Fresh) {
+        let (tables, ann) = open(&fresh).await;
+        for n in 0..=SESSIONS_OF_KEY_MAX {
+            let token = format!("t{n}");
+            tables.insert_session(&token, "mb_1", ann.clone(), Timestamp(n)).await.unwrap();
+        }
+        assert_eq!(tables.session("t0", Timestamp(99)).await.unwrap(), None);
+        assert!(tables.session("t1", Timestamp(99)).await.unwrap().is_some());
+    }
+
+    async fn only_the_hash_of_a_token_is_kept(fresh: Fresh) {
+        let (tables, ann) = open(&fresh).await;
+        tables.insert_session("secret-token", "mb_1", ann, Timestamp(10)).await.unwrap();
+        let read = tables.read().unwrap();
+        let kept: (Vec<u8>,) =
+            on!(read, |db| sqlx::query_as("SELECT hash FROM sessions").fetch_one(db).await)
+                .unwrap();
+        assert_eq!(kept.0, hash("secret-token"));
+    }
+}
