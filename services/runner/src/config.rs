@@ -1,5 +1,9 @@
 //! The runner's own configuration.
 
+mod strict;
+
+pub use strict::{Store, Strict};
+
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -11,8 +15,10 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// How many tasks it carries out at a time; 0 means one for each core.
     pub capacity: u32,
-    /// Whether steps run in a sandbox.
+    /// The least that contains steps.
     pub sandbox: SandboxMode,
+    /// Limits and places of the level `strict`.
+    pub strict: Strict,
     /// What steps see of this machine.
     pub profile: Profile,
     /// Which local folders may be built.
@@ -37,6 +43,7 @@ impl Default for Config {
             data_dir: PathBuf::from(".metabuilder/runner"),
             capacity: 0,
             sandbox: SandboxMode::Required,
+            strict: Strict::default(),
             profile: Profile::Service,
             path_sources: PathSources::Any(false),
             hidden: Vec::new(),
@@ -48,12 +55,15 @@ impl Default for Config {
     }
 }
 
-/// Whether steps run in a sandbox.
+/// The least that contains steps. It is proven at start; below it the runner does not start, and
+/// nothing weaker ever takes its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SandboxMode {
-    /// The runner does not start without a working sandbox.
+    /// The level `bwrap`: for machines whose owner chooses what is built.
     Required,
+    /// The level `strict`: for tenants who do not trust each other.
+    Strict,
     /// Steps run with the rights of the runner. Only where every project is trusted.
     Off,
 }

@@ -8,7 +8,7 @@ use crate::error::{Error, doing};
 use crate::exec::{Ended, Event};
 use crate::folders::{CacheFolder, plain};
 use crate::git::OBJECTS;
-use crate::sandbox::{Bind, Jail};
+use crate::sandbox::{Bind, Jail, Network};
 use meta_domain::limits::{STEP_TIMEOUT_MS_DEFAULT, STEP_TIMEOUT_MS_MAX};
 use meta_domain::plan::{Command, PlannedStep};
 use meta_domain::signal::ExitInfo;
@@ -64,11 +64,10 @@ impl Workshop {
             mount: stage.mount.to_owned(),
             home: Some(stage.caches.home()?),
             binds,
-            network,
+            network: if network { Network::Step } else { Network::None },
             owner: job.owner,
             env,
-            command: Vec::new(),
-            held: false,
+            ..Jail::default()
         })
     }
 
@@ -121,7 +120,7 @@ impl Workshop {
             exit: Some(exit.into()),
             duration_ms,
             cut_bytes,
-            sandbox: self.sandbox.level().to_owned(),
+            sandbox: self.sandbox.level_of(step.network),
             tests: counts(&tally),
         };
         Ok(Executed { exit, execution, tally })
