@@ -48,9 +48,9 @@ async fn run_all(at: At) -> (Vec<u32>, Vec<u32>) {
             case.title
         );
         if held {
-            contained.push(case.number)
+            contained.push(case.number);
         } else {
-            escaped.push(case.number)
+            escaped.push(case.number);
         }
         let wrong = match expected {
             Expected::Contained => !held,
@@ -77,7 +77,7 @@ fn was_run_inside(test: &str) -> bool {
     }
     let status = Command::new("unshare")
         .args(["--user", "--map-current-user", "--keep-caps", "--mount"])
-        .arg(std::env::current_exe().unwrap())
+        .arg(std::env::current_exe().expect("the path of this test"))
         .args(["--exact", test, "--nocapture"])
         .env(INSIDE, "1")
         .status()
@@ -134,5 +134,9 @@ fn table() -> String {
 }
 
 fn block_on<T>(work: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(work)
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime")
+        .block_on(work)
 }

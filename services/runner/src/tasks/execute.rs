@@ -84,8 +84,7 @@ impl Workshop {
             Command::Shell(line) => self.shell(line),
             Command::Argv(words) => words.clone(),
         };
-        let secrets = secret_values(&step.env).chain(secret_values(self.sandbox.visible().vars()));
-        let mut output = Output::new(Masker::new(secrets));
+        let mut output = Output::new(self.masker(step));
         if let Some(line) = header {
             output.note(line, meta_runtime::now());
         }
@@ -124,6 +123,11 @@ impl Workshop {
             tests: counts(&tally),
         };
         Ok(Executed { exit, execution, tally })
+    }
+
+    /// Hides the secrets that are registered for a step: those of its variables, and the runner's.
+    pub(super) fn masker(&self, step: &PlannedStep) -> Masker {
+        Masker::new(secret_values(&step.env).chain(secret_values(self.sandbox.visible().vars())))
     }
 
     /// A shell line as a command.

@@ -3,6 +3,8 @@
 //! Every step is bounded in time and size, opens what belongs to the whole host without writing to
 //! it, and speaks to loopback alone.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use super::scene::{SECRET, Scene, Seen};
 use std::path::Path;
 use std::time::{Duration, Instant};

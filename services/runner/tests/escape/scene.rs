@@ -1,5 +1,7 @@
 //! The host around a hostile step: somebody else's files, sockets and processes, and a runner.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use crate::support::{Rig, exit, shell, step_work};
 use meta_domain::plan::{Command as Run, PlannedStep};
 use meta_proto::runner::StepResult;
@@ -158,7 +160,9 @@ impl Scene {
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
         let planted: Vec<_> =
             entries.filter(|e| e.file_name().to_string_lossy().contains(&self.mark)).collect();
-        planted.iter().for_each(|entry| std::fs::remove_file(entry.path()).unwrap());
+        for entry in &planted {
+            std::fs::remove_file(entry.path()).unwrap();
+        }
         !planted.is_empty()
     }
 
@@ -215,19 +219,11 @@ fn configure(config: &mut runner::Config, at: At) {
 
 /// A process of somebody who is to a step what the runner's own user is to the runner.
 fn victim() -> Child {
-    let mut command = match is_root() {
-        true => {
-            let id = NOBODY.to_string();
-            let mut command = Command::new("setpriv");
-            command.args(["--reuid", &id, "--regid", &id, "--clear-groups", "sleep", "600"]);
-            command
-        }
-        false => {
-            let mut command = Command::new("sleep");
-            command.arg("600");
-            command
-        }
-    };
+    let id = NOBODY.to_string();
+    let dropped = ["setpriv", "--reuid", &id, "--regid", &id, "--clear-groups"];
+    let words: Vec<&str> = if is_root() { dropped.to_vec() } else { vec!["env"] };
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]).args(["sleep", "600"]);
     command.env("SOMEBODYS_VARIABLE", SECRET).stdout(Stdio::null()).spawn().unwrap()
 }
 
