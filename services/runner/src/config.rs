@@ -23,6 +23,9 @@ pub struct Config {
     pub profile: Profile,
     /// Which local folders may be built.
     pub path_sources: PathSources,
+    /// Networks such as `10.1.0.0/16` from which repositories are fetched though they are not public.
+    /// Others than public ones are refused at the profile `service` and at the level `strict`.
+    pub git_networks: Vec<String>,
     /// Folders that are never built, whatever `path_sources` says, nor what lies in or around them,
     /// and that no step sees; `data_dir` is always one of them.
     pub hidden: Vec<PathBuf>,
@@ -46,6 +49,7 @@ impl Default for Config {
             strict: Strict::default(),
             profile: Profile::Service,
             path_sources: PathSources::Any(false),
+            git_networks: Vec::new(),
             hidden: Vec::new(),
             run_id: None,
             labels: Vec::new(),
