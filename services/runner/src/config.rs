@@ -1,5 +1,9 @@
 //! The runner's own configuration.
 
+mod strict;
+
+pub use strict::{Store, Strict};
+
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -11,12 +15,17 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// How many tasks it carries out at a time; 0 means one for each core.
     pub capacity: u32,
-    /// Whether steps run in a sandbox.
+    /// The least that contains steps.
     pub sandbox: SandboxMode,
+    /// Limits and places of the level `strict`.
+    pub strict: Strict,
     /// What steps see of this machine.
     pub profile: Profile,
     /// Which local folders may be built.
     pub path_sources: PathSources,
+    /// Networks such as `10.1.0.0/16` from which repositories are fetched though they are not public.
+    /// Others than public ones are refused at the profile `service` and at the level `strict`.
+    pub git_networks: Vec<String>,
     /// Folders that are never built, whatever `path_sources` says, nor what lies in or around them,
     /// and that no step sees; `data_dir` is always one of them.
     pub hidden: Vec<PathBuf>,
@@ -37,8 +46,10 @@ impl Default for Config {
             data_dir: PathBuf::from(".metabuilder/runner"),
             capacity: 0,
             sandbox: SandboxMode::Required,
+            strict: Strict::default(),
             profile: Profile::Service,
             path_sources: PathSources::Any(false),
+            git_networks: Vec::new(),
             hidden: Vec::new(),
             run_id: None,
             labels: Vec::new(),
@@ -48,12 +59,15 @@ impl Default for Config {
     }
 }
 
-/// Whether steps run in a sandbox.
+/// The least that contains steps. It is proven at start; below it the runner does not start, and
+/// nothing weaker ever takes its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SandboxMode {
-    /// The runner does not start without a working sandbox.
+    /// The level `bwrap`: for machines whose owner chooses what is built.
     Required,
+    /// The level `strict`: for tenants who do not trust each other.
+    Strict,
     /// Steps run with the rights of the runner. Only where every project is trusted.
     Off,
 }

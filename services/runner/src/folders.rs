@@ -173,6 +173,11 @@ impl CacheFolder {
         Self { root, owner }
     }
 
+    /// The folder of all of them, whether it is there or not.
+    pub fn folder_of_all(&self) -> &Path {
+        &self.root
+    }
+
     /// The folder of all of them, made when it is not there.
     ///
     /// # Errors

@@ -18,7 +18,7 @@ pub mod source;
 pub mod tasks;
 pub mod work;
 
-pub use config::{Config, PathSources, Profile, SandboxMode};
+pub use config::{Config, PathSources, Profile, SandboxMode, Store, Strict};
 pub use tasks::run_patch;
 
 use meta_domain::fault::InvalidField;
@@ -51,7 +51,8 @@ impl meta_runtime::Service for Runner {
         let sandbox = sandbox::Sandbox::open(&config, host.vars())
             .await
             .map_err(|e| StartError::failed("sandbox", e))?;
-        let level = sandbox.level();
+        let level = sandbox.level().as_str();
+        let volumes = sandbox.volumes().describe();
         let capacity = match config.capacity {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             given => usize::try_from(given).unwrap_or(usize::MAX),
@@ -63,7 +64,7 @@ impl meta_runtime::Service for Runner {
             .map_err(|e| StartError::failed("data_dir", e))?;
         let runner_id: Arc<str> = format!("runner-{}", meta_runtime::new_id()).into();
         let leases = work::Leases::default();
-        tracing::info!(%runner_id, sandbox = level, capacity, "taking work");
+        tracing::info!(%runner_id, sandbox = level, volumes, capacity, "taking work");
         let grpc = grpc::Grpc {
             runner_id: Arc::clone(&runner_id),
             sandbox: level,

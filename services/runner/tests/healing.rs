@@ -101,7 +101,20 @@ const FILES: &[(&str, &str)] =
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_patch_makes_the_round_trip() {
-    let rig = Rig::start().await;
+    round_trip(Rig::start().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_patch_makes_the_round_trip_at_the_level_strict() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("not tried: the level strict needs root here");
+        return;
+    }
+    let strict = |config: &mut runner::Config| config.sandbox = runner::SandboxMode::Strict;
+    round_trip(Rig::with(strict, &[]).await).await;
+}
+
+async fn round_trip(rig: Rig) {
     let base = rig.prepare_files(FILES).await;
     let step =
         shell("grep -q good a.txt && git diff --exit-code && test -z \"$(git status --short)\"");

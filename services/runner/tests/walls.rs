@@ -144,7 +144,7 @@ async fn a_loader_variable_of_a_step_works_only_behind_the_wall() {
     step.env.insert("LD_PRELOAD".to_owned(), "/workspace/evil.so".to_owned());
     let (_, log) = rig.step(&step).await;
     // One complaint by each program of the step itself, none by those in front of the wall.
-    assert!(log.contains("evil.so") && log.ends_with("ok\n"), "{log}");
+    assert!(log.contains("evil.so") && log.lines().any(|line| line == "ok"), "{log}");
     assert!(!mark.path().join("ran").exists());
 }
 

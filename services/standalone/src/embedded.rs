@@ -194,14 +194,15 @@ fn path_sources(scope: &Scope) -> PathSources {
     }
 }
 
-/// Whether steps run in a sandbox. Only a plain word turns it off, and then it is said.
-fn sandbox(vars: &Vars) -> Result<SandboxMode> {
+/// The least that contains steps. Only a plain word turns the sandbox off, and then it is said.
+pub(crate) fn sandbox(vars: &Vars) -> Result<SandboxMode> {
     match vars.get("METABUILDER_SANDBOX").map(String::as_str) {
         None | Some("" | "required") => Ok(SandboxMode::Required),
+        Some("strict") => Ok(SandboxMode::Strict),
         Some("off") => Ok(SandboxMode::Off),
         Some(other) => Err(Error::usage(
             format!("METABUILDER_SANDBOX is {other:?}"),
-            "expected required, or off where every project is trusted",
+            "expected required, strict, or off where every project is trusted",
         )),
     }
 }
@@ -304,6 +305,7 @@ mod tests {
         };
         assert_eq!(sandbox(&Vars::new()).unwrap(), SandboxMode::Required);
         assert_eq!(mode("").unwrap(), SandboxMode::Required);
+        assert_eq!(mode("strict").unwrap(), SandboxMode::Strict);
         assert_eq!(mode("off").unwrap(), SandboxMode::Off);
         assert!(mode("none").is_err() && mode("Off").is_err());
     }

@@ -1,16 +1,15 @@
 //! Hides secrets in output: known values, and shapes that only secrets have.
 //!
-//! A net, not a wall: it works on whole lines, and a secret that a step encodes or cuts in two
-//! lines passes. The wall is that steps are given none.
+//! A net, not a wall: it works on lines, and a secret that a step cuts in two lines, or writes in a form
+//! that nobody knows, passes. The wall is that steps are given none.
 
+use meta_domain::needles::Needles;
 use regex::bytes::{Captures, Regex};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// What stands in place of a secret.
 pub const MASK: &[u8] = b"***";
-/// Values shorter than this many bytes are not masked: they would hide ordinary words.
-pub const SECRET_BYTES_MIN: usize = 6;
 
 /// Tokens that are recognised by themselves.
 const SHAPES: &str = concat!(
@@ -39,7 +38,7 @@ const KEY_BLOCK: &str = r"-----(BEGIN|END) [A-Z0-9 ]*PRIVATE KEY( BLOCK)?-----";
 /// Masks secrets line by line; remembers whether it is inside of a private key.
 #[derive(Debug)]
 pub struct Masker {
-    values: Option<Regex>,
+    values: Needles,
     shapes: Regex,
     bearer: Regex,
     address: Regex,
@@ -50,25 +49,21 @@ pub struct Masker {
 impl Masker {
     /// Masks these values wherever they stand, and what looks like a secret.
     pub fn new<'a>(values: impl IntoIterator<Item = &'a str>) -> Self {
-        let mut known: Vec<String> = values
-            .into_iter()
-            .flat_map(str::lines)
-            .map(str::trim)
-            .filter(|v| v.len() >= SECRET_BYTES_MIN)
-            .map(regex::escape)
-            .collect();
-        // The longest first, so that a value that contains another is hidden whole.
-        known.sort_by_key(|v| std::cmp::Reverse(v.len()));
-        known.dedup();
         let pattern = |text: &str| Regex::new(text).expect("the patterns are constants");
         Self {
-            values: if known.is_empty() { None } else { Regex::new(&known.join("|")).ok() },
+            values: Needles::new(values),
             shapes: pattern(SHAPES),
             bearer: pattern(BEARER),
             address: pattern(ADDRESS),
             assigned: pattern(ASSIGNED),
             key_block: pattern(KEY_BLOCK),
         }
+    }
+
+    /// Where to cut a long line of which more is to come, at `wanted` or before, so that no known
+    /// secret is cut in two; 0 when it cannot be cut yet.
+    pub fn cut(&self, line: &[u8], wanted: usize) -> usize {
+        self.values.cut(line, wanted)
     }
 
     /// Whether text after `text` is inside of a private key.
@@ -107,10 +102,7 @@ impl Masker {
     }
 
     fn without_tokens<'t>(&self, text: &'t [u8]) -> Cow<'t, [u8]> {
-        let mut text = Cow::Borrowed(text);
-        if let Some(values) = &self.values {
-            replace(&mut text, values, |_| MASK.to_vec());
-        }
+        let mut text = self.values.mask(text, MASK);
         replace(&mut text, &self.shapes, |_| MASK.to_vec());
         replace(&mut text, &self.bearer, |c| [&c[1], MASK].concat());
         replace(&mut text, &self.address, |c| [&c[1], MASK, &c[2]].concat());

@@ -89,7 +89,11 @@ impl Output {
                 partial.extend_from_slice(window);
                 bytes = &bytes[window.len()..];
                 if partial.len() == PIECE_BYTES_MAX {
-                    let cut = word_end(&partial);
+                    let cut = match self.masker.cut(&partial, word_end(&partial)) {
+                        // A secret as long as a piece is masked by its lines alone.
+                        0 => partial.len(),
+                        cut => cut,
+                    };
                     self.keep(stream, &partial[..cut], at);
                     partial.drain(..cut);
                 }
@@ -215,6 +219,32 @@ mod tests {
         let mut o = output();
         o.push(Stream::Stdout, b"x hidden-", Timestamp(1));
         o.push(Stream::Stdout, b"value y\n", Timestamp(1));
+        assert_eq!(text(&o.finish(Timestamp(1)).0), b"x *** y\n");
+    }
+
+    #[test]
+    fn a_secret_anywhere_in_a_line_of_twenty_megabytes_is_masked() {
+        // The length of what stands between is none that pieces or reads share.
+        let unit = [vec![b'z'; 4_999], b"hidden-value".to_vec()].concat();
+        let line: Vec<u8> = unit.iter().copied().cycle().take(20_000_000).collect();
+        let mut o = output();
+        for part in line.chunks(65_536) {
+            o.push(Stream::Stdout, part, Timestamp(1));
+        }
+        let head = text(&o.take_ready());
+        let kept = [head, text(&o.finish(Timestamp(2)).0)].concat();
+        assert!(kept.len() > 1_000_000);
+        let plain = kept.windows(12).filter(|w| *w == b"hidden-value").count();
+        let halves = kept.windows(7).filter(|w| *w == b"hidden-").count();
+        assert_eq!((plain, halves), (0, 0));
+    }
+
+    #[test]
+    fn a_secret_in_writes_of_one_byte_with_colours_is_masked() {
+        let mut o = output();
+        for byte in b"x hid\x1b[1mden\x1b[0m-value y\n" {
+            o.push(Stream::Stdout, &[*byte], Timestamp(1));
+        }
         assert_eq!(text(&o.finish(Timestamp(1)).0), b"x *** y\n");
     }
 

@@ -3,7 +3,8 @@
 //! A deny-list: what a build needs is too wide for an allow-list, and the namespaces and the missing
 //! capabilities are the real wall. The filter closes what they leave open: kernel surfaces with a
 //! record of escapes, new user namespaces, typing into a terminal, exotic socket families.
-//! `ptrace` stays allowed (sanitizers and debuggers need it; the process namespace confines it).
+//! `ptrace` stays allowed (sanitizers and debuggers need it; the process namespace confines it), but
+//! not on the sandbox's own first process.
 
 use nix::libc;
 
@@ -62,6 +63,8 @@ const DENIED_FAMILIES: &[u32] = &[17, 38, 40, 44];
 const NETLINK: u32 = 16;
 /// Terminal requests that fail with EPERM: TIOCSTI, TIOCLINUX.
 const DENIED_IOCTLS: &[u32] = &[0x5412, 0x541C];
+/// The sandbox's own, which starts the others and waits for them.
+const FIRST_PROCESS: u32 = 1;
 const CLONE_NEWUSER: u32 = 0x1000_0000;
 /// Numbers of the x32 calling convention start here; it is refused as a whole.
 #[cfg(target_arch = "x86_64")]
@@ -112,6 +115,10 @@ pub fn program() -> Vec<u8> {
         for request in DENIED_IOCTLS {
             p.when(JUMP_EQ, *request, EPERM);
         }
+    });
+    p.arguments_of(libc::SYS_ptrace, |p| {
+        p.load(argument(1));
+        p.when(JUMP_EQ, FIRST_PROCESS, EPERM);
     });
     p.arguments_of(libc::SYS_socket, |p| {
         p.load(argument(0));
@@ -231,6 +238,8 @@ mod tests {
         assert_eq!(here(libc::SYS_clone3, [0; 3]), ENOSYS);
         assert_eq!(here(libc::SYS_clone, [CLONE_NEWUSER | 0x11, 0, 0]), EPERM);
         assert_eq!(here(libc::SYS_ioctl, [0, 0x5412, 0]), EPERM);
+        assert_eq!(here(libc::SYS_ptrace, [16, 1, 0]), EPERM);
+        assert_eq!(here(libc::SYS_ptrace, [16, 2, 0]), ALLOW);
         assert_eq!(here(libc::SYS_socket, [17, 3, 0]), EPERM);
         assert_eq!(here(libc::SYS_socket, [NETLINK, 3, 9]), EPERM);
     }

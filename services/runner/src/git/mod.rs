@@ -13,7 +13,7 @@ use crate::core::output::Stream;
 use crate::error::{Error, doing};
 use crate::exec::{Ended, Event};
 use crate::nofollow::Owner;
-use crate::sandbox::{Bind, Jail, Sandbox};
+use crate::sandbox::{Bind, Jail, Network, Sandbox};
 use meta_domain::limits::MESSAGE_BYTES_MAX;
 use std::path::Path;
 use std::time::Duration;
@@ -141,7 +141,7 @@ impl<'a> Script<'a> {
     /// Lets the script use the network, with the variables that lead there.
     #[must_use]
     pub fn network(mut self) -> Self {
-        self.jail.network = true;
+        self.jail.network = Network::Fetch;
         for (name, value) in self.sandbox.visible().base_env(true) {
             self.jail.env.entry(name).or_insert(value);
         }

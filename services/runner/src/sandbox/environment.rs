@@ -2,7 +2,7 @@
 
 use super::mounts::Args;
 use super::toolchains;
-use super::{Bind, Jail};
+use super::{Bind, Jail, Network};
 use crate::config::Profile;
 use crate::error::Error;
 use std::collections::BTreeMap;
@@ -83,6 +83,8 @@ pub struct Visible {
     /// Folders whose content is not shown.
     hidden: Vec<PathBuf>,
     vars: BTreeMap<String, String>,
+    /// The variables that are passed on, where they are not the usual ones.
+    pub(super) passed: Option<Vec<String>>,
 }
 
 impl Visible {
@@ -111,7 +113,7 @@ impl Visible {
                 hidden.push(folder.clone());
             }
         }
-        Self { profile, home, path, hidden, vars: vars.clone() }
+        Self { profile, home, path, hidden, vars: vars.clone(), passed: None }
     }
 
     /// The runner's own variables.
@@ -154,9 +156,13 @@ impl Visible {
                 }
             }
         };
-        pass(PASSED);
-        if network && self.profile == Profile::Local {
-            pass(PASSED_WITH_NETWORK);
+        match &self.passed {
+            Some(names) => pass(&names.iter().map(String::as_str).collect::<Vec<_>>()),
+            None if network && self.profile == Profile::Local => {
+                pass(PASSED);
+                pass(PASSED_WITH_NETWORK);
+            }
+            None => pass(PASSED),
         }
         let path = std::env::join_paths(&self.path).unwrap_or_default();
         for (name, value) in [
@@ -211,7 +217,7 @@ impl Visible {
             None => args.scratch(&self.home),
         }
         let mut binds = toolchains::shown(self, jail);
-        if jail.network {
+        if jail.network != Network::None {
             // Name resolution often points into /run.
             binds.extend(self.shown_if_hidden(Path::new("/etc/resolv.conf")));
         }

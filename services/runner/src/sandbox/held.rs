@@ -1,5 +1,6 @@
 //! A sandbox that is made ready ahead of time.
 
+use super::group::Group;
 use super::{Jail, Sandbox};
 use crate::error::{Error, doing};
 use crate::exec::{Ended, Event, Held};
@@ -13,6 +14,7 @@ pub struct HeldJail {
     process: Held,
     /// Holds the launch script until the process has ended.
     scratch: TempDir,
+    group: Option<Group>,
 }
 
 impl HeldJail {
@@ -28,6 +30,7 @@ impl HeldJail {
     ) -> Result<Ended, Error> {
         let ended = self.process.go(limit, stop, on).await;
         drop(self.scratch);
+        drop(self.group);
         ended
     }
 }
@@ -42,8 +45,9 @@ impl Sandbox {
         let scratch = tempfile::Builder::new()
             .tempdir_in(self.scratch.path())
             .map_err(doing("cannot make a scratch folder"))?;
-        let command = self.command(scratch.path(), &jail)?;
+        let group = self.limits.as_ref().map(Group::open).transpose()?.flatten();
+        let command = self.command(scratch.path(), &jail, group.as_ref())?;
         let process = Held::start(&self.spawner, command).await?;
-        Ok(HeldJail { process, scratch })
+        Ok(HeldJail { process, scratch, group })
     }
 }

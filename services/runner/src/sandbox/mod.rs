@@ -1,34 +1,43 @@
 //! The wall around everything that a project brings: steps, fixers, and git on its files.
 //!
-//! One mechanism, bubblewrap, entered in one of two ways. A normal user gets a user namespace. Root
-//! gets none: it keeps the right to bind what only root can reach (toolchains in its home) and drops
-//! to an unprivileged id of the tenant before anything of the project is executed, so that what
-//! belongs to root (`/proc/sys`) stays out of reach and the process limit binds.
+//! One mechanism, bubblewrap, entered in one of three ways. A normal user gets a user namespace. Root
+//! becomes an unprivileged id of the tenant first, and enters as a normal user, at the level `strict`.
+//! At the level `bwrap` root gets no user namespace: it keeps the right to bind what only root can
+//! reach (toolchains in its home) and drops to the tenant's id before anything of the project is
+//! executed, so that what belongs to root (`/proc/sys`) stays out of reach and the process limit
+//! binds.
 //! Variables of a step are set by a script *behind* the wall; in front of it they could make the
 //! loader run the project's code as the runner.
 
 mod environment;
+mod group;
 mod held;
+mod launch;
+mod level;
 mod mounts;
+mod owners;
 mod probe;
 mod programs;
+mod strict;
 mod toolchains;
+mod volumes;
 
 pub use environment::Visible;
 pub use held::HeldJail;
+pub(crate) use launch::{quoted, write_for};
+pub use level::Level;
+pub use volumes::{Size, Volumes};
 
-use crate::config::{Config, Profile, SandboxMode};
+use crate::config::{Config, Profile, SandboxMode, Strict};
 use crate::core::seccomp;
 use crate::error::{Error, doing};
 use crate::exec::{self, Conversation, Ended, Event, Spawner};
 use crate::nofollow::{self, Owner};
+use group::Group;
+use owners::Owners;
 use programs::Programs;
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::fs::File;
-use std::io::Write;
-use std::os::unix::fs::fchown;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,13 +46,6 @@ use tokio_util::sync::CancellationToken;
 
 /// Folder inside of the sandbox for what the runner lays there.
 pub const INSIDE: &str = "/.metabuilder";
-/// Processes and threads of one tenant's user, or of one sandbox.
-const PROCESSES_MAX: u64 = 4096;
-/// First of the ids that tenants get when the runner is root.
-const TENANT_IDS_FROM: u32 = 200_000;
-/// How many ids tenants share.
-const TENANT_IDS: u32 = 50_000;
-
 /// How the sandbox is entered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
@@ -51,6 +53,8 @@ enum Way {
     Off,
     /// As root, without a user namespace, then down to a tenant's id.
     AsRoot,
+    /// As root, first down to a tenant's id, then as a normal user.
+    Dropped,
     /// As a normal user, in a user namespace.
     UserNamespace,
 }
@@ -59,8 +63,13 @@ enum Way {
 #[derive(Debug, Clone)]
 pub struct Sandbox {
     way: Way,
+    level: Level,
     programs: Programs,
     visible: Visible,
+    /// The limits of the level `strict`; `None` below it.
+    limits: Option<Strict>,
+    owners: Owners,
+    volumes: Volumes,
     spawner: Spawner,
     filter: PathBuf,
     /// This process's own; other runners may share the data folder.
@@ -79,6 +88,18 @@ pub struct Bind {
     pub writable: bool,
 }
 
+/// What a command reaches beside its own files.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Network {
+    /// Nothing.
+    #[default]
+    None,
+    /// What a step that asks for network is given at this level.
+    Step,
+    /// An address that was checked, for the runner's own git; nothing of a project is executed.
+    Fetch,
+}
+
 /// One execution behind the wall.
 #[derive(Debug, Clone, Default)]
 pub struct Jail {
@@ -90,8 +111,8 @@ pub struct Jail {
     pub home: Option<PathBuf>,
     /// What else is shown.
     pub binds: Vec<Bind>,
-    /// Whether it shares the host's network.
-    pub network: bool,
+    /// What it reaches.
+    pub network: Network,
     /// Who it runs as.
     pub owner: Owner,
     /// All of its variables.
@@ -100,6 +121,8 @@ pub struct Jail {
     pub command: Vec<String>,
     /// Whether it waits for a line of input before the command, which gets none.
     pub held: bool,
+    /// A lower limit of processes than the level's.
+    pub processes: Option<u64>,
 }
 
 impl Sandbox {
@@ -115,6 +138,12 @@ impl Sandbox {
         let filter = scratch.path().join("seccomp.bpf");
         std::fs::write(&filter, seccomp::program())
             .map_err(doing("cannot write the system call filter"))?;
+        let asked = match config.sandbox {
+            SandboxMode::Off => Level::None,
+            SandboxMode::Required => Level::Bwrap,
+            SandboxMode::Strict => Level::Strict,
+        };
+        let limits = (asked == Level::Strict).then(|| config.strict.clone());
         let spawner = Spawner::start().map_err(doing("cannot start a thread"))?;
         let mut own = vec![data_dir.clone()];
         for folder in &config.hidden {
@@ -122,27 +151,91 @@ impl Sandbox {
                 folder.canonicalize().map_err(doing(format!("hidden: {}", folder.display())))?,
             );
         }
-        let visible = Visible::new(config.profile, vars, &config.extra_path, &own);
+        let mut visible = Visible::new(config.profile, vars, &config.extra_path, &own);
+        if let Some(limits) = &limits {
+            visible.restrict(limits, &config.extra_path);
+        }
         let programs = Programs::find(&visible.path);
-        let mut sandbox =
-            Self { way: Way::Off, programs, visible, spawner, filter, scratch, data_dir };
-        if config.sandbox == SandboxMode::Off {
-            tracing::warn!(
+        let ids = config.strict.ids_from..config.strict.ids_from.saturating_add(config.strict.ids);
+        let mut sandbox = Self {
+            way: Way::Off,
+            level: asked,
+            owners: Owners::new(&data_dir, ids),
+            volumes: Volumes::plain(&data_dir),
+            programs,
+            visible,
+            limits,
+            spawner,
+            filter,
+            scratch,
+            data_dir,
+        };
+        match asked {
+            Level::None => tracing::warn!(
                 "sandbox is off: steps run with all rights of this process; \
                  use it only where every project is trusted"
-            );
-        } else {
-            sandbox.way = probe::way_in(&mut sandbox).await?;
+            ),
+            Level::Bwrap => sandbox.way = probe::way_in(&mut sandbox).await?,
+            Level::Strict => {
+                sandbox.way = probe::way_in(&mut sandbox).await?;
+                sandbox.volumes =
+                    Volumes::sized(&sandbox.data_dir, sandbox.scratch.path(), config.strict.store)
+                        .await?;
+                if sandbox.programs.pasta().is_none() {
+                    tracing::warn!(
+                        "steps that ask for network are refused: there is no `pasta` on this \
+                         machine (package `passt`), which gives them a network of their own"
+                    );
+                }
+            }
         }
         Ok(sandbox)
     }
 
-    /// The level in force, as it is shown and recorded.
-    pub fn level(&self) -> &'static str {
-        match self.way {
-            Way::Off => "none",
-            Way::AsRoot | Way::UserNamespace => "bwrap",
+    /// The level in force, as it was proven.
+    pub fn level(&self) -> Level {
+        self.level
+    }
+
+    /// The level of one execution, as it is recorded: one that shares the host's network says so.
+    pub fn level_of(&self, network: bool) -> String {
+        match self.level {
+            Level::Bwrap if network => "bwrap, host network".to_owned(),
+            level => level.to_string(),
         }
+    }
+
+    /// Whether a step that asks for network can have it at this level.
+    ///
+    /// # Errors
+    /// Says what is missing. It is not replaced by the host's network.
+    pub fn check_network(&self, network: Network) -> Result<(), Error> {
+        if self.level < Level::Strict || network != Network::Step || self.programs.pasta().is_some()
+        {
+            return Ok(());
+        }
+        Err(Error::refused(
+            "the step asks for network, which this runner cannot give at its level \"strict\" \
+             (expected a step without network, or the program `pasta` of the package `passt` on \
+             the runner)",
+        ))
+    }
+
+    /// Folders of a limited size, where the level has them.
+    pub fn volumes(&self) -> &Volumes {
+        &self.volumes
+    }
+
+    /// How much a run's folder holds.
+    pub fn run_size(&self) -> Size {
+        let limits = self.limits.clone().unwrap_or_default();
+        Size { bytes: limits.workspace.0, files: limits.workspace_files }
+    }
+
+    /// How much the caches of a source hold.
+    pub fn caches_size(&self) -> Size {
+        let limits = self.limits.clone().unwrap_or_default();
+        Size { bytes: limits.caches.0, files: limits.caches_files }
     }
 
     /// What steps see of this machine.
@@ -166,14 +259,13 @@ impl Sandbox {
     }
 
     /// The user that a tenant's processes run as.
-    pub fn owner(&self, tenant: &str) -> Owner {
+    ///
+    /// # Errors
+    /// When there is none left.
+    pub fn owner(&self, tenant: &str) -> Result<Owner, Error> {
         match self.way {
-            Way::Off | Way::UserNamespace => None,
-            Way::AsRoot => {
-                let hash = Sha256::digest(tenant.as_bytes());
-                let number = u32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]]);
-                Some(TENANT_IDS_FROM + number % TENANT_IDS)
-            }
+            Way::Off | Way::UserNamespace => Ok(None),
+            Way::AsRoot | Way::Dropped => self.owners.of(tenant),
         }
     }
 
@@ -191,7 +283,7 @@ impl Sandbox {
     pub fn show(&self, host: &Path, name: &str, writable: bool) -> Bind {
         let inside = match self.way {
             Way::Off => host.to_owned(),
-            Way::AsRoot | Way::UserNamespace => Path::new(INSIDE).join(name),
+            Way::AsRoot | Way::Dropped | Way::UserNamespace => Path::new(INSIDE).join(name),
         };
         Bind { host: host.to_owned(), inside, writable }
     }
@@ -211,8 +303,11 @@ impl Sandbox {
         let scratch = tempfile::Builder::new()
             .tempdir_in(self.scratch.path())
             .map_err(doing("cannot make a scratch folder"))?;
-        let command = self.command(scratch.path(), jail)?;
-        exec::run(&self.spawner, command, limit, stop, on).await
+        let group = self.limits.as_ref().map(Group::open).transpose()?.flatten();
+        let command = self.command(scratch.path(), jail, group.as_ref())?;
+        let ended = exec::run(&self.spawner, command, limit, stop, on).await;
+        drop(group);
+        ended
     }
 
     /// Starts a command that is asked again and again. What its launch needs lies in `scratch`, which
@@ -221,105 +316,7 @@ impl Sandbox {
     /// # Errors
     /// When it cannot be started.
     pub async fn converse(&self, jail: &Jail, scratch: &Path) -> Result<Conversation, Error> {
-        Conversation::start(&self.spawner, self.command(scratch, jail)?).await
-    }
-
-    fn command(&self, scratch: &Path, jail: &Jail) -> Result<tokio::process::Command, Error> {
-        let launch = self.write_launch(scratch, jail)?;
-        let mut command = tokio::process::Command::new(&self.programs.sh);
-        command.env_clear().env("PATH", programs::TRUSTED_PATH);
-        match self.way {
-            Way::Off => {
-                command.arg(&launch).args(&jail.command).current_dir(&jail.workspace);
-            }
-            Way::AsRoot | Way::UserNamespace => {
-                let outer = self.bwrap(jail, &launch)?;
-                // The shell only opens the filter on a descriptor that the sandbox inherits.
-                command.args(["-c", "exec \"$@\" 9<\"$0\""]).arg(&self.filter).args(outer);
-            }
-        }
-        Ok(command)
-    }
-
-    fn bwrap(&self, jail: &Jail, launch: &Path) -> Result<Vec<OsString>, Error> {
-        let mut args = mounts::Args::default();
-        args.push(&self.programs.bwrap()?);
-        args.words(&["--unshare-ipc", "--unshare-pid", "--unshare-uts", "--unshare-cgroup-try"]);
-        args.words(&["--hostname", "metabuilder", "--die-with-parent", "--new-session"]);
-        args.words(&["--seccomp", "9", "--cap-drop", "ALL"]);
-        if !jail.network {
-            args.words(&["--unshare-net"]);
-        }
-        match self.way {
-            Way::AsRoot => {
-                for cap in ["CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP"] {
-                    args.words(&["--cap-add", cap]);
-                }
-            }
-            Way::UserNamespace | Way::Off => {
-                args.words(&["--unshare-user"]);
-                if self.programs.disables_user_namespaces {
-                    args.words(&["--disable-userns"]);
-                }
-            }
-        }
-        let toolchains = self.visible.mounts(jail, &mut args)?;
-        mounts::workspace(jail, &toolchains, &self.visible.home, &mut args)?;
-        let inside = Path::new(INSIDE).join("launch");
-        args.bind("--ro-bind", launch, &inside);
-        if let (Some(uid), Way::AsRoot) = (jail.owner, self.way) {
-            let passwd = self.write_passwd(launch, uid)?;
-            args.bind("--ro-bind", &passwd, Path::new("/etc/passwd"));
-        }
-        args.lock();
-        args.words(&["--remount-ro", "/", "--chdir", "/", "--"]);
-        args.push(&self.programs.prlimit()?);
-        let processes = processes_max();
-        args.words(&["--core=0:0", &format!("--nproc={processes}:{processes}")]);
-        if let (Some(uid), Way::AsRoot) = (jail.owner, self.way) {
-            args.push(&self.programs.setpriv()?);
-            args.words(&[&format!("--reuid={uid}"), &format!("--regid={uid}"), "--clear-groups"]);
-            args.words(&["--inh-caps=-all", "--bounding-set=-all", "--no-new-privs", "--"]);
-        }
-        args.push(&self.programs.sh);
-        args.push(&inside);
-        jail.command.iter().for_each(|word| args.words(&[word]));
-        Ok(args.into_words())
-    }
-
-    /// The script that sets the variables and becomes the command.
-    fn write_launch(&self, folder: &Path, jail: &Jail) -> Result<PathBuf, Error> {
-        let path = folder.join("launch");
-        let mut text = String::new();
-        if self.way == Way::Off {
-            text.push_str("ulimit -c 0\n");
-        }
-        // Only its owner may enter the workspace, so it is entered here.
-        text.push_str(&format!("cd -P {} || exit 126\n", quoted(&jail.mount.to_string_lossy())));
-        text.push_str("unset OLDPWD\n");
-        for (name, value) in &jail.env {
-            text.push_str(&format!("export {name}={}\n", quoted(value)));
-        }
-        if self.way == Way::Off {
-            // Without a private /tmp, this folder stands in; it goes when the process has ended.
-            text.push_str(&format!("export TMPDIR={}\n", quoted(&folder.to_string_lossy())));
-        }
-        if jail.held {
-            text.push_str("read -r go || exit 125\nunset go\nexec < /dev/null\n");
-        }
-        text.push_str("exec \"$@\"\n");
-        write_for(&path, text.as_bytes(), jail.owner)?;
-        Ok(path)
-    }
-
-    /// The host's users, and one more: tools ask for the name of whom they run as.
-    fn write_passwd(&self, launch: &Path, uid: u32) -> Result<PathBuf, Error> {
-        let path = launch.with_file_name("passwd");
-        let mut text = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-        let home = self.visible.home.display();
-        text.push_str(&format!("metabuilder:x:{uid}:{uid}:metabuilder:{home}:/bin/sh\n"));
-        write_for(&path, text.as_bytes(), Some(uid))?;
-        Ok(path)
+        Conversation::start(&self.spawner, self.command(scratch, jail, None)?).await
     }
 }
 
@@ -342,6 +339,7 @@ impl Scratch {
         for entry in std::fs::read_dir(&all).map_err(what())?.flatten() {
             let lock = File::open(entry.path().join("lock"));
             if lock.map_or(true, |lock| lock.try_lock().is_ok()) {
+                volumes::let_go(data_dir, &entry.path())?;
                 nofollow::remove_tree(&entry.path())?;
             }
         }
@@ -354,31 +352,6 @@ impl Scratch {
     fn path(&self) -> &Path {
         self.folder.path()
     }
-}
-
-/// A word for the shell.
-pub(crate) fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
-}
-
-/// Writes a file that only its owner can read.
-pub(crate) fn write_for(path: &Path, bytes: &[u8], owner: Owner) -> Result<(), Error> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let what = format!("cannot write {}", path.display());
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o400)
-        .open(path)
-        .map_err(doing(&what))?;
-    file.write_all(bytes).map_err(doing(&what))?;
-    fchown(&file, owner, owner).map_err(doing(&what))
-}
-
-/// The process limit, or the one this process has when that is lower: it cannot be raised.
-fn processes_max() -> u64 {
-    use nix::sys::resource::{Resource, getrlimit};
-    getrlimit(Resource::RLIMIT_NPROC).map_or(PROCESSES_MAX, |(_, hard)| hard.min(PROCESSES_MAX))
 }
 
 #[cfg(test)]

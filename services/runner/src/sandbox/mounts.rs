@@ -11,11 +11,23 @@ use std::path::{Path, PathBuf};
 const TMP_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 
 /// A command line in the making.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Args {
     words: Vec<OsString>,
     folders: BTreeSet<PathBuf>,
     hidden: Vec<PathBuf>,
+    scratch_bytes: u64,
+}
+
+impl Default for Args {
+    fn default() -> Self {
+        Self {
+            words: Vec::new(),
+            folders: BTreeSet::new(),
+            hidden: Vec::new(),
+            scratch_bytes: TMP_BYTES_MAX,
+        }
+    }
 }
 
 impl Args {
@@ -48,8 +60,15 @@ impl Args {
 
     /// An empty folder in memory that everybody can write to.
     pub(super) fn scratch(&mut self, inside: &Path) {
-        self.words(&["--perms", "1777", "--size", &TMP_BYTES_MAX.to_string(), "--tmpfs"]);
+        self.above(inside);
+        self.words(&["--perms", "1777", "--size", &self.scratch_bytes.to_string()]);
+        self.words(&["--tmpfs"]);
         self.push(inside);
+    }
+
+    /// Scratch folders made from here on take at most that many bytes.
+    pub(super) fn limit_scratch(&mut self, bytes: u64) {
+        self.scratch_bytes = bytes;
     }
 
     /// An empty folder over what the host has there.

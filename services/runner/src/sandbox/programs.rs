@@ -13,6 +13,7 @@ pub(super) struct Programs {
     prlimit: Option<PathBuf>,
     setpriv: Option<PathBuf>,
     bash: Option<PathBuf>,
+    pasta: Option<PathBuf>,
     pub(super) sh: PathBuf,
     pub(super) disables_user_namespaces: bool,
 }
@@ -31,6 +32,7 @@ impl Programs {
             prlimit: find("prlimit"),
             setpriv: find("setpriv"),
             bash: find("bash"),
+            pasta: find("pasta"),
             sh: find("sh").unwrap_or_else(|| PathBuf::from("/bin/sh")),
             disables_user_namespaces: false,
         }
@@ -46,6 +48,11 @@ impl Programs {
 
     pub(super) fn setpriv(&self) -> Result<PathBuf, Error> {
         present(self.setpriv.as_deref(), "setpriv", "util-linux")
+    }
+
+    /// What gives a step a network of its own, if it is here.
+    pub(super) fn pasta(&self) -> Option<&Path> {
+        self.pasta.as_deref()
     }
 
     /// The shell for a line: bash where there is one.

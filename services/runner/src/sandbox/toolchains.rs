@@ -3,7 +3,7 @@
 //! The rule is deny by default: a home folder is empty but for what stands here. Nothing that
 //! holds credentials does.
 
-use super::{Bind, Jail, Visible};
+use super::{Bind, Jail, Network, Visible};
 use crate::config::Profile;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -133,7 +133,8 @@ fn home_tools(visible: &Visible, jail: &Jail) -> Vec<PathBuf> {
             || (below == ".rustup" && used(".cargo/bin"))
     };
     let own = |below: &str| {
-        jail.network || jail.home.as_ref().is_some_and(|private| is_filled(&private.join(below)))
+        jail.network != Network::None
+            || jail.home.as_ref().is_some_and(|private| is_filled(&private.join(below)))
     };
     let settings = SETTINGS.iter().filter(|s| wanted(s) && !holds_credential(&home.join(s)));
     TOOLS

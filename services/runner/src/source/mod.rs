@@ -8,14 +8,17 @@ pub use copy::{copy_tree, write_inline};
 pub use fetch::{bot_commits, fetch};
 pub use listing::{FILES_MAX, list_inline, list_tree};
 
-use crate::config::{Config, PathSources};
+use crate::config::{Config, PathSources, Profile, SandboxMode};
 use crate::error::{Error, doing};
+use meta_domain::address::{Network, PORTS, Policy};
 use std::path::{Path, PathBuf};
 
-/// Which folders of this machine may be built.
+/// Which folders of this machine may be built, and which addresses repositories may come from.
 #[derive(Debug)]
 pub struct LocalFolders {
     allowed: PathSources,
+    /// `None` where whoever names an address could as well call it.
+    pub(crate) addresses: Option<Policy>,
     /// What lies in them belongs to other runs and tenants, or opens this service.
     hidden: Vec<PathBuf>,
 }
@@ -24,14 +27,22 @@ impl LocalFolders {
     /// What the configuration says; its data folder is hidden.
     ///
     /// # Errors
-    /// When a hidden folder cannot be resolved.
+    /// When a hidden folder cannot be resolved, or a network is none.
     pub fn new(config: &Config) -> Result<Self, Error> {
         let hidden = std::iter::once(&config.data_dir).chain(&config.hidden);
         let resolve = |folder: &PathBuf| {
             folder.canonicalize().map_err(doing(format!("cannot resolve {}", folder.display())))
         };
         let hidden = hidden.map(resolve).collect::<Result<_, _>>()?;
-        Ok(Self { allowed: config.path_sources.clone(), hidden })
+        let network = |text: &String| {
+            text.parse().map_err(|why: String| Error::refused(format!("git_networks: {why}")))
+        };
+        let networks: Vec<Network> =
+            config.git_networks.iter().map(network).collect::<Result<_, _>>()?;
+        let guarded = config.profile == Profile::Service || config.sandbox == SandboxMode::Strict;
+        let policy = Policy { allow_http: false, ports: PORTS.to_vec(), networks };
+        let addresses = guarded.then_some(policy);
+        Ok(Self { allowed: config.path_sources.clone(), addresses, hidden })
     }
 
     /// The folder of that path, resolved.

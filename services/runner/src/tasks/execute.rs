@@ -8,7 +8,7 @@ use crate::error::{Error, doing};
 use crate::exec::{Ended, Event};
 use crate::folders::{CacheFolder, plain};
 use crate::git::OBJECTS;
-use crate::sandbox::{Bind, Jail};
+use crate::sandbox::{Bind, Jail, Network};
 use meta_domain::limits::{STEP_TIMEOUT_MS_DEFAULT, STEP_TIMEOUT_MS_MAX};
 use meta_domain::plan::{Command, PlannedStep};
 use meta_domain::signal::ExitInfo;
@@ -64,11 +64,10 @@ impl Workshop {
             mount: stage.mount.to_owned(),
             home: Some(stage.caches.home()?),
             binds,
-            network,
+            network: if network { Network::Step } else { Network::None },
             owner: job.owner,
             env,
-            command: Vec::new(),
-            held: false,
+            ..Jail::default()
         })
     }
 
@@ -85,8 +84,7 @@ impl Workshop {
             Command::Shell(line) => self.shell(line),
             Command::Argv(words) => words.clone(),
         };
-        let secrets = secret_values(&step.env).chain(secret_values(self.sandbox.visible().vars()));
-        let mut output = Output::new(Masker::new(secrets));
+        let mut output = Output::new(self.masker(step));
         if let Some(line) = header {
             output.note(line, meta_runtime::now());
         }
@@ -121,10 +119,15 @@ impl Workshop {
             exit: Some(exit.into()),
             duration_ms,
             cut_bytes,
-            sandbox: self.sandbox.level().to_owned(),
+            sandbox: self.sandbox.level_of(step.network),
             tests: counts(&tally),
         };
         Ok(Executed { exit, execution, tally })
+    }
+
+    /// Hides the secrets that are registered for a step: those of its variables, and the runner's.
+    pub(super) fn masker(&self, step: &PlannedStep) -> Masker {
+        Masker::new(secret_values(&step.env).chain(secret_values(self.sandbox.visible().vars())))
     }
 
     /// A shell line as a command.

@@ -1,7 +1,7 @@
 //! Reads a source and lists it for the planner.
 
 use super::{Job, Workshop};
-use crate::error::{Error, doing};
+use crate::error::Error;
 use crate::nofollow;
 use crate::source;
 use meta_domain::source::{Source, SourceListing};
@@ -20,15 +20,22 @@ impl Workshop {
             Source::Inline { files } => source::list_inline(&files),
             Source::Path { path } => list(self.folders.resolve(&path)?).await?,
             Source::Git { url, reference } => {
-                let folder = tempfile::tempdir_in(self.sandbox.scratch())
-                    .map_err(doing("cannot make a folder"))?;
-                let tree = folder.path().join("tree");
+                let id: String = job.task_id.chars().filter(char::is_ascii_alphanumeric).collect();
+                let volume = self.sandbox.scratch().join(format!("inspect-{id}"));
+                self.sandbox.volumes().make(&volume, self.sandbox.run_size()).await?;
+                let tree = volume.join("tree");
                 nofollow::make_own(&tree, job.owner)?;
                 let from = (url.as_str(), reference.as_str());
                 let (sandbox, data_dir) = (&self.sandbox, &self.data_dir);
-                source::fetch(sandbox, data_dir, job.owner, from, &self.folders, &tree, &job.stop)
-                    .await?;
-                list(tree).await?
+                let (folders, stop) = (&self.folders, &job.stop);
+                let fetched =
+                    source::fetch(sandbox, data_dir, job.owner, from, folders, &tree, stop).await;
+                let listed = match fetched {
+                    Ok(_) => list(tree).await,
+                    Err(error) => Err(error),
+                };
+                self.sandbox.volumes().remove(&volume).await?;
+                listed?
             }
         };
         Ok(InspectResult { listing: Some(listing.into()) })

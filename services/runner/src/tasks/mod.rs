@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::error::{Error, doing};
 use crate::folders::{CacheFolder, RunFolder};
 use crate::git::{Answer, Order, Room, Rooms, View, split_list};
-use crate::nofollow::Owner;
+use crate::nofollow::{self, Owner};
 use crate::sandbox::Sandbox;
 use crate::source::LocalFolders;
 use crate::work::LogWriter;
@@ -111,7 +111,7 @@ impl Workshop {
             _ => task.run_id,
         };
         let job = Job {
-            owner: self.sandbox.owner(&task.tenant_id),
+            owner: self.sandbox.owner(&task.tenant_id)?,
             lease_epoch: task.lease_epoch,
             attempt,
             task_id: task.task_id,
@@ -120,6 +120,9 @@ impl Workshop {
             stop,
             log,
         };
+        if !job.run_id.is_empty() {
+            self.sandbox.volumes().attach(self.run_folder(&job)?.root()).await?;
+        }
         match task.work {
             Some(Work::Inspect(w)) => self.inspect(&job, w).await.map(Outcome::Inspect),
             Some(Work::Archive(w)) => self.archive(&job, &w).await.map(Outcome::Archive),
@@ -149,6 +152,7 @@ impl Workshop {
     ) -> Result<Place, Error> {
         let run = self.arrived(job, head).await?;
         let caches = CacheFolder::new(&self.data_dir, &job.tenant, cache_key, job.owner);
+        self.sandbox.volumes().keep(caches.folder_of_all(), self.sandbox.caches_size()).await?;
         let mount = self.sandbox.mount(&run.workspace(), mount)?;
         Ok(Place { run, caches, mount })
     }
@@ -178,6 +182,14 @@ impl Workshop {
         let answer = room.carry_out(&order, &job.stop).await?;
         self.rooms.leave(room);
         Ok(answer)
+    }
+
+    /// Empty folders for a run; what was there before goes.
+    async fn make_run(&self, job: &Job, run: &RunFolder) -> Result<(), Error> {
+        self.rooms.close(run);
+        self.sandbox.volumes().make(run.root(), self.sandbox.run_size()).await?;
+        nofollow::make_own(&run.workspace(), job.owner)?;
+        nofollow::make_own(&run.history(), job.owner)
     }
 
     /// The lock on a run's history.

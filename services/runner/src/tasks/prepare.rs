@@ -5,7 +5,6 @@ use crate::commits::First;
 use crate::error::Error;
 use crate::folders::RunFolder;
 use crate::git::{HEAD_AND_LIST, PREPARE, split_list};
-use crate::nofollow;
 use crate::source;
 use meta_domain::source::Source;
 use meta_proto::convert::{Field, Required};
@@ -25,11 +24,7 @@ impl Workshop {
         let text = if run.is_prepared() {
             HEAD_AND_LIST
         } else {
-            self.rooms.close(&run);
-            nofollow::remove_tree(run.root())?;
-            nofollow::make_own(run.root(), None)?;
-            nofollow::make_own(&run.workspace(), job.owner)?;
-            nofollow::make_own(&run.history(), job.owner)?;
+            self.make_run(job, &run).await?;
             bot_commits = self.bring(job, &run, source).await?;
             PREPARE
         };

@@ -3,6 +3,7 @@
 
 use super::heal::Copy;
 use super::{Job, Place, Workshop};
+use crate::core::mask::Masker;
 use crate::core::protected::denied;
 use crate::error::{Error, doing};
 use crate::exec::{Ended, Event};
@@ -66,7 +67,7 @@ impl Workshop {
                     (filling.await?, self.sandbox.hold(jail()?).await?)
                 };
                 let (ended, said) = follow(held, &fixer, &job.stop).await?;
-                (litter.stdout, verdict_of(ended, &said))
+                (litter.stdout, verdict_of(ended, &said, &self.masker(&step)))
             }
             FixerKind::Model => {
                 let litter = room.carry_out(&fill, &job.stop).await?.stdout;
@@ -229,8 +230,8 @@ fn lay_out(
 }
 
 /// What the exit alone decides; `None` leaves it to the difference.
-fn verdict_of(ended: Ended, said: &[u8]) -> Option<(TryVerdict, String)> {
-    let last = || last_line(said);
+fn verdict_of(ended: Ended, said: &[u8], masker: &Masker) -> Option<(TryVerdict, String)> {
+    let last = || last_line(said, masker);
     match ended {
         Ended::Code(0) => None,
         Ended::Code(EXIT_NOTHING) => Some((TryVerdict::NoChange, or(last(), "nothing to do"))),
@@ -252,8 +253,8 @@ fn or(text: String, default: &str) -> String {
 }
 
 /// The last line that says something, without secrets.
-fn last_line(said: &[u8]) -> String {
-    let masked = crate::core::mask::Masker::new([]).mask(said, &mut false).into_owned();
+fn last_line(said: &[u8], masker: &Masker) -> String {
+    let masked = masker.mask(said, &mut false).into_owned();
     let text = String::from_utf8_lossy(&masked);
     let line = text.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or_default();
     line.chars().take(DETAIL_CHARS_MAX).collect()
@@ -265,7 +266,8 @@ mod tests {
 
     #[test]
     fn exits_mean_what_the_contract_says() {
-        let verdict = |ended| verdict_of(ended, b"why\n\n").map(|(v, d)| (v.as_str(), d));
+        let verdict =
+            |ended| verdict_of(ended, b"why\n\n", &Masker::new([])).map(|(v, d)| (v.as_str(), d));
         let is = |v, d: &str| Some((v, d.to_owned()));
         assert_eq!(verdict(Ended::Code(0)), None);
         assert_eq!(verdict(Ended::Code(3)), is("no_change", "why"));

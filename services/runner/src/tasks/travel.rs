@@ -10,7 +10,6 @@ use crate::core::tally::Tally;
 use crate::error::{Error, doing};
 use crate::folders::RunFolder;
 use crate::git::{Answer, EXIT_REFUSED, HEAD_AND_LIST, PACK, arrive, follow, follow_and_replay};
-use crate::nofollow;
 use std::path::Path;
 use tempfile::TempDir;
 
@@ -133,10 +132,7 @@ impl Workshop {
         let text = if here.is_some() {
             follow()
         } else {
-            nofollow::remove_tree(run.root())?;
-            nofollow::make_own(run.root(), None)?;
-            nofollow::make_own(&run.workspace(), job.owner)?;
-            nofollow::make_own(&run.history(), job.owner)?;
+            self.make_run(job, run).await?;
             arrive()
         };
         self.receive(job, run, commits, (here.as_deref(), to), text).await?;

@@ -113,7 +113,7 @@ impl Puller {
             runner_id: self.runner_id.to_string(),
             wait_ms: u64::try_from(POLL_WAIT.as_millis()).unwrap_or(u64::MAX),
             run_id: self.only_run.to_string(),
-            sandbox: self.workshop.sandbox.level().to_owned(),
+            sandbox: self.workshop.sandbox.level().to_string(),
             max_tasks: u32::try_from(room).unwrap_or(u32::MAX),
             labels: self.labels.to_vec(),
             recovering,

@@ -113,6 +113,7 @@ impl WorkService for Queue {
 /// A runner at work, with its data and home folders.
 pub struct Rig {
     pub queue: Arc<Queue>,
+    pub mounts: Mounts,
     pub data: tempfile::TempDir,
     pub home: tempfile::TempDir,
     pub run_id: String,
@@ -120,6 +121,28 @@ pub struct Rig {
     pub stop: CancellationToken,
     pub ended: tokio::task::JoinHandle<()>,
     pub lease_ms: u64,
+}
+
+/// What is mounted in a data folder would outlive it.
+pub struct Mounts(PathBuf);
+
+impl Mounts {
+    /// Unmounts it, as a machine that was started again would find it.
+    pub fn let_go(&self) -> usize {
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        let places = mounts.lines().filter_map(|line| line.split(' ').nth(1));
+        let own: Vec<&str> = places.filter(|place| Path::new(place).starts_with(&self.0)).collect();
+        for place in &own {
+            let _gone = std::process::Command::new("umount").args(["-l", place]).status();
+        }
+        own.len()
+    }
+}
+
+impl Drop for Mounts {
+    fn drop(&mut self) {
+        self.let_go();
+    }
 }
 
 impl Rig {
@@ -166,7 +189,8 @@ impl Rig {
             meta_runtime::serve::run(vec![], &mut wiring, token, drain).await.unwrap();
         });
         let run_id = meta_runtime::new_id().to_string();
-        Self { queue, data, home, run_id, status, stop, ended, lease_ms: 10_000 }
+        let mounts = Mounts(data.path().to_owned());
+        Self { queue, mounts, data, home, run_id, status, stop, ended, lease_ms: 10_000 }
     }
 
     /// Hands a task out; answers its id.

@@ -3,12 +3,14 @@
 //! Everything here is plain data and total functions. There is no I/O, no clock, no randomness and
 //! no generated code; the wire lives in `meta-proto`, the shells live in the services.
 
+pub mod address;
 pub mod autofix;
 pub mod failure;
 pub mod fault;
 pub mod gate;
 pub mod id;
 pub mod limits;
+pub mod needles;
 pub mod plan;
 pub mod project;
 pub mod role;

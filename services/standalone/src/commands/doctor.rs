@@ -6,6 +6,7 @@ use crate::display::{print, print_json, table::table};
 use crate::error::{Error, Exit, Result};
 use crate::row;
 use crate::session::Session;
+use runner::config::SandboxMode;
 use serde::Serialize;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -34,6 +35,7 @@ const TOOLS: &[Tool] = &[
     ("bwrap", true, "--version", "the sandbox of every step", "apt-get install bubblewrap"),
     ("git", true, "--version", "workspaces, patches and branches", "apt-get install git"),
     ("bash", true, "--version", "shell lines of steps, and fixers", "apt-get install bash"),
+    ("pasta", false, "--version", "network for steps at the level strict", "apt-get install passt"),
     ("python3", false, "--version", "several fixers; Python projects", "apt-get install python3"),
     ("node", false, "--version", "Node and TypeScript projects", "apt-get install nodejs npm"),
     ("npm", false, "--version", "Node and TypeScript projects", "apt-get install npm"),
@@ -51,6 +53,7 @@ pub async fn run(args: OutputArgs, session: &Session) -> Result<Exit> {
     let path = session.vars.get("PATH").map(String::as_str).unwrap_or_default();
     let mut findings: Vec<Finding> = TOOLS.iter().map(|tool| look(tool, path)).collect();
     findings.push(sandbox(session).await);
+    findings.push(strict(session).await);
     findings.push(data_folder(session));
     match args.output {
         Output::Json => print_json(&findings)?,
@@ -82,30 +85,56 @@ fn find(name: &str, path: &str) -> Option<PathBuf> {
     std::env::split_paths(path).map(|dir| dir.join(name)).find(runs)
 }
 
-/// The runner's own proof that steps cannot escape.
+/// The runner's own proof that steps cannot escape, at the level that is configured.
 async fn sandbox(session: &Session) -> Finding {
-    let proof = async {
-        let dir = tempfile::tempdir().map_err(|e| Error::failed("no folder for the test", e))?;
-        let config = runner::config::Config {
-            data_dir: dir.path().to_owned(),
-            profile: runner::config::Profile::Local,
-            ..Default::default()
-        };
-        let opened = runner::sandbox::Sandbox::open(&config, &session.vars).await;
-        opened.map(|s| s.level()).map_err(|e| Error::failed("the sandbox does not hold", e))
+    let mode = crate::embedded::sandbox(&session.vars);
+    let proof = match mode {
+        Ok(mode) => prove(session, mode).await,
+        Err(error) => Err(error),
     };
-    let proof = proof.await;
     Finding {
         name: "sandbox",
         required: true,
         found: proof.is_ok(),
         detail: match proof {
+            Ok(level) if level == "none" => "none: METABUILDER_SANDBOX is off".to_owned(),
             Ok(level) => format!("{level}: tried to escape in every known way, and could not"),
             Err(error) => error.to_string(),
         },
         needed_for: "keeping steps away from your files and the network",
         get: "a kernel with user namespaces, or a container with CAP_SYS_ADMIN",
     }
+}
+
+/// Whether this machine could build for tenants who do not trust each other.
+async fn strict(session: &Session) -> Finding {
+    let proof = prove(session, SandboxMode::Strict).await;
+    Finding {
+        name: "strict sandbox",
+        required: false,
+        found: proof.is_ok(),
+        detail: match proof {
+            Ok(level) => format!("{level}: METABUILDER_SANDBOX=strict would hold here"),
+            Err(error) => error.to_string(),
+        },
+        needed_for: "building for tenants who do not trust each other",
+        get: "root, or a runner in a user namespace: see docs/SANDBOX.md",
+    }
+}
+
+/// Proves a level; answers its name.
+async fn prove(session: &Session, mode: SandboxMode) -> Result<String> {
+    let dir = tempfile::tempdir().map_err(|e| Error::failed("no folder for the test", e))?;
+    let config = runner::config::Config {
+        data_dir: dir.path().to_owned(),
+        sandbox: mode,
+        profile: runner::config::Profile::Local,
+        ..Default::default()
+    };
+    let opened = runner::sandbox::Sandbox::open(&config, &session.vars).await;
+    opened
+        .map(|sandbox| sandbox.level().to_string())
+        .map_err(|e| Error::failed("the sandbox does not hold", e))
 }
 
 fn data_folder(session: &Session) -> Finding {

@@ -1,15 +1,14 @@
 //! Webhooks, as far as they are decisions: who is told of which event, in which words, how it is
 //! signed, which addresses may be called, and when it is tried again.
 
-pub mod address;
 pub mod envelope;
 pub mod filter;
 pub mod schedule;
 pub mod signature;
 
-pub use address::{Network, Policy, Target};
 pub use envelope::{Happened, envelope};
 pub use filter::EventFilter;
+pub use meta_domain::address::{self, Network, Policy, Target};
 pub use schedule::{Answer, Next, next};
 pub use signature::{Secret, SigningKey, sign, verify};
 

@@ -4,8 +4,8 @@
 //! A name is checked by what it resolves to, every address of it, and the connection goes to one of
 //! the addresses that were checked: a name that answers differently a moment later gains nothing.
 
-use meta_domain::limits::ECHO_CHARS_MAX;
-use meta_domain::secrecy::shown_address;
+use crate::limits::ECHO_CHARS_MAX;
+use crate::secrecy::shown_address;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
@@ -62,7 +62,7 @@ impl Target {
             _ => return bad("is not allowed (expected https://)"),
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return bad("carries credentials (expected none; messages are signed)");
+            return bad("carries credentials (expected none)");
         }
         if url.fragment().is_some() {
             return bad("has a fragment (expected none)");
