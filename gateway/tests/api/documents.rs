@@ -90,6 +90,7 @@ async fn a_run_comes_with_all_that_hangs_on_it() {
             "evaluation",
             "evaluation",
             "artifact",
+            "artifact",
             "artifact"
         ]
     );

@@ -161,8 +161,11 @@ pub async fn run(
     let mut servers = JoinSet::new();
     let mut readying = JoinSet::new();
     for one in bound {
+        // what waits for nothing serves from the first connection on
+        let first =
+            if one.ready.is_empty() { ServingStatus::Serving } else { ServingStatus::NotServing };
         for name in &one.names {
-            one.reporter.set_service_status(*name, ServingStatus::NotServing).await;
+            one.reporter.set_service_status(*name, first).await;
             health.push((one.reporter.clone(), *name));
         }
         readying.spawn(serve_when_ready(one.reporter, one.names, one.ready));
