@@ -29,10 +29,8 @@ pub(super) async fn dress(State(app): State<Arc<App>>, request: Request, next: N
         return to_sign_in(&asked.method, asked.uri.path_and_query().map(ToString::to_string));
     }
     parts.method = Method::GET;
-    let visitor = match Visitor::from_request_parts(&mut parts, &app).await {
-        Ok(visitor) => Some(visitor),
-        Err(Problem { .. }) => None,
-    };
+    // Whoever cannot be known now still gets the page, without a name on it.
+    let visitor = Visitor::from_request_parts(&mut parts, &app).await.ok();
     written(&problem, visitor.as_ref(), &asked.headers, &asked.extensions)
 }
 

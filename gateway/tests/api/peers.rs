@@ -165,7 +165,7 @@ impl Peer {
         let caller = pb::Caller {
             tenant_id: tenant.into(),
             role: role.into(),
-            actor: format!("key:{}", key),
+            actor: format!("key:{key}"),
         };
         Ok(caller)
     }

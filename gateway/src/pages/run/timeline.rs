@@ -96,7 +96,7 @@ fn gate_of<'a>(view: &View<'a>, attempt: &Attempt) -> Option<&'a Gate> {
     let of_step = || view.run.gates.iter().filter(|g| g.step == attempt.step);
     of_step()
         .find(|g| g.created_at.map(|t| (t.seconds, t.nanos)) >= at)
-        .or_else(|| of_step().last())
+        .or_else(|| of_step().next_back())
 }
 
 fn signal(
