@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-const FILES: [&str; 16] = [
+const FILES: [&str; 18] = [
     "metabuilder/common/v1/failure.proto",
     "metabuilder/common/v1/settings.proto",
     "metabuilder/common/v1/plan.proto",
@@ -16,6 +16,8 @@ const FILES: [&str; 16] = [
     "metabuilder/orchestrator/v1/control.proto",
     "metabuilder/orchestrator/v1/tenants.proto",
     "metabuilder/orchestrator/v1/webhook.proto",
+    "metabuilder/orchestrator/v1/keys.proto",
+    "metabuilder/orchestrator/v1/audit.proto",
     "flagd/evaluation/v1/evaluation.proto",
     "flagd/evaluation/v2/evaluation.proto",
     "flagd/sync/v1/sync.proto",

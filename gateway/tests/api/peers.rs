@@ -205,6 +205,7 @@ impl TenantService for Peer {
             tenant_id: tenant.into(),
             role: role.into(),
             actor: format!("key:{}", request.get_ref().api_key),
+            ..Default::default()
         };
         Ok(Response::new(pb::AuthenticateResponse { caller: Some(caller) }))
     }

@@ -1,7 +1,10 @@
 //! The gRPC shells: decode, call, encode.
 
+pub mod asking;
+pub mod audit;
 pub mod control;
 pub mod encode;
+pub mod keys;
 pub mod runs;
 pub mod specs;
 pub mod stream;

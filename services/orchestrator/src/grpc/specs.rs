@@ -1,6 +1,8 @@
 //! Specs and plans.
 
+use super::asking::asking;
 use super::{encode, invalid, page_size, refuse, store};
+use crate::core::audit::Entry;
 use crate::core::plan::plan;
 use crate::core::queue::Task;
 use crate::core::transition::TaskKind;
@@ -17,6 +19,7 @@ use meta_proto::orchestrator as pb;
 use meta_proto::orchestrator::plan_service_server::PlanService;
 use meta_proto::orchestrator::spec_service_server::SpecService;
 use meta_runtime::{new_id, now, principal};
+use serde_json::{Value, json};
 use std::time::Duration;
 use tonic::{Request, Response, Status};
 
@@ -75,9 +78,12 @@ impl SpecService for Specs {
         &self,
         request: Request<pb::CreateSpecRequest>,
     ) -> Result<Response<pb::CreateSpecResponse>, Status> {
-        let caller = principal(&request)?;
-        let spec = checked(request.into_inner(), &caller.actor).map_err(refuse)?;
-        self.engine.tables.insert_spec(caller.tenant, &spec).await.map_err(store)?;
+        let asking = asking(&request)?;
+        let spec = checked(request.into_inner(), &asking.actor).map_err(refuse)?;
+        let (tenant, object) = (asking.tenant, format!("spec/{}", spec.id));
+        let entry = Entry::new(tenant, spec.created_at, "meta.spec.created", &asking.actor, object);
+        let entry = entry.by(asking.by).change(&Value::Null, &json!({ "title": spec.title }));
+        self.engine.tables.insert_spec(tenant, &spec, entry).await.map_err(store)?;
         Ok(Response::new(pb::CreateSpecResponse { spec: Some(encode::spec(spec)) }))
     }
 
@@ -119,7 +125,8 @@ impl PlanService for Specs {
         &self,
         request: Request<pb::CreatePlanRequest>,
     ) -> Result<Response<pb::CreatePlanResponse>, Status> {
-        let tenant = principal(&request)?.tenant;
+        let asking = asking(&request)?;
+        let tenant = asking.tenant;
         let spec = self.spec(tenant, &request.into_inner().spec_id).await?;
         let listing = match &spec.source {
             Some(source) => self.inspect(tenant, source).await.map_err(refuse)?,
@@ -128,7 +135,14 @@ impl PlanService for Specs {
         let graph = plan(&spec.steps, &listing).map_err(refuse)?;
         let row =
             PlanRow { id: PlanId(new_id()), spec: spec.id, version: 0, graph, created_at: now() };
-        let row = self.engine.tables.insert_plan(tenant, row).await.map_err(store)?;
+        let entry = |plan: &PlanRow| {
+            let object = format!("plan/{}", plan.id);
+            let after = json!({ "spec": plan.spec, "version": plan.version });
+            Entry::new(tenant, plan.created_at, "meta.plan.created", &asking.actor, object)
+                .by(asking.by)
+                .change(&Value::Null, &after)
+        };
+        let row = self.engine.tables.insert_plan(tenant, row, entry).await.map_err(store)?;
         Ok(Response::new(pb::CreatePlanResponse { plan: Some(encode::plan(row)) }))
     }
 
