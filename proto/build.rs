@@ -18,6 +18,8 @@ const FILES: &[&str] = &[
     "metabuilder/orchestrator/v1/sessions.proto",
     "metabuilder/orchestrator/v1/webhook.proto",
     "metabuilder/orchestrator/v1/answers.proto",
+    "metabuilder/orchestrator/v1/keys.proto",
+    "metabuilder/orchestrator/v1/audit.proto",
     "flagd/evaluation/v1/evaluation.proto",
     "flagd/evaluation/v2/evaluation.proto",
     "flagd/sync/v1/sync.proto",

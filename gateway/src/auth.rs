@@ -5,12 +5,12 @@ use crate::edge::Trace;
 use crate::problem::Problem;
 use crate::quota::Quota;
 use crate::routes::App;
-use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::extract::{ConnectInfo, FromRequestParts, MatchedPath};
 use http::request::Parts;
 use http::{HeaderMap, StatusCode, header};
 use meta_domain::id::TenantId;
-use meta_domain::role::{Principal, Role};
-use meta_proto::convert::{parse, word};
+use meta_domain::role::{Identity, Principal, Role, Scope, Scopes};
+use meta_proto::convert::{instant, parse, parse_opt, word};
 use meta_proto::orchestrator as pb;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
@@ -29,6 +29,8 @@ const KEY_CHARS_MAX: usize = 512;
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
     pub(crate) principal: Principal,
+    /// The credential that says so.
+    credential: Identity,
     trace: Option<Trace>,
     timeout: Duration,
 }
@@ -41,7 +43,8 @@ impl Caller {
 
     /// A message for a peer on behalf of this caller.
     pub(crate) fn message_within<T>(&self, timeout: Duration, message: T) -> tonic::Request<T> {
-        let mut request = meta_runtime::call(&self.principal, timeout, message);
+        let caller = Identity { principal: self.principal.clone(), ..self.credential.clone() };
+        let mut request = meta_runtime::call_as(&caller, timeout, message);
         add_trace(&mut request, self.trace.as_ref());
         request
     }
@@ -87,6 +90,9 @@ impl Caller {
             let what = meta_domain::fault::Fault::not_found("TENANT_NOT_FOUND", "tenant", tenant);
             return Err(what.into());
         }
+        if self.principal.tenant != tenant {
+            self.credential.home = Some(self.principal.tenant);
+        }
         self.principal.tenant = tenant;
         Ok(self)
     }
@@ -121,9 +127,9 @@ impl FromRequestParts<Arc<App>> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
         if !parts.headers.contains_key(header::AUTHORIZATION)
-            && let Some(principal) = crate::session::caller(app, parts).await?
+            && let Some(credential) = crate::session::caller(app, parts).await?
         {
-            return Ok(Self::of_session(app, parts, principal));
+            return Self::of_session(app, parts, credential);
         }
         let key = bearer(&parts.headers)?;
         Self::of_key(app, parts, key).await
@@ -145,17 +151,28 @@ impl Caller {
     }
 
     /// The caller whose browser signed in.
-    pub(crate) fn of_session(app: &App, parts: &Parts, principal: Principal) -> Self {
-        let trace = parts.extensions.get::<Trace>().cloned();
-        Self { principal, trace, timeout: app.config.request_timeout() }
+    ///
+    /// # Errors
+    /// 403 where the role matrix does not allow the route.
+    pub(crate) fn of_session(
+        app: &App,
+        parts: &Parts,
+        credential: Identity,
+    ) -> Result<Self, Problem> {
+        admitted(parts, &credential)?;
+        let (trace, timeout) =
+            (parts.extensions.get::<Trace>().cloned(), app.config.request_timeout());
+        Ok(Self { principal: credential.principal.clone(), credential, trace, timeout })
     }
 
     async fn of_key(app: &App, parts: &Parts, key: &str) -> Result<Self, Problem> {
         let trace = parts.extensions.get::<Trace>().cloned();
         let timeout = app.config.request_timeout();
         let hash: KeyHash = Sha256::digest(key.as_bytes()).into();
-        let principal = if let Some(principal) = app.keys.get(&hash, Instant::now()) {
-            principal
+        let known = app.keys.get(&hash, Instant::now());
+        let known = known.filter(|c| c.expires.is_none_or(|end| meta_runtime::now() < end));
+        let credential = if let Some(credential) = known {
+            credential
         } else {
             let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|c| c.0.ip());
             let address = app.signins.address(peer, &parts.headers);
@@ -164,12 +181,25 @@ impl Caller {
             if found.as_ref().is_err_and(|p| p.status == StatusCode::UNAUTHORIZED) {
                 app.signins.failed(address, Instant::now());
             }
-            let principal = found?;
-            app.keys.put(hash, principal.clone(), Instant::now());
-            principal
+            let credential = found?;
+            app.keys.put(hash, credential.clone(), Instant::now());
+            credential
         };
-        Ok(Self { principal, trace, timeout })
+        admitted(parts, &credential)?;
+        Ok(Self { principal: credential.principal.clone(), credential, trace, timeout })
     }
+}
+
+/// Refuses what the row of the route does not allow, and routes without a row.
+fn admitted(parts: &Parts, credential: &Identity) -> Result<(), Problem> {
+    let pattern = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    let name = format!("{} {pattern}", parts.method);
+    let Some(row) = meta_runtime::access::route(parts.method.as_str(), pattern) else {
+        tracing::error!(route = name, "a route has no row in the role matrix");
+        let detail = format!("{name} may be called by nobody");
+        return Err(Problem::new(StatusCode::FORBIDDEN, "no_access_row", detail));
+    };
+    Ok(row.admits(&name, credential)?)
 }
 
 /// A caller who may also name the key in `X-API-Key`, as the clients of the OpenFeature Remote
@@ -188,9 +218,9 @@ impl FromRequestParts<Arc<App>> for RemoteCaller {
     }
 }
 
-async fn authenticated(app: &App, key: &str, trace: Option<&Trace>) -> Result<Principal, Problem> {
+async fn authenticated(app: &App, key: &str, trace: Option<&Trace>) -> Result<Identity, Problem> {
     let timeout = app.config.request_timeout();
-    let message = pb::AuthenticateRequest { api_key: key.to_owned() };
+    let message = pb::AuthenticateRequest { api_key: key.to_owned(), ..Default::default() };
     let mut request = meta_runtime::auth::machine_call(timeout, message);
     add_trace(&mut request, trace);
     let mut tenants = app.peers.tenants();
@@ -206,10 +236,25 @@ async fn authenticated(app: &App, key: &str, trace: Option<&Trace>) -> Result<Pr
         tracing::error!(error = %e, "the orchestrator's answer about a key is not valid");
         Problem::internal()
     };
-    Ok(Principal {
-        tenant: parse("tenant_id", &caller.tenant_id).map_err(broken)?,
-        role: word("role", caller.role).map_err(broken)?,
-        actor: caller.actor,
+    decode(caller).map_err(broken)
+}
+
+/// A caller as the orchestrator tells of it.
+///
+/// # Errors
+/// Names the field that does not fit.
+pub(crate) fn decode(caller: pb::Caller) -> Result<Identity, meta_domain::fault::InvalidField> {
+    let scopes = caller.scopes.into_iter().map(|scope| word::<Scope>("scopes", scope));
+    Ok(Identity {
+        principal: Principal {
+            tenant: parse("tenant_id", &caller.tenant_id)?,
+            role: word("role", caller.role)?,
+            actor: caller.actor,
+        },
+        credential: caller.credential,
+        scopes: Scopes::new(scopes.collect::<Result<Vec<_>, _>>()?),
+        home: parse_opt("home_tenant_id", &caller.home_tenant_id)?,
+        expires: caller.expires_at.as_ref().map(instant),
     })
 }
 
@@ -258,7 +303,7 @@ type KeyHash = [u8; 32];
 
 /// Keys that were checked a moment ago, by their hash.
 pub(crate) struct KeyCache {
-    believed: Mutex<HashMap<KeyHash, (Principal, Instant)>>,
+    believed: Mutex<HashMap<KeyHash, (Identity, Instant)>>,
     lifetime: Duration,
 }
 
@@ -268,13 +313,13 @@ impl KeyCache {
         Self { believed: Mutex::default(), lifetime }
     }
 
-    fn get(&self, hash: &KeyHash, now: Instant) -> Option<Principal> {
+    fn get(&self, hash: &KeyHash, now: Instant) -> Option<Identity> {
         let believed = self.believed.lock().unwrap_or_else(PoisonError::into_inner);
-        let (principal, since) = believed.get(hash)?;
-        (now.duration_since(*since) < self.lifetime).then(|| principal.clone())
+        let (credential, since) = believed.get(hash)?;
+        (now.duration_since(*since) < self.lifetime).then(|| credential.clone())
     }
 
-    fn put(&self, hash: KeyHash, principal: Principal, now: Instant) {
+    fn put(&self, hash: KeyHash, credential: Identity, now: Instant) {
         let mut believed = self.believed.lock().unwrap_or_else(PoisonError::into_inner);
         if believed.len() >= KEYS_MAX {
             believed.retain(|_, (_, since)| now.duration_since(*since) < self.lifetime);
@@ -282,7 +327,7 @@ impl KeyCache {
         if believed.len() >= KEYS_MAX {
             believed.clear();
         }
-        believed.insert(hash, (principal, now));
+        believed.insert(hash, (credential, now));
     }
 }
 
@@ -319,11 +364,9 @@ mod tests {
     #[test]
     fn a_key_is_believed_only_for_a_while() {
         let cache = KeyCache::new(Duration::from_secs(5));
-        let principal = Principal {
-            tenant: TenantId(meta_runtime::new_id()),
-            role: Role::Viewer,
-            actor: "key".into(),
-        };
+        let tenant = TenantId(meta_runtime::new_id());
+        let principal =
+            Identity::from(Principal { tenant, role: Role::Viewer, actor: "key".into() });
         let then = Instant::now();
         cache.put([7; 32], principal.clone(), then);
         assert_eq!(cache.get(&[7; 32], then), Some(principal));

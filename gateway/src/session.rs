@@ -2,14 +2,13 @@
 //! by cookie also has to come from our own pages: by its `Origin`, and by a token that only they
 //! know.
 
-use crate::auth::ask_within;
+use crate::auth::{ask_within, decode};
 use crate::edge::Trace;
 use crate::problem::Problem;
 use crate::routes::App;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
-use meta_domain::role::Principal;
-use meta_proto::convert::{parse, word};
+use meta_domain::role::Identity;
 use meta_proto::orchestrator as pb;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
@@ -33,7 +32,7 @@ const SESSIONS_MAX: usize = 10_000;
 /// Somebody who signed in.
 #[derive(Debug, Clone)]
 pub(crate) struct SignedIn {
-    pub(crate) principal: Principal,
+    pub(crate) identity: Identity,
     token: String,
 }
 
@@ -80,8 +79,8 @@ fn hex(bytes: &[u8]) -> String {
 pub(crate) async fn signed_in(app: &App, parts: &Parts) -> Result<Option<SignedIn>, Problem> {
     let Some(token) = token(app, &parts.headers) else { return Ok(None) };
     let id = Sha256::digest(token.as_bytes()).into();
-    if let Some(principal) = app.sessions.get(&id, Instant::now()) {
-        return Ok(Some(SignedIn { principal, token: token.to_owned() }));
+    if let Some(identity) = app.sessions.get(&id, Instant::now()) {
+        return Ok(Some(SignedIn { identity, token: token.to_owned() }));
     }
     let timeout = app.config.request_timeout();
     let message = machine(app, parts, pb::GetSessionRequest { token: token.to_owned() });
@@ -92,22 +91,22 @@ pub(crate) async fn signed_in(app: &App, parts: &Parts) -> Result<Option<SignedI
         Err(status) if status.code() == Code::Unauthenticated => return Ok(None),
         Err(status) => return Err(status.into()),
     };
-    let principal = principal(session.caller)?;
-    app.sessions.put(id, principal.clone(), Instant::now());
-    Ok(Some(SignedIn { principal, token: token.to_owned() }))
+    let identity = identity(session.caller)?;
+    app.sessions.put(id, identity.clone(), Instant::now());
+    Ok(Some(SignedIn { identity, token: token.to_owned() }))
 }
 
 /// Who calls the API by cookie. What changes something has to carry the token of the pages' forms.
 ///
 /// # Errors
 /// 403 for a change from elsewhere.
-pub(crate) async fn caller(app: &App, parts: &Parts) -> Result<Option<Principal>, Problem> {
+pub(crate) async fn caller(app: &App, parts: &Parts) -> Result<Option<Identity>, Problem> {
     let Some(signed) = signed_in(app, parts).await? else { return Ok(None) };
     if !matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS) {
         check_origin(app, parts)?;
         signed.check_csrf(parts.headers.get(CSRF_HEADER).and_then(|v| v.to_str().ok()))?;
     }
-    Ok(Some(signed.principal))
+    Ok(Some(signed.identity))
 }
 
 /// Signs in with a key; answers the cookie. A session that the browser had before ends.
@@ -223,16 +222,10 @@ fn machine<T>(app: &App, parts: &Parts, message: T) -> tonic::Request<T> {
     request
 }
 
-fn principal(caller: Option<pb::Caller>) -> Result<Principal, Problem> {
-    let caller = caller.unwrap_or_default();
-    let broken = |e: meta_domain::fault::InvalidField| {
-        tracing::error!(error = %e, "the orchestrator's answer about a session is not valid");
+fn identity(caller: Option<pb::Caller>) -> Result<Identity, Problem> {
+    decode(caller.unwrap_or_default()).map_err(|error| {
+        tracing::error!(%error, "the orchestrator's answer about a session is not valid");
         Problem::internal()
-    };
-    Ok(Principal {
-        tenant: parse("tenant_id", &caller.tenant_id).map_err(broken)?,
-        role: word("role", caller.role).map_err(broken)?,
-        actor: caller.actor,
     })
 }
 
@@ -240,7 +233,7 @@ type TokenHash = [u8; 32];
 
 /// Sessions that were checked a moment ago, by the hash of their token.
 pub(crate) struct SessionCache {
-    believed: Mutex<HashMap<TokenHash, (Principal, Instant)>>,
+    believed: Mutex<HashMap<TokenHash, (Identity, Instant)>>,
     lifetime: Duration,
 }
 
@@ -250,13 +243,14 @@ impl SessionCache {
         Self { believed: Mutex::default(), lifetime }
     }
 
-    fn get(&self, hash: &TokenHash, now: Instant) -> Option<Principal> {
+    fn get(&self, hash: &TokenHash, now: Instant) -> Option<Identity> {
         let believed = self.believed.lock().unwrap_or_else(PoisonError::into_inner);
-        let (principal, since) = believed.get(hash)?;
-        (now.duration_since(*since) < self.lifetime).then(|| principal.clone())
+        let (identity, since) = believed.get(hash)?;
+        let over = identity.expires.is_some_and(|end| end <= meta_runtime::now());
+        (!over && now.duration_since(*since) < self.lifetime).then(|| identity.clone())
     }
 
-    fn put(&self, hash: TokenHash, principal: Principal, now: Instant) {
+    fn put(&self, hash: TokenHash, identity: Identity, now: Instant) {
         let mut believed = self.believed.lock().unwrap_or_else(PoisonError::into_inner);
         if believed.len() >= SESSIONS_MAX {
             believed.retain(|_, (_, since)| now.duration_since(*since) < self.lifetime);
@@ -264,7 +258,7 @@ impl SessionCache {
         if believed.len() >= SESSIONS_MAX {
             believed.clear();
         }
-        believed.insert(hash, (principal, now));
+        believed.insert(hash, (identity, now));
     }
 
     fn forget(&self, hash: &TokenHash) {
@@ -308,8 +302,9 @@ mod tests {
     fn a_forms_token_is_bound_to_its_session() {
         let tenant = meta_runtime::new_id().into();
         let role = meta_domain::role::Role::Viewer;
-        let principal = Principal { tenant, role, actor: "ann".into() };
-        let signed = SignedIn { principal, token: "a".repeat(64) };
+        let identity =
+            Identity::from(meta_domain::role::Principal { tenant, role, actor: "ann".into() });
+        let signed = SignedIn { identity, token: "a".repeat(64) };
         assert!(signed.check_csrf(Some(&signed.csrf())).is_ok());
         for bad in [None, Some(""), Some("x"), Some(csrf_of("b").as_str())] {
             assert_eq!(signed.check_csrf(bad).unwrap_err().status, StatusCode::FORBIDDEN);

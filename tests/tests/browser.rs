@@ -30,7 +30,8 @@ async fn a_person_signs_in_watches_a_run_decides_and_changes_a_setting() -> Resu
     let mut driver = Command::new(&tools.python);
     driver.arg(root.join("browser/pages.py")).args([&up.url, &up.key]);
     driver.args([&tools.browser, &tools.axe, &shots]).kill_on_drop(true);
-    let status = tokio::time::timeout(LIMIT, driver.status()).await.context("it took too long")??;
+    let status =
+        tokio::time::timeout(LIMIT, driver.status()).await.context("it took too long")??;
     if !status.success() {
         bail!("the pages are not as they should be (screenshots: {})", shots.display());
     }
@@ -56,7 +57,14 @@ async fn tools(folder: &Path) -> Result<Tools> {
     let npm = folder.join("npm");
     std::fs::create_dir(&npm)?;
     let mut install = Command::new("npm");
-    install.args(["install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"]);
+    install.args([
+        "install",
+        "--silent",
+        "--no-audit",
+        "--no-fund",
+        "--ignore-scripts",
+        "--prefix",
+    ]);
     done(install.arg(&npm).arg(AXE)).await?;
     Ok(Tools { browser, python, axe: npm.join("node_modules/axe-core/axe.min.js") })
 }

@@ -86,7 +86,7 @@ impl Fields {
         };
         signed.check_csrf(fields.0.get("csrf").map(String::as_str))?;
         let csrf = signed.csrf();
-        let caller = Caller::of_session(app, &parts, signed.principal);
+        let caller = Caller::of_session(app, &parts, signed.identity)?;
         let theme = Theme::of(&parts.headers);
         Ok((Visitor { caller, csrf, theme, path: path(&parts) }, fields))
     }

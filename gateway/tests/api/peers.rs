@@ -166,6 +166,7 @@ impl Peer {
             tenant_id: tenant.into(),
             role: role.into(),
             actor: format!("key:{key}"),
+            ..Default::default()
         };
         Ok(caller)
     }

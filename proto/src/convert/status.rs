@@ -3,7 +3,7 @@
 use super::enum_map;
 use crate::{common, orchestrator};
 use meta_domain::gate::{GateEffect, GateStatus, GateType};
-use meta_domain::role::Role;
+use meta_domain::role::{Role, Scope};
 use meta_domain::status::{RunStatus, StepStatus};
 
 enum_map!(
@@ -23,4 +23,5 @@ enum_map!(
 );
 enum_map!(GateStatus, common::GateStatus, [Pending, Approved, Rejected, Expired]);
 enum_map!(GateEffect, common::GateEffect, [ApplyPatch, Accept, Retry, Start]);
-enum_map!(Role, orchestrator::Role, [Viewer, Member, Admin, Owner, PlatformAdmin]);
+enum_map!(Role, orchestrator::Role, [Runner, Auditor, Viewer, Member, Admin, Owner, PlatformAdmin]);
+enum_map!(Scope, orchestrator::Scope, [Read, Specs, Runs, Approvals, Settings, Manage, Audit]);

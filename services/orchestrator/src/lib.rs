@@ -6,6 +6,7 @@ pub mod core;
 pub mod grpc;
 pub mod judge;
 pub mod logs;
+pub mod record;
 pub mod retention;
 pub mod settings;
 pub mod shell;
@@ -14,23 +15,29 @@ pub mod webhooks;
 
 pub use config::Config;
 
-use crate::grpc::{
-    answers::Answers, control::Control, runs::Runs, specs::Specs, tenants, work::Work,
-};
+use crate::grpc::answers::Answers;
+use crate::grpc::audit::Audit;
+use crate::grpc::keys::Keys;
+use crate::grpc::sessions::Sessions;
+use crate::grpc::tenants::Tenants;
+use crate::grpc::{control::Control, runs::Runs, specs::Specs, work::Work};
 use crate::judge::Judge;
 use crate::logs::Logs;
+use crate::record::Credentials;
 use crate::retention::Retention;
 use crate::settings::RunSettings;
 use crate::shell::Engine;
-use crate::store::Tables;
+use crate::store::{NewKey, Tables};
 use crate::webhooks::{Http, Sender, Webhooks, signing_key, system_lookup};
 use meta_domain::fault::Fault;
-use meta_domain::id::{TenantId, UserId};
+use meta_domain::id::{KeyId, TenantId, UserId};
 use meta_domain::limits::MESSAGE_BYTES_MAX;
 use meta_domain::role::Role;
 use meta_objects::Objects;
 use meta_proto::orchestrator::answer_service_server::AnswerServiceServer;
 use meta_proto::orchestrator::approval_service_server::ApprovalServiceServer;
+use meta_proto::orchestrator::audit_service_server::AuditServiceServer;
+use meta_proto::orchestrator::key_service_server::KeyServiceServer;
 use meta_proto::orchestrator::plan_service_server::PlanServiceServer;
 use meta_proto::orchestrator::run_control_service_server::RunControlServiceServer;
 use meta_proto::orchestrator::run_service_server::RunServiceServer;
@@ -39,7 +46,7 @@ use meta_proto::orchestrator::spec_service_server::SpecServiceServer;
 use meta_proto::orchestrator::tenant_service_server::TenantServiceServer;
 use meta_proto::orchestrator::webhook_service_server::WebhookServiceServer;
 use meta_proto::runner::work_service_server::WorkServiceServer;
-use meta_runtime::{Flags, Host, Service, StartError, Wiring, now};
+use meta_runtime::{Flags, Host, Service, StartError, Wiring, new_id, now};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -96,10 +103,15 @@ impl Service for Orchestrator {
         let retiring = engine.clone();
         let retention = Retention { days: config.retention_days, archive: config.archive.clone() };
         let limits = config.limits;
-        let runs = Runs { engine: engine.clone(), settings, gates, limits };
+        let (credentials, noting) = Credentials::new(tables.clone());
+        let denials = credentials.denials().clone();
+        let runs =
+            Runs { engine: engine.clone(), settings, gates, limits, denials: denials.clone() };
         let specs = Specs { engine: engine.clone(), limits };
-        let keys = tables.clone();
-        let sessions = grpc::sessions::Sessions { tables: tables.clone() };
+        let audit = Audit { tables: tables.clone(), denials: denials.clone() };
+        let keys = Keys { tables: tables.clone() };
+        let sessions = Sessions { tables: tables.clone(), credentials: credentials.clone() };
+        let tenants = Tenants { tables, credentials: credentials.clone() };
         let stopping = engine.stopping.clone();
         Ok(Wiring::default()
             .serve(limited!(SpecServiceServer::new(specs.clone())))
@@ -108,7 +120,9 @@ impl Service for Orchestrator {
             .serve(limited!(RunControlServiceServer::new(Control { engine: engine.clone() })))
             .serve(limited!(ApprovalServiceServer::new(runs)))
             .serve(limited!(SessionServiceServer::new(sessions)))
-            .serve(limited!(TenantServiceServer::new(tenants::Tenants { tables })))
+            .serve(limited!(TenantServiceServer::new(tenants)))
+            .serve(limited!(KeyServiceServer::new(keys)))
+            .serve(limited!(AuditServiceServer::new(audit)))
             .serve(limited!(WebhookServiceServer::new(webhooks)))
             .serve(limited!(AnswerServiceServer::new(Answers { engine: engine.clone() })))
             .serve(limited!(WorkServiceServer::new(Work { engine, seen: Arc::default() })))
@@ -122,14 +136,16 @@ impl Service for Orchestrator {
                     ended = writing => tracing::error!(?ended, "the writer ended by itself"),
                 }
             })
+            .background("noting", |stop| noting.run(stop))
+            .on_denial(denials.sink())
             .background("webhooks", move |stop| sender.run(stop))
             .background("waiters", |stop| async move {
                 stop.cancelled().await;
                 stopping.cancel();
             })
             .accept_keys(Arc::new(move |key| {
-                let tables = keys.clone();
-                Box::pin(async move { tenants::authenticate(&tables, &key).await })
+                let credentials = credentials.clone();
+                Box::pin(async move { credentials.check(&key).await })
             })))
     }
 }
@@ -157,8 +173,12 @@ fn webhooks(config: &Config, tables: &Tables) -> Result<(Webhooks, Sender), Star
 async fn prepare(tables: &Tables, config: &Config) -> Result<(), Fault> {
     tables.insert_tenant(DEFAULT_TENANT, "default", now()).await?;
     if let Some(key) = &config.dev_key {
-        let who = (DEFAULT_TENANT, DEFAULT_USER);
-        tables.ensure_key(who, Role::PlatformAdmin, "user:dev", key, now()).await?;
+        let new = NewKey {
+            name: "development".to_owned(),
+            text: key.clone(),
+            ..NewKey::new(DEFAULT_TENANT, Role::PlatformAdmin, "user:dev", KeyId(new_id()), "")
+        };
+        tables.ensure_key(DEFAULT_USER, &new, now()).await?;
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The pure core: plans from sources, the run state machine, and what webhooks are told.
 
 pub mod apply;
+pub mod audit;
 pub mod event;
 pub mod evidence;
 pub mod invariants;

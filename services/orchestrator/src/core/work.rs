@@ -1,5 +1,6 @@
 //! A run with its tasks, being changed: what a batch decides before it is stored.
 
+use super::audit::By;
 use super::event::{Execution, RunEvent};
 use super::invariants;
 use super::queue::{Task, TaskState, expire, settle};
@@ -10,6 +11,7 @@ use meta_domain::fault::{ErrorKind, Fault};
 use meta_domain::id::TaskId;
 use meta_domain::signal::ExitInfo;
 use meta_domain::time::Timestamp;
+use std::ops::Range;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -54,6 +56,8 @@ pub struct Work {
     pub loose: Vec<Task>,
     /// The caller's id of the request that made it, when it is new.
     pub request_id: Option<String>,
+    /// Which events somebody asked for, and how.
+    asked: Vec<(Range<usize>, Arc<By>)>,
     before: Arc<Vec<Task>>,
 }
 
@@ -68,6 +72,7 @@ impl Work {
             artifacts: Vec::new(),
             loose: Vec::new(),
             request_id: None,
+            asked: Vec::new(),
             before: tasks,
         }
     }
@@ -84,6 +89,19 @@ impl Work {
         work.events.push((given.now, created));
         work.advance(Input::Start, Finish::default(), given)?;
         Ok(work)
+    }
+
+    /// Notes that the events from this one on were asked for in this way.
+    pub fn note_asked(&mut self, from: usize, by: Option<&Arc<By>>) {
+        let events = from..self.events.len();
+        if let Some(by) = by.filter(|_| !events.is_empty()) {
+            self.asked.push((events, Arc::clone(by)));
+        }
+    }
+
+    /// How the event of this place was asked for, if somebody did.
+    pub fn asked_by(&self, event: usize) -> Option<&By> {
+        self.asked.iter().find(|(events, _)| events.contains(&event)).map(|(_, by)| &**by)
     }
 
     /// Whether anything has to be stored.

@@ -1,10 +1,11 @@
 //! What operators do with a run.
 
+use super::asking::{Asking, asking};
 use super::{encode, invalid, refuse};
 use crate::core::event::Mark;
 use crate::core::run::Run;
 use crate::core::transition::Input;
-use crate::shell::{Engine, Finish};
+use crate::shell::Engine;
 use meta_domain::fault::InvalidField;
 use meta_domain::id::{RunId, TenantId};
 use meta_domain::plan::PlanOp;
@@ -29,12 +30,13 @@ pub struct Control {
 impl Control {
     async fn change(
         &self,
-        tenant: TenantId,
+        asking: Asking,
         run_id: &str,
-        input: Input,
+        input: impl FnOnce(String) -> Input,
     ) -> Result<Option<pb::Run>, Status> {
-        let id = self.own(tenant, run_id).await?.id;
-        let run = self.engine.advance(id, input, Finish::default()).await.map_err(refuse)?;
+        let id = self.own(asking.tenant, run_id).await?.id;
+        let input = input(asking.actor);
+        let run = self.engine.advance_as(id, input, asking.by).await.map_err(refuse)?;
         Ok(Some(encode::run(&run)))
     }
 
@@ -63,10 +65,11 @@ impl RunControlService for Control {
         &self,
         request: Request<pb::PauseRunRequest>,
     ) -> Result<Response<pb::PauseRunResponse>, Status> {
-        let caller = principal(&request)?;
+        let asking = asking(&request)?;
         let body = request.into_inner();
-        let input = Input::Hold { actor: caller.actor, reason: reason(body.reason, false)? };
-        let run = self.change(caller.tenant, &body.run_id, input).await?;
+        let reason = reason(body.reason, false)?;
+        let input = |actor| Input::Hold { actor, reason };
+        let run = self.change(asking, &body.run_id, input).await?;
         Ok(Response::new(pb::PauseRunResponse { run }))
     }
 
@@ -74,9 +77,9 @@ impl RunControlService for Control {
         &self,
         request: Request<pb::ResumeRunRequest>,
     ) -> Result<Response<pb::ResumeRunResponse>, Status> {
-        let caller = principal(&request)?;
-        let input = Input::LetGo { actor: caller.actor };
-        let run = self.change(caller.tenant, &request.into_inner().run_id, input).await?;
+        let asking = asking(&request)?;
+        let id = request.into_inner().run_id;
+        let run = self.change(asking, &id, |actor| Input::LetGo { actor }).await?;
         Ok(Response::new(pb::ResumeRunResponse { run }))
     }
 
@@ -84,7 +87,7 @@ impl RunControlService for Control {
         &self,
         request: Request<pb::MarkStepRequest>,
     ) -> Result<Response<pb::MarkStepResponse>, Status> {
-        let caller = principal(&request)?;
+        let asking = asking(&request)?;
         let body = request.into_inner();
         let mark = match body.mark() {
             pb::StepMark::Succeeded => Mark::Succeeded,
@@ -95,8 +98,8 @@ impl RunControlService for Control {
             }
         };
         let reason = reason(body.reason, true)?;
-        let input = Input::MarkStep { step: body.step, mark, actor: caller.actor, reason };
-        let run = self.change(caller.tenant, &body.run_id, input).await?;
+        let input = |actor| Input::MarkStep { step: body.step, mark, actor, reason };
+        let run = self.change(asking, &body.run_id, input).await?;
         Ok(Response::new(pb::MarkStepResponse { run }))
     }
 
@@ -104,15 +107,16 @@ impl RunControlService for Control {
         &self,
         request: Request<pb::EditPlanRequest>,
     ) -> Result<Response<pb::EditPlanResponse>, Status> {
-        let caller = principal(&request)?;
+        let asking = asking(&request)?;
         let body = request.into_inner();
         if body.ops.is_empty() || body.ops.len() > OPS_MAX {
             let problem = format!("{} operations (expected 1 to {OPS_MAX})", body.ops.len());
             return Err(invalid(InvalidField::new("ops", problem)));
         }
         let ops: Vec<PlanOp> = all("ops", body.ops).map_err(invalid)?;
-        let input = Input::EditPlan { ops, version: body.plan_version, actor: caller.actor };
-        let run = self.change(caller.tenant, &body.run_id, input).await?;
+        let version = body.plan_version;
+        let input = |actor| Input::EditPlan { ops, version, actor };
+        let run = self.change(asking, &body.run_id, input).await?;
         Ok(Response::new(pb::EditPlanResponse { run }))
     }
 

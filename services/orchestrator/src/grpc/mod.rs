@@ -1,9 +1,12 @@
 //! The gRPC shells: decode, call, encode.
 
 pub mod answers;
+pub mod asking;
+pub mod audit;
 pub mod control;
 pub mod encode;
 mod inspect;
+pub mod keys;
 pub mod quota;
 pub mod runs;
 pub mod sessions;

@@ -1,13 +1,15 @@
 //! Runs and approvals.
 
+use super::asking::{Asking, asking};
 use super::quota::count;
 use super::{encode, inspect, invalid, page_size, refuse, store, stream};
 use crate::config::Limits;
 use crate::core::quota::Action;
 use crate::core::run::{ExpiryAction, Gate, GatePolicy, Run, Step};
 use crate::core::transition::Input;
+use crate::record::Denials;
 use crate::settings::RunSettings;
-use crate::shell::{Engine, Finish};
+use crate::shell::Engine;
 use crate::store::{ListRuns, PlanRow};
 use meta_domain::fault::{ErrorKind, Fault, InvalidField};
 use meta_domain::gate::GateStatus;
@@ -20,7 +22,8 @@ use meta_proto::convert::{instant, parse, parse_opt, word_opt};
 use meta_proto::orchestrator as pb;
 use meta_proto::orchestrator::approval_service_server::ApprovalService;
 use meta_proto::orchestrator::run_service_server::RunService;
-use meta_runtime::{new_id, now, principal};
+use meta_runtime::auth::Denial;
+use meta_runtime::{identity, new_id, now, principal};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use tonic::{Request, Response, Status};
@@ -31,6 +34,9 @@ const MAX_ITERATIONS_DEFAULT: u32 = 4;
 const MAX_ITERATIONS_MAX: u32 = 20;
 /// Characters of a decision's notes.
 const NOTES_CHARS_MAX: usize = 2_000;
+
+/// What a refused decision is called in the audit.
+const DECIDE_GATE: &str = "metabuilder.orchestrator.v1.ApprovalService/DecideGate";
 
 /// The shell of runs and approvals.
 #[derive(Clone)]
@@ -43,6 +49,8 @@ pub struct Runs {
     pub gates: GatePolicy,
     /// How often each tenant may start and decide.
     pub limits: Limits,
+    /// What puts refused decisions on record.
+    pub denials: Denials,
 }
 
 impl Runs {
@@ -114,13 +122,14 @@ impl Runs {
 
     async fn change(
         &self,
-        tenant: TenantId,
+        asking: Asking,
         run_id: &str,
-        input: Input,
+        input: impl FnOnce(String) -> Input,
     ) -> Result<pb::Run, Status> {
         let id: RunId = parse("run_id", run_id).map_err(invalid)?;
-        self.engine.load_of(tenant, id).await.map_err(refuse)?;
-        let run = self.engine.advance(id, input, Finish::default()).await.map_err(refuse)?;
+        self.engine.load_of(asking.tenant, id).await.map_err(refuse)?;
+        let input = input(asking.actor);
+        let run = self.engine.advance_as(id, input, asking.by).await.map_err(refuse)?;
         Ok(encode::run(&run))
     }
 
@@ -217,7 +226,7 @@ impl RunService for Runs {
         &self,
         request: Request<pb::CreateRunRequest>,
     ) -> Result<Response<pb::CreateRunResponse>, Status> {
-        let caller = principal(&request)?;
+        let (caller, by) = (principal(&request)?, asking(&request)?.by);
         let body = request.into_inner();
         let request_id = Some(body.request_id.clone()).filter(|r| !r.is_empty());
         let asked: Overrides = body.overrides.unwrap_or_default().into();
@@ -231,7 +240,7 @@ impl RunService for Runs {
         if !overrides.is_empty() {
             self.settings.set_run(&caller, run.id, overrides).await?;
         }
-        let run = self.engine.create(run, request_id).await.map_err(refuse)?;
+        let run = self.engine.create_as(run, request_id, Some(by)).await.map_err(refuse)?;
         tracing::info!(run = %run.id, spec = %run.spec, actor = %run.created_by, "run created");
         Ok(counted.answer(pb::CreateRunResponse { run: Some(encode::run(&run)) }))
     }
@@ -281,9 +290,8 @@ impl RunService for Runs {
         &self,
         request: Request<pb::CancelRunRequest>,
     ) -> Result<Response<pb::CancelRunResponse>, Status> {
-        let caller = principal(&request)?;
-        let input = Input::Cancel { actor: caller.actor };
-        let run = self.change(caller.tenant, &request.into_inner().run_id, input).await?;
+        let (asking, id) = (asking(&request)?, request.into_inner().run_id);
+        let run = self.change(asking, &id, |actor| Input::Cancel { actor }).await?;
         Ok(Response::new(pb::CancelRunResponse { run: Some(run) }))
     }
 
@@ -291,9 +299,8 @@ impl RunService for Runs {
         &self,
         request: Request<pb::RetryRunRequest>,
     ) -> Result<Response<pb::RetryRunResponse>, Status> {
-        let caller = principal(&request)?;
-        let input = Input::Retry { actor: caller.actor };
-        let run = self.change(caller.tenant, &request.into_inner().run_id, input).await?;
+        let (asking, id) = (asking(&request)?, request.into_inner().run_id);
+        let run = self.change(asking, &id, |actor| Input::Retry { actor }).await?;
         Ok(Response::new(pb::RetryRunResponse { run: Some(run) }))
     }
 
@@ -301,9 +308,8 @@ impl RunService for Runs {
         &self,
         request: Request<pb::RollbackRunRequest>,
     ) -> Result<Response<pb::RollbackRunResponse>, Status> {
-        let caller = principal(&request)?;
-        let input = Input::Rollback { actor: caller.actor };
-        let run = self.change(caller.tenant, &request.into_inner().run_id, input).await?;
+        let (asking, id) = (asking(&request)?, request.into_inner().run_id);
+        let run = self.change(asking, &id, |actor| Input::Rollback { actor }).await?;
         Ok(Response::new(pb::RollbackRunResponse { run: Some(run) }))
     }
 
@@ -401,23 +407,39 @@ impl ApprovalService for Runs {
         &self,
         request: Request<pb::DecideGateRequest>,
     ) -> Result<Response<pb::DecideGateResponse>, Status> {
-        let caller = principal(&request)?;
+        let (caller, asking) = (identity(&request)?, asking(&request)?);
         let body = request.into_inner();
         let chars = body.notes.chars().count();
         if chars > NOTES_CHARS_MAX {
             let problem = format!("{chars} characters (expected at most {NOTES_CHARS_MAX})");
             return Err(invalid(InvalidField::new("notes", problem)));
         }
-        let (run, gate) = self.named_gate(caller.tenant, &body).await?;
-        let counted = count(&self.engine, self.limits, &caller, Action::Approvals).await?;
+        let (run, gate) = self.named_gate(asking.tenant, &body).await?;
+        let counted =
+            count(&self.engine, self.limits, &caller.principal, Action::Approvals).await?;
         let input = Input::GateDecided {
             gate,
             approve: body.approve,
-            actor: caller.actor,
+            actor: asking.actor,
             notes: body.notes,
             seen: (body.patch_sha256.to_lowercase(), body.plan_version),
         };
-        let run = self.engine.advance(run, input, Finish::default()).await.map_err(refuse)?;
+        let (request_id, trace_id) = (asking.by.request_id.clone(), asking.by.trace_id.clone());
+        let decided = self.engine.advance_as(run, input, asking.by).await;
+        if let Err(fault) = &decided
+            && fault.kind == ErrorKind::PermissionDenied
+        {
+            // such as the approval of one's own run
+            self.denials.tell(Denial {
+                caller,
+                action: DECIDE_GATE.to_owned(),
+                object: format!("gate/{gate}"),
+                reason: fault.message.clone(),
+                request_id,
+                trace_id,
+            });
+        }
+        let run = decided.map_err(refuse)?;
         let gate = run.gate(gate).map(|g| encode::gate(&run, g));
         Ok(counted.answer(pb::DecideGateResponse { gate }))
     }

@@ -1,7 +1,8 @@
 //! Sign-ins of browsers.
 
-use super::tenants::{authenticate, encode};
+use super::tenants::encode;
 use super::{refuse, store};
+use crate::record::Credentials;
 use crate::store::{SessionRow, Tables};
 use meta_domain::fault::{ErrorKind, Fault};
 use meta_proto::convert::timestamp;
@@ -15,6 +16,8 @@ use tonic::{Request, Response, Status};
 pub struct Sessions {
     /// Where they are kept.
     pub tables: Tables,
+    /// Whose keys are whose.
+    pub credentials: Credentials,
 }
 
 #[tonic::async_trait]
@@ -24,9 +27,9 @@ impl SessionService for Sessions {
         request: Request<pb::CreateSessionRequest>,
     ) -> Result<Response<pb::CreateSessionResponse>, Status> {
         let key = request.into_inner().api_key;
-        let principal = authenticate(&self.tables, &key).await.map_err(refuse)?;
+        let identity = self.credentials.check(&key).await.map_err(refuse)?;
         let token = meta_runtime::clock::secret();
-        let kept = self.tables.insert_session(&token, &key, principal, now()).await;
+        let kept = self.tables.insert_session(&token, &key, identity, now()).await;
         let session = Some(session(&kept.map_err(store)?));
         Ok(Response::new(pb::CreateSessionResponse { session, token }))
     }
@@ -55,7 +58,7 @@ impl SessionService for Sessions {
 
 fn session(row: &SessionRow) -> pb::Session {
     pb::Session {
-        caller: Some(encode(&row.principal)),
+        caller: Some(encode(&row.identity)),
         created_at: Some(timestamp(row.created_at)),
         idle_until: Some(timestamp(row.idle_until)),
         ends_at: Some(timestamp(row.ends_at)),

@@ -1,9 +1,11 @@
 //! Specs and plans.
 
+use super::asking::asking;
 use super::inspect::Question;
 use super::quota::count;
 use super::{encode, invalid, page_size, refuse, store};
 use crate::config::Limits;
+use crate::core::audit::Entry;
 use crate::core::plan::plan;
 use crate::core::quota::Action;
 use crate::shell::Engine;
@@ -19,6 +21,7 @@ use meta_proto::orchestrator as pb;
 use meta_proto::orchestrator::plan_service_server::PlanService;
 use meta_proto::orchestrator::spec_service_server::SpecService;
 use meta_runtime::{new_id, now, principal};
+use serde_json::{Value, json};
 use tonic::{Request, Response, Status};
 
 /// The shell of specs and plans.
@@ -51,9 +54,13 @@ impl SpecService for Specs {
         request: Request<pb::CreateSpecRequest>,
     ) -> Result<Response<pb::CreateSpecResponse>, Status> {
         let caller = principal(&request)?;
-        let spec = checked(request.into_inner(), &caller.actor).map_err(refuse)?;
+        let asking = asking(&request)?;
+        let spec = checked(request.into_inner(), &asking.actor).map_err(refuse)?;
+        let (tenant, object) = (asking.tenant, format!("spec/{}", spec.id));
+        let entry = Entry::new(tenant, spec.created_at, "meta.spec.created", &asking.actor, object);
+        let entry = entry.by(asking.by).change(&Value::Null, &json!({ "title": spec.title }));
         let counted = count(&self.engine, self.limits, &caller, Action::Specs).await?;
-        self.engine.tables.insert_spec(caller.tenant, &spec).await.map_err(store)?;
+        self.engine.tables.insert_spec(tenant, &spec, entry).await.map_err(store)?;
         Ok(counted.answer(pb::CreateSpecResponse { spec: Some(encode::spec(spec)) }))
     }
 
@@ -96,7 +103,8 @@ impl PlanService for Specs {
         request: Request<pb::CreatePlanRequest>,
     ) -> Result<Response<pb::CreatePlanResponse>, Status> {
         let caller = principal(&request)?;
-        let tenant = caller.tenant;
+        let asking = asking(&request)?;
+        let tenant = asking.tenant;
         let spec = self.spec(tenant, &request.into_inner().spec_id).await?;
         let counted = count(&self.engine, self.limits, &caller, Action::Plans).await?;
         let listing = match &spec.source {
@@ -106,7 +114,14 @@ impl PlanService for Specs {
         let graph = plan(&spec.steps, &listing).map_err(refuse)?;
         let row =
             PlanRow { id: PlanId(new_id()), spec: spec.id, version: 0, graph, created_at: now() };
-        let row = self.engine.tables.insert_plan(tenant, row).await.map_err(store)?;
+        let entry = |plan: &PlanRow| {
+            let object = format!("plan/{}", plan.id);
+            let after = json!({ "spec": plan.spec, "version": plan.version });
+            Entry::new(tenant, plan.created_at, "meta.plan.created", &asking.actor, object)
+                .by(asking.by)
+                .change(&Value::Null, &after)
+        };
+        let row = self.engine.tables.insert_plan(tenant, row, entry).await.map_err(store)?;
         Ok(counted.answer(pb::CreatePlanResponse { plan: Some(encode::plan(row)) }))
     }
 

@@ -1,16 +1,21 @@
 //! Tenants, users, and who a key belongs to.
 
+use super::asking::asking;
 use super::{invalid, page_size, refuse, store};
-use crate::store::{Tables, TenantRow};
+use crate::core::audit::{By, Entry};
+use crate::record::Credentials;
+use crate::store::{NewKey, Tables, TenantRow};
 use meta_domain::fault::{ErrorKind, Fault, InvalidField};
-use meta_domain::id::{TenantId, UserId};
+use meta_domain::id::{KeyId, TenantId, UserId};
 use meta_domain::limits::TITLE_CHARS_MAX;
-use meta_domain::role::{Principal, Role};
+use meta_domain::role::{Identity, Principal, Role, Scope, Scopes};
 use meta_domain::time::Timestamp;
-use meta_proto::convert::{Number, parse, parse_opt, timestamp, word};
+use meta_proto::convert::{Number, instant, parse, parse_opt, timestamp, word};
 use meta_proto::orchestrator as pb;
 use meta_proto::orchestrator::tenant_service_server::TenantService;
-use meta_runtime::{new_id, now, principal};
+use meta_runtime::auth::Denial;
+use meta_runtime::{asked, identity, new_id, now};
+use serde_json::{Value, json};
 use tonic::{Request, Response, Status};
 
 /// Tenants on a page, unless the caller says otherwise.
@@ -23,16 +28,47 @@ const PAGE_TENANTS_MAX: u32 = 1000;
 pub struct Tenants {
     /// Where they are kept.
     pub tables: Tables,
+    /// Whose keys are whose.
+    pub credentials: Credentials,
 }
 
-/// Who an API key belongs to.
-///
-/// # Errors
-/// `Unauthenticated` when nobody has it.
-pub async fn authenticate(tables: &Tables, key: &str) -> Result<Principal, Fault> {
-    tables.key_owner(key).await?.ok_or_else(|| {
-        Fault::new(ErrorKind::Unauthenticated, "UNKNOWN_KEY", "the API key is not known")
-    })
+impl Tenants {
+    /// The caller in another tenant, which only a platform administrator may enter; it goes on
+    /// record there.
+    async fn acting_in(
+        &self,
+        caller: Identity,
+        tenant: TenantId,
+        by: By,
+    ) -> Result<Identity, Status> {
+        let own = caller.principal.tenant;
+        if tenant == own {
+            return Ok(caller);
+        }
+        if caller.principal.role != Role::PlatformAdmin {
+            let text = "only a platform administrator may act in another tenant";
+            self.credentials.denials().tell(Denial {
+                caller,
+                action: "tenant.acted_in".to_owned(),
+                object: format!("tenant/{tenant}"),
+                reason: text.to_owned(),
+                request_id: by.request_id,
+                trace_id: by.trace_id,
+            });
+            let fault = Fault::new(ErrorKind::PermissionDenied, "OTHER_TENANT", text);
+            return Err(refuse(fault));
+        }
+        if !self.tables.tenant_exists(tenant).await.map_err(store)? {
+            return Err(refuse(Fault::not_found("TENANT_NOT_FOUND", "tenant", tenant)));
+        }
+        let object = format!("tenant/{tenant}");
+        let by = By { credential: caller.credential.clone(), home: Some(own), ..by };
+        let actor = caller.principal.actor.clone();
+        let entry = Entry::new(tenant, now(), "tenant.acted_in", &actor, object).by(by);
+        self.tables.put_on_record(vec![entry]).await.map_err(store)?;
+        let principal = Principal { tenant, ..caller.principal };
+        Ok(Identity { principal, home: Some(own), ..caller })
+    }
 }
 
 #[tonic::async_trait]
@@ -41,6 +77,7 @@ impl TenantService for Tenants {
         &self,
         request: Request<pb::CreateTenantRequest>,
     ) -> Result<Response<pb::CreateTenantResponse>, Status> {
+        let asking = asking(&request)?;
         let body = request.into_inner();
         let name = body.name.trim();
         if name.is_empty() || name.chars().count() > TITLE_CHARS_MAX {
@@ -51,7 +88,12 @@ impl TenantService for Tenants {
         let id = parse_opt::<TenantId>("id", &body.id).map_err(invalid)?;
         let id = id.unwrap_or_else(|| new_id().into());
         let at = now();
-        if !self.tables.insert_tenant(id, name, at).await.map_err(store)? {
+        let home = asking.by.home.unwrap_or(asking.tenant);
+        let by = By { home: Some(home), ..asking.by };
+        let entry = Entry::new(id, at, "tenant.created", &asking.actor, format!("tenant/{id}"));
+        let entry = entry.by(by).change(&Value::Null, &json!({ "name": name }));
+        let made = self.tables.insert_tenant_as(id, name, at, Some(entry)).await;
+        if !made.map_err(store)? {
             let text = format!("tenant {id} exists already");
             return Err(refuse(Fault::new(ErrorKind::AlreadyExists, "TENANT_EXISTS", text)));
         }
@@ -79,26 +121,29 @@ impl TenantService for Tenants {
         &self,
         request: Request<pb::CreateUserRequest>,
     ) -> Result<Response<pb::CreateUserResponse>, Status> {
-        let caller = principal(&request)?;
+        let asking = asking(&request)?;
         let body = request.into_inner();
         let tenant: TenantId = parse("tenant_id", &body.tenant_id).map_err(invalid)?;
-        let elsewhere = tenant != caller.tenant && caller.role != Role::PlatformAdmin;
-        if elsewhere || !self.tables.tenant_exists(tenant).await.map_err(store)? {
+        if tenant != asking.tenant {
+            let text = "tenant_id is not the tenant of the credential";
+            return Err(refuse(Fault::new(ErrorKind::PermissionDenied, "OTHER_TENANT", text)));
+        }
+        if !self.tables.tenant_exists(tenant).await.map_err(store)? {
             return Err(refuse(Fault::not_found("TENANT_NOT_FOUND", "tenant", tenant)));
         }
         let email = checked_email(&body.email).map_err(invalid)?;
         let role: Role = word("role", body.role).map_err(invalid)?;
-        if role > caller.role {
-            let text = format!("role {role} is above the caller's own ({})", caller.role);
+        if role > asking.role || role == Role::Runner {
+            let text = format!("role {role} is not one that the caller may give ({})", asking.role);
             return Err(refuse(Fault::new(ErrorKind::PermissionDenied, "ROLE_TOO_HIGH", text)));
         }
-        let user = UserId(new_id());
-        let key =
-            format!("mb_{}_{}", &user.0.simple().to_string()[20..], meta_runtime::clock::secret());
-        let at: Timestamp = now();
-        let done =
-            self.tables.insert_user((tenant, user), &email, role, &key, at).await.map_err(store)?;
-        if !done {
+        let (user, at): (UserId, Timestamp) = (UserId(new_id()), now());
+        let secret = meta_runtime::clock::secret();
+        let key = NewKey::new(tenant, role, &email, KeyId(new_id()), &secret);
+        let entry = Entry::new(tenant, at, "user.created", &asking.actor, format!("user/{user}"));
+        let after = json!({ "email": email, "role": role, "key": key.id });
+        let entry = entry.by(asking.by).change(&Value::Null, &after);
+        if !self.tables.insert_user(user, &key, at, entry).await.map_err(store)? {
             let text = format!("a user with the e-mail address {email:?} exists already");
             return Err(refuse(Fault::new(ErrorKind::AlreadyExists, "USER_EXISTS", text)));
         }
@@ -109,15 +154,28 @@ impl TenantService for Tenants {
             role: role.number(),
             created_at: Some(timestamp(at)),
         };
-        Ok(Response::new(pb::CreateUserResponse { user: Some(user), api_key: key }))
+        Ok(Response::new(pb::CreateUserResponse { user: Some(user), api_key: key.text }))
     }
 
     async fn authenticate(
         &self,
         request: Request<pb::AuthenticateRequest>,
     ) -> Result<Response<pb::AuthenticateResponse>, Status> {
-        let key = request.into_inner().api_key;
-        let caller = authenticate(&self.tables, &key).await.map_err(refuse)?;
+        let asked = asked(&request);
+        let body = request.into_inner();
+        let caller = match body.known {
+            Some(known) => decode(known).map_err(|f| invalid(f.within("known")))?,
+            None => self.credentials.check(&body.api_key).await.map_err(refuse)?,
+        };
+        let act_as = parse_opt("act_as_tenant_id", &body.act_as_tenant_id).map_err(invalid)?;
+        let caller = match act_as {
+            Some(tenant) => {
+                let (request_id, trace_id) = (asked.request_id, asked.trace_id);
+                let by = By { request_id, trace_id, ..By::default() };
+                self.acting_in(caller, tenant, by).await?
+            }
+            None => caller,
+        };
         Ok(Response::new(pb::AuthenticateResponse { caller: Some(encode(&caller)) }))
     }
 
@@ -125,7 +183,7 @@ impl TenantService for Tenants {
         &self,
         request: Request<pb::GetCallerRequest>,
     ) -> Result<Response<pb::GetCallerResponse>, Status> {
-        let caller = principal(&request)?;
+        let caller = identity(&request)?;
         Ok(Response::new(pb::GetCallerResponse { caller: Some(encode(&caller)) }))
     }
 }
@@ -138,12 +196,32 @@ fn tenant(row: TenantRow) -> pb::Tenant {
     }
 }
 
-pub(super) fn encode(caller: &Principal) -> pb::Caller {
+pub(super) fn encode(caller: &Identity) -> pb::Caller {
     pb::Caller {
-        tenant_id: caller.tenant.to_string(),
-        role: caller.role.number(),
-        actor: caller.actor.clone(),
+        tenant_id: caller.principal.tenant.to_string(),
+        role: caller.principal.role.number(),
+        actor: caller.principal.actor.clone(),
+        credential: caller.credential.clone(),
+        scopes: caller.scopes.iter().map(Number::number).collect(),
+        home_tenant_id: caller.home.map(|home| home.to_string()).unwrap_or_default(),
+        expires_at: caller.expires.map(timestamp),
     }
+}
+
+/// A caller as a service tells of one.
+pub(super) fn decode(caller: pb::Caller) -> Result<Identity, InvalidField> {
+    let scopes = caller.scopes.into_iter().map(|scope| word::<Scope>("scopes", scope));
+    Ok(Identity {
+        principal: Principal {
+            tenant: parse("tenant_id", &caller.tenant_id)?,
+            role: word("role", caller.role)?,
+            actor: caller.actor,
+        },
+        credential: caller.credential,
+        scopes: Scopes::new(scopes.collect::<Result<Vec<_>, _>>()?),
+        home: parse_opt("home_tenant_id", &caller.home_tenant_id)?,
+        expires: caller.expires_at.as_ref().map(instant),
+    })
 }
 
 fn checked_email(text: &str) -> Result<String, InvalidField> {

@@ -12,6 +12,7 @@ mod writer;
 
 pub use clock::Clock;
 
+use crate::core::audit::By;
 use crate::core::queue::Task;
 use crate::core::ready::{Candidate, Offer};
 use crate::core::run::Run;
@@ -63,8 +64,8 @@ pub struct Leased {
 /// What a caller wants of a run.
 #[derive(Debug, Clone)]
 enum Change {
-    /// An input for the state machine.
-    Advance(Box<Input>, Finish),
+    /// An input for the state machine, and how it was asked for if somebody did.
+    Advance(Box<Input>, Finish, Option<Arc<By>>),
     /// A leased task is given back, to be leased again from `due` on.
     Release { task: TaskId, epoch: i64, due: Timestamp, unused: bool },
     /// A task is not wanted any more.
@@ -82,6 +83,7 @@ enum Op {
     Create {
         run: Box<Run>,
         request_id: Option<String>,
+        by: Option<Arc<By>>,
         reply: Reply,
     },
     Change {
@@ -172,8 +174,22 @@ impl Engine {
     /// # Errors
     /// When the store fails.
     pub async fn create(&self, run: Run, request_id: Option<String>) -> Result<Arc<Run>, Fault> {
+        self.create_as(run, request_id, None).await
+    }
+
+    /// The same, put on record as asked for in this way.
+    ///
+    /// # Errors
+    /// As [`Engine::create`].
+    pub async fn create_as(
+        &self,
+        run: Run,
+        request_id: Option<String>,
+        by: Option<By>,
+    ) -> Result<Arc<Run>, Fault> {
         let (reply, answer) = oneshot::channel();
-        self.ask(Op::Create { run: Box::new(run), request_id, reply }, answer).await
+        let (run, by) = (Box::new(run), by.map(Arc::new));
+        self.ask(Op::Create { run, request_id, by, reply }, answer).await
     }
 
     /// Changes a run.
@@ -186,7 +202,16 @@ impl Engine {
         input: Input,
         finish: Finish,
     ) -> Result<Arc<Run>, Fault> {
-        self.change(id, Change::Advance(Box::new(input), finish)).await
+        self.change(id, Change::Advance(Box::new(input), finish, None)).await
+    }
+
+    /// Changes a run as somebody asked, and puts it on record so.
+    ///
+    /// # Errors
+    /// As [`Engine::advance`].
+    pub async fn advance_as(&self, id: RunId, input: Input, by: By) -> Result<Arc<Run>, Fault> {
+        let by = Some(Arc::new(by));
+        self.change(id, Change::Advance(Box::new(input), Finish::default(), by)).await
     }
 
     /// Gives a leased task back, to be leased again from `due` on. `unused`: nobody began it.

@@ -3,6 +3,7 @@
 use super::cache::Cached;
 use super::writer::Writer;
 use super::{Change, Leased, Reply};
+use crate::core::audit::By;
 use crate::core::queue::Task;
 use crate::core::ready::{Candidate, Ready};
 use crate::core::run::Run;
@@ -24,7 +25,7 @@ pub(super) struct Wish {
 }
 
 enum What {
-    Create { run: Box<Run>, request_id: Option<String> },
+    Create { run: Box<Run>, request_id: Option<String>, by: Option<Arc<By>> },
     Change { run: RunId, change: Change },
 }
 
@@ -46,8 +47,13 @@ struct Done {
 }
 
 impl Wish {
-    pub(super) fn create(run: Box<Run>, request_id: Option<String>, reply: Reply) -> Self {
-        Self { what: What::Create { run, request_id }, reply: Some(reply) }
+    pub(super) fn create(
+        run: Box<Run>,
+        request_id: Option<String>,
+        by: Option<Arc<By>>,
+        reply: Reply,
+    ) -> Self {
+        Self { what: What::Create { run, request_id, by }, reply: Some(reply) }
     }
 
     pub(super) fn change(run: RunId, change: Change, reply: Option<Reply>) -> Self {
@@ -188,7 +194,7 @@ impl Writer {
                     Some((work, _)) => self.change(work, change, &mut given_ids).map(|()| *run),
                     None => Err(Fault::not_found("RUN_NOT_FOUND", "run", run)),
                 },
-                What::Create { run, request_id } => {
+                What::Create { run, request_id, by } => {
                     let key = request_id.clone().map(|r| (run.tenant, r));
                     let first = match &key {
                         Some(key) => match requests.get(key) {
@@ -206,7 +212,8 @@ impl Writer {
                             }
                             Ok(first)
                         }
-                        None => Work::create((**run).clone(), &mut given_ids).map(|work| {
+                        None => Work::create((**run).clone(), &mut given_ids).map(|mut work| {
+                            work.note_asked(0, by.as_ref());
                             requests.extend(key.map(|key| (key, run.id)));
                             works.insert(run.id, (work, Arc::default()));
                             run.id
@@ -266,8 +273,11 @@ impl Writer {
     fn change(&self, work: &mut Work, change: &Change, given: &mut Given<'_>) -> Result<(), Fault> {
         let now = given.now;
         match change {
-            Change::Advance(input, finish) => {
-                work.advance((**input).clone(), finish.clone(), given)
+            Change::Advance(input, finish, by) => {
+                let from = work.events.len();
+                let done = work.advance((**input).clone(), finish.clone(), given);
+                work.note_asked(from, by.as_ref());
+                done
             }
             Change::Release { task, epoch, due, unused } => {
                 work.release(*task, *epoch, *due, *unused, now)

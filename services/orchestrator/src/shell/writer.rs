@@ -151,8 +151,8 @@ impl Writer {
         let mut wishes = self.returns().await;
         for op in ops {
             match op {
-                Op::Create { run, request_id, reply } => {
-                    wishes.push(Wish::create(run, request_id, reply));
+                Op::Create { run, request_id, by, reply } => {
+                    wishes.push(Wish::create(run, request_id, by, reply));
                 }
                 Op::Change { run, change, reply } => wishes.push(Wish::change(run, change, reply)),
                 Op::Poll { offer, room, reply } => {

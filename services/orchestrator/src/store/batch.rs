@@ -3,9 +3,10 @@
 use super::builds::{PlanRow, next_version, put_plan};
 use super::flaky::put_flaky;
 use super::{
-    ARTIFACT_PUT, FAILURE_TYPE_INSERT, GATE_DECIDE, GATE_INSERT, GATES_END, Tables, corrupt, json,
-    signed,
+    ARTIFACT_PUT, FAILURE_TYPE_INSERT, GATE_DECIDE, GATE_INSERT, GATES_END, Tables, append,
+    corrupt, json, signed,
 };
+use crate::core::audit::{Entry, of_event};
 use crate::core::event::RunEvent;
 use crate::core::queue::Task;
 use crate::core::run::Run;
@@ -61,6 +62,8 @@ pub struct Writes {
     pub gone: Vec<TaskId>,
     /// Artifacts to put: whose, name and content.
     pub artifacts: Vec<(RunId, String, Vec<u8>)>,
+    /// What goes on record.
+    pub audit: Vec<Entry>,
 }
 
 impl Writes {
@@ -73,6 +76,9 @@ impl Writes {
             keep: work.is_milestone(),
         });
         let first = work.run.seq + 1 - work.events.len() as u64;
+        for (n, (at, event)) in work.events.iter().enumerate() {
+            self.audit.extend(of_event(&work.run, *at, event, work.asked_by(n)));
+        }
         for (seq, (at, event)) in (first..).zip(&work.events) {
             let run = Arc::clone(&work.run);
             self.events.push(EventRow { run, seq, at: *at, event: event.clone() });
@@ -138,6 +144,8 @@ impl Tables {
         for row in &writes.events {
             put_index(tx, &row.run, &row.event, row.at).await?;
         }
+        // last, so that others wait for the end of a chain as shortly as can be
+        append(tx, writes.audit.iter().cloned()).await?;
         Ok(true)
     }
 }

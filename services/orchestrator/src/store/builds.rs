@@ -2,8 +2,9 @@
 
 use super::{
     PLAN_GET, PLAN_INSERT, PLAN_LATEST, PLAN_NEXT_VERSION, SPEC_GET, SPEC_INSERT, SPECS_BEFORE,
-    Tables, corrupt, json,
+    Tables, append, corrupt, json,
 };
+use crate::core::audit::Entry;
 use meta_domain::id::{PlanId, SpecId, TenantId};
 use meta_domain::plan::{PlanGraph, PlannedStep};
 use meta_domain::source::Source;
@@ -53,8 +54,13 @@ pub struct PlanRow {
 }
 
 impl Tables {
-    /// Stores a spec.
-    pub async fn insert_spec(&self, tenant: TenantId, spec: &SpecRow) -> Result<(), Error> {
+    /// Stores a spec and puts that on record.
+    pub async fn insert_spec(
+        &self,
+        tenant: TenantId,
+        spec: &SpecRow,
+        entry: Entry,
+    ) -> Result<(), Error> {
         let body = json("specs", spec)?;
         let mut tx = self.begin().await?;
         let sql = SPEC_INSERT.on(&tx);
@@ -66,6 +72,7 @@ impl Tables {
             .execute(db)
             .await
             .map(drop)?);
+        append(&mut tx, [entry]).await?;
         self.commit(tx).await
     }
 
@@ -100,11 +107,17 @@ impl Tables {
     }
 
     /// Stores a plan as the next version of its spec and returns it with that version. Of two at
-    /// once, one is told to try again.
-    pub async fn insert_plan(&self, tenant: TenantId, mut plan: PlanRow) -> Result<PlanRow, Error> {
+    /// once, one is told to try again. What `entry` makes of it is put on record.
+    pub async fn insert_plan(
+        &self,
+        tenant: TenantId,
+        mut plan: PlanRow,
+        entry: impl FnOnce(&PlanRow) -> Entry,
+    ) -> Result<PlanRow, Error> {
         let mut tx = self.begin().await?;
         plan.version = next_version(&mut tx, tenant, plan.spec).await?;
         put_plan(&mut tx, tenant, &plan, false).await?;
+        append(&mut tx, [entry(&plan)]).await?;
         self.commit(tx).await?;
         Ok(plan)
     }

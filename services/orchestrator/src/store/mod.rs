@@ -1,12 +1,14 @@
 //! The orchestrator's tables, on either engine: the only place with SQL.
 
 mod answers;
+mod audit;
 mod batch;
 mod builds;
 #[cfg(feature = "faults")]
 mod faults;
 mod flaky;
 mod hear;
+mod keys;
 pub(crate) mod queue;
 mod quota;
 mod retention;
@@ -18,6 +20,8 @@ mod tests;
 mod verify;
 
 pub use answers::{ANSWER_MS, KeptAnswer, KeyState, Slot};
+pub use audit::AuditVerified;
+pub(crate) use audit::append;
 pub(crate) use batch::lock;
 pub use batch::{EventRow, RunRow, Writes};
 pub use builds::{PlanRow, SpecRow};
@@ -25,6 +29,7 @@ pub use builds::{PlanRow, SpecRow};
 pub use faults::{Faults, When};
 pub use flaky::FlakyRow;
 pub use hear::{Ear, Heard};
+pub use keys::{KeyRow, NewKey};
 pub use quota::Taken;
 pub use runs::{ListRuns, Loaded, StoredEvent};
 pub(crate) use runs::{load, of_request};
@@ -41,7 +46,17 @@ statements! {
     TENANT_GET = "tenant_get";
     USER_INSERT = "user_insert";
     KEY_INSERT = "key_insert";
-    KEY_OWNER = "key_owner";
+    KEY_BY_HASH = "key_by_hash";
+    KEY_GET = "key_get";
+    KEY_LIST = "key_list";
+    KEY_REVOKE = "key_revoke";
+    KEY_USED = "key_used";
+    AUDIT_HEAD = "audit_head.sqlite" | "audit_head.postgres";
+    AUDIT_HEAD_READ = "audit_head_read";
+    AUDIT_HEAD_INSERT = "audit_head_insert";
+    AUDIT_HEAD_SET = "audit_head_set";
+    AUDIT_BEFORE = "audit_before";
+    AUDIT_AFTER = "audit_after";
     SPEC_INSERT = "spec_insert";
     SPEC_GET = "spec_get";
     SPECS_BEFORE = "specs_before";

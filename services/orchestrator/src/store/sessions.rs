@@ -1,12 +1,12 @@
 //! Sign-ins of browsers. A session is stored as the hash of its token and belongs to one key; who
 //! it is and what they may do is read from the key each time, so that it ends with the key.
 
+use super::Tables;
+use super::keys::KeyRow;
 use super::tenants::hash;
-use super::{Tables, corrupt};
-use meta_domain::role::Principal;
+use meta_domain::role::Identity;
 use meta_domain::time::Timestamp;
 use meta_storage::{Error, on, statements};
-use uuid::Uuid;
 
 statements! {
     SESSION_INSERT = "session_insert";
@@ -30,7 +30,7 @@ const TOUCH_MS: i64 = 60 * 1000;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionRow {
     /// Whose key it was made with.
-    pub principal: Principal,
+    pub identity: Identity,
     /// Since when.
     pub created_at: Timestamp,
     /// When it is over unless it is used before.
@@ -45,11 +45,11 @@ impl Tables {
         &self,
         token: &str,
         key: &str,
-        principal: Principal,
+        identity: Identity,
         now: Timestamp,
     ) -> Result<SessionRow, Error> {
         let row = SessionRow {
-            principal,
+            identity,
             created_at: now,
             idle_until: Timestamp(now.0 + SESSION_IDLE_MS),
             ends_at: Timestamp(now.0 + SESSION_MS_MAX),
@@ -61,7 +61,7 @@ impl Tables {
         on!(tx, |db| sqlx::query(sql)
             .bind(hash(token))
             .bind(hash(key))
-            .bind(row.principal.tenant.0)
+            .bind(row.identity.principal.tenant.0)
             .bind(row.created_at.0)
             .bind(row.idle_until.0)
             .bind(row.ends_at.0)
@@ -106,15 +106,13 @@ impl Tables {
     ) -> Result<Option<SessionRow>, Error> {
         let read = self.read()?;
         let sql = SESSION_GET.on(&read);
-        let row: Option<(Uuid, String, String, i64, i64, i64)> = on!(read, |db| {
+        let row: Option<(Vec<u8>, i64, i64, i64)> = on!(read, |db| {
             sqlx::query_as(sql).bind(hash(token)).bind(now.0).fetch_optional(db).await?
         });
-        let Some((tenant, role, actor, created_at, idle_until, ends_at)) = row else {
-            return Ok(None);
-        };
-        let role = role.parse().map_err(|e: String| corrupt("api_keys", tenant, e))?;
-        Ok(Some(SessionRow {
-            principal: Principal { tenant: tenant.into(), role, actor },
+        let Some((key, created_at, idle_until, ends_at)) = row else { return Ok(None) };
+        let key = self.key_by_hash(&key).await?.filter(|key| key.in_force(now));
+        Ok(key.as_ref().map(KeyRow::identity).map(|identity| SessionRow {
+            identity,
             created_at: Timestamp(created_at),
             idle_until: Timestamp(idle_until),
             ends_at: Timestamp(ends_at),
@@ -133,10 +131,14 @@ impl Tables {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::audit::Entry;
+    use crate::store::NewKey;
     use crate::{DEFAULT_TENANT, DEFAULT_USER};
+    use meta_domain::id::KeyId;
     use meta_domain::role::Role;
     use meta_storage::on_both_engines;
     use meta_storage::testing::{Fresh, prepare_all};
+    use uuid::Uuid;
 
     on_both_engines! {
         statements_can_be_prepared;
@@ -146,13 +148,15 @@ mod tests {
         only_the_hash_of_a_token_is_kept;
     }
 
-    async fn open(fresh: &Fresh) -> (Tables, Principal) {
+    async fn open(fresh: &Fresh) -> (Tables, Identity) {
         let tables = Tables::open(fresh.location()).await.unwrap();
         tables.insert_tenant(DEFAULT_TENANT, "default", Timestamp(0)).await.unwrap();
-        let who = (DEFAULT_TENANT, DEFAULT_USER);
-        tables.ensure_key(who, Role::Admin, "ann", "mb_1", Timestamp(0)).await.unwrap();
-        let actor = "ann".to_owned();
-        (tables, Principal { tenant: DEFAULT_TENANT, role: Role::Admin, actor })
+        let id = KeyId(Uuid::from_u128(7));
+        let key = NewKey::new(DEFAULT_TENANT, Role::Admin, "ann", id, "");
+        let key = NewKey { text: "mb_1".to_owned(), ..key };
+        tables.ensure_key(DEFAULT_USER, &key, Timestamp(0)).await.unwrap();
+        let kept = tables.key("mb_1").await.unwrap().unwrap();
+        (tables, kept.identity())
     }
 
     async fn statements_can_be_prepared(fresh: Fresh) {
@@ -170,7 +174,7 @@ mod tests {
         let mut now = 10;
         while now < 10 + SESSION_MS_MAX {
             let row = tables.session("t", Timestamp(now)).await.unwrap().expect("still there");
-            assert_eq!(row.principal, ann);
+            assert_eq!(row.identity, ann);
             assert!(row.idle_until.0 <= row.ends_at.0);
             now += SESSION_IDLE_MS / 2;
         }
@@ -189,6 +193,10 @@ mod tests {
         tables.insert_session("u", "mb_gone", ann, Timestamp(10)).await.unwrap();
         assert!(tables.session("t", Timestamp(20)).await.unwrap().is_some());
         assert_eq!(tables.session("u", Timestamp(20)).await.unwrap(), None);
+        let (id, at) = (KeyId(Uuid::from_u128(7)), Timestamp(30));
+        let entry = Entry::new(DEFAULT_TENANT, at, "key.revoked", "ann", format!("key/{id}"));
+        assert!(tables.revoke_key(DEFAULT_TENANT, id, at, entry).await.unwrap());
+        assert_eq!(tables.session("t", Timestamp(40)).await.unwrap(), None);
     }
 
     async fn a_key_has_a_limited_number_of_sessions(fresh: Fresh) {

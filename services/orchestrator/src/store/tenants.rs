@@ -1,12 +1,11 @@
-//! Tenants, users and keys. A key is stored as its SHA-256 only.
+//! Tenants and users. What somebody asked for is put on record in the same transaction.
 
-use super::{
-    KEY_INSERT, KEY_OWNER, TENANT_GET, TENANT_INSERT, TENANTS_AFTER, Tables, USER_INSERT, corrupt,
-};
+use super::keys::{NewKey, insert_key};
+use super::{TENANT_GET, TENANT_INSERT, TENANTS_AFTER, Tables, USER_INSERT, append};
+use crate::core::audit::Entry;
 use meta_domain::id::{TenantId, UserId};
-use meta_domain::role::{Principal, Role};
 use meta_domain::time::Timestamp;
-use meta_storage::{Error, Tx, on};
+use meta_storage::{Error, on};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -29,6 +28,17 @@ impl Tables {
         name: &str,
         now: Timestamp,
     ) -> Result<bool, Error> {
+        self.insert_tenant_as(id, name, now, None).await
+    }
+
+    /// The same, put on record.
+    pub async fn insert_tenant_as(
+        &self,
+        id: TenantId,
+        name: &str,
+        now: Timestamp,
+        entry: Option<Entry>,
+    ) -> Result<bool, Error> {
         let mut tx = self.begin().await?;
         let sql = TENANT_INSERT.on(&tx);
         let rows = on!(tx, |db| sqlx::query(sql)
@@ -38,6 +48,9 @@ impl Tables {
             .execute(db)
             .await?
             .rows_affected());
+        if rows == 1 {
+            append(&mut tx, entry).await?;
+        }
         self.commit(tx).await?;
         Ok(rows == 1)
     }
@@ -73,19 +86,18 @@ impl Tables {
     /// Creates a user with a key; false when the e-mail address is taken in the tenant.
     pub async fn insert_user(
         &self,
-        (tenant, user): (TenantId, UserId),
-        email: &str,
-        role: Role,
-        key: &str,
+        user: UserId,
+        key: &NewKey,
         now: Timestamp,
+        entry: Entry,
     ) -> Result<bool, Error> {
         let mut tx = self.begin().await?;
         let sql = USER_INSERT.on(&tx);
         let rows = on!(tx, |db| sqlx::query(sql)
-            .bind(tenant.0)
+            .bind(key.tenant.0)
             .bind(user.0)
-            .bind(email)
-            .bind(role.as_str())
+            .bind(&key.actor)
+            .bind(key.role.as_str())
             .bind(now.0)
             .execute(db)
             .await?
@@ -93,61 +105,11 @@ impl Tables {
         if rows == 0 {
             return Ok(false);
         }
-        insert_key(&mut tx, (tenant, user), role, email, key, now).await?;
+        insert_key(&mut tx, key, Some(user), now).await?;
+        append(&mut tx, [entry]).await?;
         self.commit(tx).await?;
         Ok(true)
     }
-
-    /// Makes sure that a key works, as the development key of `up` has to.
-    pub async fn ensure_key(
-        &self,
-        (tenant, user): (TenantId, UserId),
-        role: Role,
-        actor: &str,
-        key: &str,
-        now: Timestamp,
-    ) -> Result<(), Error> {
-        let mut tx = self.begin().await?;
-        insert_key(&mut tx, (tenant, user), role, actor, key, now).await?;
-        self.commit(tx).await?;
-        Ok(())
-    }
-
-    /// Who a key belongs to.
-    pub async fn key_owner(&self, key: &str) -> Result<Option<Principal>, Error> {
-        let read = self.read()?;
-        let sql = KEY_OWNER.on(&read);
-        let row: Option<(Uuid, String, String)> =
-            on!(read, |db| sqlx::query_as(sql).bind(hash(key)).fetch_optional(db).await?);
-        let Some((tenant, role, actor)) = row else { return Ok(None) };
-        Ok(Some(Principal {
-            tenant: tenant.into(),
-            role: role.parse().map_err(|e: String| corrupt("api_keys", tenant, e))?,
-            actor,
-        }))
-    }
-}
-
-async fn insert_key(
-    tx: &mut Tx,
-    (tenant, user): (TenantId, UserId),
-    role: Role,
-    actor: &str,
-    key: &str,
-    now: Timestamp,
-) -> Result<(), Error> {
-    let sql = KEY_INSERT.on(tx);
-    on!(tx, |db| sqlx::query(sql)
-        .bind(hash(key))
-        .bind(tenant.0)
-        .bind(user.0)
-        .bind(role.as_str())
-        .bind(actor)
-        .bind(now.0)
-        .execute(db)
-        .await
-        .map(drop)?);
-    Ok(())
 }
 
 pub(super) fn hash(key: &str) -> Vec<u8> {

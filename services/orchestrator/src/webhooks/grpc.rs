@@ -2,7 +2,9 @@
 
 use super::http::Http;
 use super::store::{WEBHOOKS_MAX, WebhookRow, WebhookStore};
+use crate::core::audit::Entry;
 use crate::core::webhook::{EventFilter, SigningKey};
+use crate::grpc::asking::asking;
 use meta_domain::fault::{ErrorKind, Fault, InvalidField};
 use meta_domain::id::WebhookId;
 use meta_proto::convert::{parse, timestamp};
@@ -10,6 +12,7 @@ use meta_proto::orchestrator as pb;
 use meta_proto::orchestrator::webhook_service_server::WebhookService;
 use meta_proto::status::to_status;
 use meta_runtime::{new_id, now, principal};
+use serde_json::{Value, json};
 use tonic::{Request, Response, Status};
 
 /// Filters of one webhook.
@@ -32,7 +35,7 @@ impl WebhookService for Webhooks {
         &self,
         request: Request<pb::CreateWebhookRequest>,
     ) -> Result<Response<pb::CreateWebhookResponse>, Status> {
-        let caller = principal(&request)?;
+        let caller = asking(&request)?;
         let body = request.into_inner();
         let events = filters(&body.events).map_err(|faults| refuse(Fault::invalid(faults)))?;
         let target = self.http.check(&body.url).await;
@@ -41,14 +44,19 @@ impl WebhookService for Webhooks {
             id: WebhookId(new_id()),
             url: target.url.into(),
             events,
-            created_by: caller.actor,
+            created_by: caller.actor.clone(),
             created_at: now(),
             disabled_reason: String::new(),
             waiting: 0,
             dead: 0,
             last_error: String::new(),
         };
-        if !self.store.create(caller.tenant, &row).await.map_err(refuse)? {
+        let object = format!("webhook/{}", row.id);
+        let entry =
+            Entry::new(caller.tenant, row.created_at, "webhook.created", &caller.actor, object);
+        let after = json!({ "url": row.url, "events": body.events });
+        let entry = entry.by(caller.by).change(&Value::Null, &after);
+        if !self.store.create_as(caller.tenant, &row, Some(entry)).await.map_err(refuse)? {
             let text = format!("the tenant has {WEBHOOKS_MAX} webhooks already (expected fewer)");
             return Err(refuse(Fault::new(ErrorKind::ResourceExhausted, "WEBHOOKS_MAX", text)));
         }
@@ -71,10 +79,13 @@ impl WebhookService for Webhooks {
         &self,
         request: Request<pb::DeleteWebhookRequest>,
     ) -> Result<Response<pb::DeleteWebhookResponse>, Status> {
-        let caller = principal(&request)?;
+        let caller = asking(&request)?;
         let text = request.into_inner().webhook_id;
         let id: WebhookId = parse("webhook_id", &text).map_err(refuse)?;
-        if !self.store.delete(caller.tenant, id).await.map_err(refuse)? {
+        let object = format!("webhook/{id}");
+        let entry = Entry::new(caller.tenant, now(), "webhook.deleted", &caller.actor, object);
+        let entry = Some(entry.by(caller.by));
+        if !self.store.delete_as(caller.tenant, id, entry).await.map_err(refuse)? {
             return Err(refuse(Fault::not_found("WEBHOOK_NOT_FOUND", "webhook", id)));
         }
         tracing::info!(webhook = %id, tenant = %caller.tenant, by = caller.actor, "a webhook is removed");

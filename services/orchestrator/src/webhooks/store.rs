@@ -1,7 +1,9 @@
 //! The tables of webhooks, on either engine.
 
 use super::subscribers::Subscribers;
+use crate::core::audit::Entry;
 use crate::core::webhook::{EventFilter, OutboxRow};
+use crate::store::append;
 use meta_domain::id::{RunId, TenantId, WebhookId};
 use meta_domain::time::Timestamp;
 use meta_storage::{Engine, Error, Tx, on, statements};
@@ -83,6 +85,19 @@ impl WebhookStore {
     /// # Errors
     /// When the store fails.
     pub async fn create(&self, tenant: TenantId, row: &WebhookRow) -> Result<bool, Error> {
+        self.create_as(tenant, row, None).await
+    }
+
+    /// The same, put on record.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn create_as(
+        &self,
+        tenant: TenantId,
+        row: &WebhookRow,
+        entry: Option<Entry>,
+    ) -> Result<bool, Error> {
         let events = encoded(&row.events)?;
         let mut tx = self.engine.begin().await?;
         let sql = WEBHOOK_COUNT.on(&tx);
@@ -102,6 +117,7 @@ impl WebhookStore {
             .execute(db)
             .await
             .map(drop)?);
+        append(&mut tx, entry).await?;
         tx.commit().await?;
         self.refresh().await?;
         Ok(true)
@@ -125,6 +141,19 @@ impl WebhookStore {
     /// # Errors
     /// When the store fails.
     pub async fn delete(&self, tenant: TenantId, id: WebhookId) -> Result<bool, Error> {
+        self.delete_as(tenant, id, None).await
+    }
+
+    /// The same, put on record.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn delete_as(
+        &self,
+        tenant: TenantId,
+        id: WebhookId,
+        entry: Option<Entry>,
+    ) -> Result<bool, Error> {
         let mut tx = self.engine.begin().await?;
         let sql = WEBHOOK_DELETE.on(&tx);
         let removed = on!(tx, |db| sqlx::query(sql)
@@ -139,6 +168,7 @@ impl WebhookStore {
         }
         let sql = OUTBOX_DROP.on(&tx);
         on!(tx, |db| sqlx::query(sql).bind(id.0).execute(db).await.map(drop)?);
+        append(&mut tx, entry).await?;
         tx.commit().await?;
         self.refresh().await?;
         Ok(true)

@@ -1,108 +1,145 @@
-//! The role matrix: who may call which RPC. An RPC without a row is refused to everybody, and a
-//! test walks the descriptors so that none is forgotten.
+//! The role matrix: who may call which RPC and which route, read from `access.toml`. What has no
+//! row is refused to everybody, and a test walks the descriptors so that none is forgotten.
 
-use meta_domain::role::Role;
+use meta_domain::fault::{ErrorKind, Fault};
+use meta_domain::role::{Identity, Role, Scope};
+use serde::Deserialize;
+use std::collections::HashMap;
+use std::sync::LazyLock;
 
-/// What a call needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
-    /// Nothing: health and reflection.
+/// The matrix as it is written.
+const TEXT: &str = include_str!("../access.toml");
+
+/// Who may call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Who {
+    /// Everybody, without a credential: health and reflection.
     Public,
-    /// At least this role in the caller's tenant.
-    Role(Role),
-    /// A service of this installation, not a tenant's credential.
-    Machine,
+    /// Whoever has one of these roles.
+    Roles(Vec<Role>),
+    /// A service of this installation, not a tenant's credential; runners where this says so.
+    Machines {
+        /// Whether a credential that is a runner's alone is enough.
+        runners: bool,
+    },
 }
 
-/// Every RPC and what it needs.
-pub const MATRIX: &[(&str, Access)] = &[
-    ("metabuilder.classifier.v1.ClassifierService/Classify", Access::Role(Role::Member)),
-    ("metabuilder.classifier.v1.ClassifierService/ClassifyStream", Access::Role(Role::Member)),
-    ("metabuilder.classifier.v1.ClassifierService/ListRules", Access::Role(Role::Viewer)),
-    ("metabuilder.flags.v1.FlagsService/Resolve", Access::Role(Role::Viewer)),
-    ("metabuilder.flags.v1.FlagsService/SetOverrides", Access::Role(Role::Admin)),
-    ("metabuilder.flags.v1.FlagsService/ClearOverrides", Access::Role(Role::Admin)),
-    ("metabuilder.flags.v1.FlagsService/ValidateOverrides", Access::Role(Role::Viewer)),
-    ("metabuilder.flags.v1.FlagsService/Explain", Access::Role(Role::Viewer)),
-    ("metabuilder.flags.v1.FlagsService/ListChanges", Access::Role(Role::Viewer)),
-    ("metabuilder.flags.v1.FlagsService/Watch", Access::Role(Role::Viewer)),
-    ("metabuilder.flags.v1.FlagsService/CancelScheduled", Access::Role(Role::Admin)),
-    ("metabuilder.flags.v1.FlagsService/GetPlatform", Access::Role(Role::PlatformAdmin)),
-    ("metabuilder.flags.v1.FlagsService/SetPlatform", Access::Role(Role::PlatformAdmin)),
-    ("metabuilder.flags.v1.FlagsService/ClearPlatform", Access::Role(Role::PlatformAdmin)),
-    ("metabuilder.flags.v1.FlagsService/ListPlatformChanges", Access::Role(Role::PlatformAdmin)),
-    (
-        "metabuilder.flags.v1.FlagsService/CancelPlatformScheduled",
-        Access::Role(Role::PlatformAdmin),
-    ),
-    ("metabuilder.flags.v1.FlagsService/WatchSnapshot", Access::Machine),
-    ("flagd.evaluation.v1.Service/ResolveAll", Access::Role(Role::Viewer)),
-    ("flagd.evaluation.v1.Service/ResolveBoolean", Access::Role(Role::Viewer)),
-    ("flagd.evaluation.v1.Service/ResolveString", Access::Role(Role::Viewer)),
-    ("flagd.evaluation.v1.Service/ResolveFloat", Access::Role(Role::Viewer)),
-    ("flagd.evaluation.v1.Service/ResolveInt", Access::Role(Role::Viewer)),
-    ("flagd.evaluation.v1.Service/ResolveObject", Access::Role(Role::Viewer)),
-    ("flagd.evaluation.v1.Service/EventStream", Access::Role(Role::Viewer)),
-    ("flagd.evaluation.v2.Service/ResolveBoolean", Access::Role(Role::Viewer)),
-    ("flagd.evaluation.v2.Service/ResolveString", Access::Role(Role::Viewer)),
-    ("flagd.evaluation.v2.Service/ResolveFloat", Access::Role(Role::Viewer)),
-    ("flagd.evaluation.v2.Service/ResolveInt", Access::Role(Role::Viewer)),
-    ("flagd.evaluation.v2.Service/ResolveObject", Access::Role(Role::Viewer)),
-    ("flagd.evaluation.v2.Service/EventStream", Access::Role(Role::Viewer)),
-    ("flagd.sync.v1.FlagSyncService/SyncFlags", Access::Role(Role::Viewer)),
-    ("flagd.sync.v1.FlagSyncService/FetchAllFlags", Access::Role(Role::Viewer)),
-    ("flagd.sync.v1.FlagSyncService/GetMetadata", Access::Role(Role::Viewer)),
-    ("metabuilder.autofixer.v1.AutofixerService/Decide", Access::Role(Role::Member)),
-    ("metabuilder.autofixer.v1.AutofixerService/ProposeFix", Access::Role(Role::Member)),
-    ("metabuilder.autofixer.v1.AutofixerService/ReviewPatch", Access::Role(Role::Member)),
-    ("metabuilder.autofixer.v1.AutofixerService/ListFixers", Access::Role(Role::Viewer)),
-    ("metabuilder.autofixer.v1.AutofixerService/DraftEdit", Access::Role(Role::Admin)),
-    ("metabuilder.autofixer.v1.AutofixerService/DraftReplan", Access::Role(Role::Admin)),
-    ("metabuilder.autofixer.v1.AutofixerService/RecordOutcome", Access::Role(Role::Admin)),
-    ("metabuilder.autofixer.v1.AutofixerService/Explain", Access::Role(Role::Viewer)),
-    ("metabuilder.runner.v1.WorkService/PollTask", Access::Machine),
-    ("metabuilder.runner.v1.WorkService/Heartbeat", Access::Machine),
-    ("metabuilder.runner.v1.WorkService/AppendLog", Access::Machine),
-    ("metabuilder.runner.v1.WorkService/CompleteTask", Access::Machine),
-    ("metabuilder.runner.v1.RunnerService/GetStatus", Access::Role(Role::Viewer)),
-    ("metabuilder.orchestrator.v1.SpecService/CreateSpec", Access::Role(Role::Member)),
-    ("metabuilder.orchestrator.v1.SpecService/GetSpec", Access::Role(Role::Viewer)),
-    ("metabuilder.orchestrator.v1.SpecService/ListSpecs", Access::Role(Role::Viewer)),
-    ("metabuilder.orchestrator.v1.PlanService/CreatePlan", Access::Role(Role::Member)),
-    ("metabuilder.orchestrator.v1.PlanService/GetPlan", Access::Role(Role::Viewer)),
-    ("metabuilder.orchestrator.v1.RunService/CreateRun", Access::Role(Role::Admin)),
-    ("metabuilder.orchestrator.v1.RunService/GetRun", Access::Role(Role::Viewer)),
-    ("metabuilder.orchestrator.v1.RunService/ListRuns", Access::Role(Role::Viewer)),
-    ("metabuilder.orchestrator.v1.RunService/CancelRun", Access::Role(Role::Admin)),
-    ("metabuilder.orchestrator.v1.RunService/RetryRun", Access::Role(Role::Admin)),
-    ("metabuilder.orchestrator.v1.RunService/RollbackRun", Access::Role(Role::Admin)),
-    ("metabuilder.orchestrator.v1.RunService/StreamEvents", Access::Role(Role::Viewer)),
-    ("metabuilder.orchestrator.v1.RunService/StreamLogs", Access::Role(Role::Viewer)),
-    ("metabuilder.orchestrator.v1.RunService/GetPatch", Access::Role(Role::Viewer)),
-    ("metabuilder.orchestrator.v1.RunService/GetWorkspace", Access::Role(Role::Viewer)),
-    ("metabuilder.orchestrator.v1.RunService/ListFlaky", Access::Role(Role::Viewer)),
-    ("metabuilder.orchestrator.v1.RunControlService/PauseRun", Access::Role(Role::Admin)),
-    ("metabuilder.orchestrator.v1.RunControlService/ResumeRun", Access::Role(Role::Admin)),
-    ("metabuilder.orchestrator.v1.RunControlService/MarkStep", Access::Role(Role::Admin)),
-    ("metabuilder.orchestrator.v1.RunControlService/EditPlan", Access::Role(Role::Admin)),
-    ("metabuilder.orchestrator.v1.RunControlService/VerifyRun", Access::Role(Role::Viewer)),
-    ("metabuilder.orchestrator.v1.ApprovalService/ListGates", Access::Role(Role::Viewer)),
-    ("metabuilder.orchestrator.v1.ApprovalService/DecideGate", Access::Role(Role::Admin)),
-    ("metabuilder.orchestrator.v1.TenantService/CreateTenant", Access::Role(Role::PlatformAdmin)),
-    ("metabuilder.orchestrator.v1.TenantService/ListTenants", Access::Role(Role::PlatformAdmin)),
-    ("metabuilder.orchestrator.v1.TenantService/CreateUser", Access::Role(Role::Owner)),
-    ("metabuilder.orchestrator.v1.TenantService/Authenticate", Access::Machine),
-    ("metabuilder.orchestrator.v1.TenantService/GetCaller", Access::Role(Role::Viewer)),
-    ("metabuilder.orchestrator.v1.SessionService/CreateSession", Access::Machine),
-    ("metabuilder.orchestrator.v1.SessionService/GetSession", Access::Machine),
-    ("metabuilder.orchestrator.v1.SessionService/EndSession", Access::Machine),
-    ("metabuilder.orchestrator.v1.WebhookService/CreateWebhook", Access::Role(Role::Admin)),
-    ("metabuilder.orchestrator.v1.WebhookService/ListWebhooks", Access::Role(Role::Admin)),
-    ("metabuilder.orchestrator.v1.WebhookService/DeleteWebhook", Access::Role(Role::Admin)),
-    ("metabuilder.orchestrator.v1.AnswerService/BeginAnswer", Access::Machine),
-    ("metabuilder.orchestrator.v1.AnswerService/FinishAnswer", Access::Machine),
-    ("metabuilder.orchestrator.v1.AnswerService/ReleaseAnswer", Access::Machine),
-];
+/// What a caller sees who names an object of another tenant.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Other {
+    /// Nothing in the request names an object of a tenant.
+    #[default]
+    None,
+    /// The same answer as for an id that nobody has.
+    Hidden,
+    /// The request itself names a tenant that is not the credential's.
+    Refused,
+}
+
+/// A row of the matrix.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// Who may call.
+    pub who: Who,
+    /// What a limited credential has to include.
+    pub scope: Option<Scope>,
+    /// What a caller sees who names an object of another tenant.
+    pub other: Other,
+}
+
+impl Row {
+    /// Whether this caller may call what the row is about; `name` is for the answer.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn admits(&self, name: &str, caller: &Identity) -> Result<(), Fault> {
+        let denied =
+            |reason, text: String| Err(Fault::new(ErrorKind::PermissionDenied, reason, text));
+        let Who::Roles(roles) = &self.who else {
+            let text = format!("{name} is for services of this installation");
+            return if self.who == Who::Public { Ok(()) } else { denied("MACHINE_ONLY", text) };
+        };
+        let role = caller.principal.role;
+        if !roles.contains(&role) {
+            let least = roles.iter().find(|r| **r > Role::Auditor).unwrap_or(&Role::PlatformAdmin);
+            let text = format!("{name} needs role {least}, this credential has {role}");
+            return denied("ROLE_TOO_LOW", text);
+        }
+        match self.scope {
+            Some(needed) if !caller.scopes.allow(needed) => {
+                let (needed, scopes) = (needed.as_str(), &caller.scopes);
+                let text = format!("{name} needs scope {needed}, this credential has {scopes}");
+                denied("SCOPE_MISSING", text)
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+/// A row as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    who: String,
+    scope: Option<Scope>,
+    #[serde(default)]
+    other: Other,
+}
+
+/// The file as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    who: HashMap<String, Vec<Role>>,
+    rpc: HashMap<String, HashMap<String, Written>>,
+    route: HashMap<String, Written>,
+}
+
+/// The rows by their names.
+struct Matrix {
+    rpcs: HashMap<String, Row>,
+    routes: HashMap<String, Row>,
+}
+
+static MATRIX: LazyLock<Matrix> = LazyLock::new(|| {
+    read(TEXT).unwrap_or_else(|problem| {
+        tracing::error!(%problem, "the role matrix cannot be read: everything is refused");
+        Matrix { rpcs: HashMap::new(), routes: HashMap::new() }
+    })
+});
+
+fn read(text: &str) -> Result<Matrix, String> {
+    let document: Document = toml::from_str(text).map_err(|e| e.to_string())?;
+    let row = |name: &str, written: Written| {
+        let who = match written.who.as_str() {
+            "public" => Who::Public,
+            "machines" => Who::Machines { runners: false },
+            "runners" => Who::Machines { runners: true },
+            set => match document.who.get(set) {
+                Some(roles) => Who::Roles(roles.clone()),
+                None => return Err(format!("{name}: {set:?} is no set of roles")),
+            },
+        };
+        if matches!(who, Who::Roles(_)) && written.scope.is_none() {
+            return Err(format!("{name}: a row for roles needs a scope"));
+        }
+        Ok(Row { who, scope: written.scope, other: written.other })
+    };
+    let mut matrix = Matrix { rpcs: HashMap::new(), routes: HashMap::new() };
+    for (service, methods) in document.rpc {
+        for (method, written) in methods {
+            let name = format!("{service}/{method}");
+            let row = row(&name, written)?;
+            matrix.rpcs.insert(name, row);
+        }
+    }
+    for (name, written) in document.route {
+        let row = row(&name, written)?;
+        matrix.routes.insert(name, row);
+    }
+    Ok(matrix)
+}
 
 const PUBLIC: [&str; 3] = [
     "grpc.health.v1.Health/",
@@ -110,13 +147,38 @@ const PUBLIC: [&str; 3] = [
     "grpc.reflection.v1alpha.ServerReflection/",
 ];
 
-/// What a call of this path (`/package.Service/Method`) needs; `None` when nobody may.
-pub fn required(path: &str) -> Option<Access> {
+static OPEN: Row = Row { who: Who::Public, scope: None, other: Other::None };
+
+/// The row of an RPC by its path (`/package.Service/Method`); without one nobody may call it.
+pub fn rpc(path: &str) -> Option<&'static Row> {
     let method = path.strip_prefix('/').unwrap_or(path);
     if PUBLIC.iter().any(|p| method.starts_with(p)) {
-        return Some(Access::Public);
+        return Some(&OPEN);
     }
-    MATRIX.iter().find(|(name, _)| *name == method).map(|(_, access)| *access)
+    MATRIX.rpcs.get(method)
+}
+
+/// The row of a route by its method and its pattern (`/runs/{run_id}`, with the base path); without
+/// one nobody may call it. HEAD is GET without the body.
+pub fn route(method: &str, pattern: &str) -> Option<&'static Row> {
+    let method = if method == "HEAD" { "GET" } else { method };
+    MATRIX.routes.get(&format!("{method} {pattern}"))
+}
+
+/// Every RPC with its row, in the order of the names.
+pub fn rpcs() -> Vec<(&'static str, &'static Row)> {
+    in_order(&MATRIX.rpcs)
+}
+
+/// Every route (`GET /api/...`) with its row, in the order of the names.
+pub fn routes() -> Vec<(&'static str, &'static Row)> {
+    in_order(&MATRIX.routes)
+}
+
+fn in_order(rows: &'static HashMap<String, Row>) -> Vec<(&'static str, &'static Row)> {
+    let mut all: Vec<_> = rows.iter().map(|(name, row)| (name.as_str(), row)).collect();
+    all.sort_by_key(|(name, _)| *name);
+    all
 }
 
 #[cfg(test)]
@@ -139,14 +201,43 @@ mod tests {
             }
         }
         methods.sort();
-        let mut rows: Vec<String> = MATRIX.iter().map(|(name, _)| (*name).to_owned()).collect();
-        rows.sort();
+        let rows: Vec<String> = rpcs().into_iter().map(|(name, _)| name.to_owned()).collect();
         assert_eq!(methods, rows);
     }
 
     #[test]
-    fn an_unknown_rpc_is_refused() {
-        assert_eq!(required("/metabuilder.flags.v1.FlagsService/Nope"), None);
-        assert_eq!(required("/grpc.health.v1.Health/Check"), Some(Access::Public));
+    fn an_unknown_rpc_and_an_unknown_route_are_refused() {
+        assert_eq!(rpc("/metabuilder.flags.v1.FlagsService/Nope"), None);
+        assert_eq!(rpc("/grpc.health.v1.Health/Check").map(|r| &r.who), Some(&Who::Public));
+        assert_eq!(route("GET", "/api/meta/v2/nope"), None);
+        assert_eq!(route("HEAD", "/healthz"), route("GET", "/healthz"));
+    }
+
+    #[test]
+    fn sets_of_roles_grow_and_auditors_only_read() {
+        for (name, row) in rpcs().into_iter().chain(routes()) {
+            let Who::Roles(roles) = &row.who else { continue };
+            assert!(roles.contains(&Role::PlatformAdmin), "{name}");
+            assert!(!roles.contains(&Role::Runner), "{name}");
+            let from = roles.iter().filter(|r| **r > Role::Auditor).min().expect("a person");
+            let up = Role::ALL.into_iter().filter(|r| r >= from);
+            assert!(up.clone().all(|r| roles.contains(&r)), "{name}: {roles:?}");
+            let reads = matches!(row.scope, Some(Scope::Read | Scope::Audit));
+            assert_eq!(roles.contains(&Role::Auditor), reads, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_matrix_with_a_fault_says_where() {
+        let base = "[who]\nall = [\"viewer\"]\n[rpc.\"a.B\"]\n";
+        for (row, problem) in [
+            ("C = { who = \"some\", scope = \"read\" }", "no set of roles"),
+            ("C = { who = \"all\" }", "needs a scope"),
+            ("C = { who = \"all\", scope = \"king\" }", "king"),
+        ] {
+            let text = format!("{base}{row}\n[route]\n");
+            let error = read(&text).err().expect(row);
+            assert!(error.contains(problem), "{error}");
+        }
     }
 }

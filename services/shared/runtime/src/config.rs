@@ -53,7 +53,8 @@ impl Default for Common {
 pub struct AuthConfig {
     /// `token`, or `none` spelled out (only on loopback).
     pub mode: auth::Mode,
-    /// The token that the services of this installation share.
+    /// The secret that the services of this installation share. It signs what they show each
+    /// other and is never sent. A runner may be given `runner:...` instead, which only takes work.
     pub service_token: String,
 }
 

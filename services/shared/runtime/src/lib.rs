@@ -14,7 +14,7 @@ pub mod service;
 pub mod start;
 pub mod transport;
 
-pub use auth::{call, principal, trace_id};
+pub use auth::{asked, call, call_as, identity, principal, trace_id};
 pub use clock::{jitter, new_id, now};
 pub use flags::Flags;
 pub use service::{Host, Service, StartError, Wiring};

@@ -1,6 +1,6 @@
 //! What a service is, and what it is given.
 
-use crate::auth::KeyCheck;
+use crate::auth::{DenialSink, KeyCheck};
 use crate::transport::{self, Transport};
 use futures::future::BoxFuture;
 use meta_domain::fault::InvalidField;
@@ -127,6 +127,7 @@ pub struct Wiring {
     pub(crate) http: Option<axum::Router>,
     pub(crate) background: Vec<Background>,
     pub(crate) keys: Option<KeyCheck>,
+    pub(crate) denials: Option<DenialSink>,
     pub(crate) ready: Vec<watch::Receiver<bool>>,
     pub(crate) open: Vec<OpenListener>,
 }
@@ -200,6 +201,18 @@ impl Wiring {
         self
     }
 
+    /// Also hears of calls that were refused although their caller is known.
+    #[must_use]
+    pub fn on_denial(mut self, denials: DenialSink) -> Self {
+        self.denials = Some(denials);
+        self
+    }
+
+    /// Who hears of refused calls, when somebody does.
+    pub fn denials(&self) -> Option<DenialSink> {
+        self.denials.clone()
+    }
+
     /// The check of API keys, when this service has one.
     pub fn keys(&self) -> Option<KeyCheck> {
         self.keys.clone()
@@ -224,7 +237,8 @@ impl Wiring {
 
     /// A channel to this service for peers in the same process.
     pub fn in_process(&self, token: &str) -> Transport {
-        let auth = crate::auth::Auth::new(crate::auth::Mode::Token, token, self.keys.clone());
+        let auth = crate::auth::Auth::new(crate::auth::Mode::Token, token, self.keys.clone())
+            .telling(self.denials.clone());
         transport::in_process(self.grpc_routes(auth), token)
     }
 }

@@ -81,7 +81,8 @@ async fn serve<S: Service>(flags: Flags) -> Result<(), StartError> {
         host = host.with_peer(name, peer);
     }
     let mut wiring = S::wire(own, &host).await?;
-    let auth = Auth::new(common.auth.mode, token, wiring.keys.clone());
+    let auth =
+        Auth::new(common.auth.mode, token, wiring.keys.clone()).telling(wiring.denials.clone());
     let bound = Bound::new(listen, &[&wiring], &auth).await?;
     let address = bound.address()?;
     if common.auth.mode == Mode::None {

@@ -1,5 +1,6 @@
 //! One kind of client channel, whether the peer is in this process or elsewhere.
 
+use crate::auth::Signer;
 use http::{HeaderValue, Request, Response};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -18,13 +19,17 @@ pub type Transport = tower::util::BoxCloneSyncService<
 #[error("the peer cannot be reached")]
 pub struct Error(#[source] BoxError);
 
+/// What every API key starts with.
+const API_KEY: &str = "mb_";
 /// How long connecting to a peer may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often an idle connection is probed.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
 /// A peer in this process: its routes are called directly, with the same layers as over the wire.
-pub fn in_process(routes: axum::Router, token: &str) -> Transport {
+///
+/// Calls carry tokens that `credential` signs, or `credential` itself where it is an API key.
+pub fn in_process(routes: axum::Router, credential: &str) -> Transport {
     let service = tower::service_fn(move |request: Request<tonic::body::Body>| {
         let routes = routes.clone();
         async move {
@@ -33,15 +38,15 @@ pub fn in_process(routes: axum::Router, token: &str) -> Transport {
             Ok::<_, Error>(response.map(tonic::body::Body::new))
         }
     });
-    Transport::new(WithToken::new(service, token))
+    Transport::new(Showing::new(service, credential))
 }
 
 /// A peer at an address such as `http://127.0.0.1:50051`; connects when first used, and again
-/// after a loss.
+/// after a loss. For `credential` see [`in_process`].
 ///
 /// # Errors
 /// When the address is not a URI.
-pub fn remote(address: &str, token: &str) -> Result<Transport, String> {
+pub fn remote(address: &str, credential: &str) -> Result<Transport, String> {
     let endpoint = tonic::transport::Endpoint::from_shared(address.to_owned())
         .map_err(|e| format!("{address:?} is not an address ({e}; expected http://host:port)"))?
         .connect_timeout(CONNECT_TIMEOUT)
@@ -49,27 +54,60 @@ pub fn remote(address: &str, token: &str) -> Result<Transport, String> {
         .keep_alive_while_idle(true)
         .tcp_nodelay(true);
     let channel = endpoint.connect_lazy().map_err(|e: tonic::transport::Error| Error(e.into()));
-    Ok(Transport::new(WithToken::new(channel, token)))
+    Ok(Transport::new(Showing::new(channel, credential)))
 }
 
-/// Puts the service token on every call.
+/// What a client shows.
 #[derive(Clone)]
-struct WithToken<S> {
-    inner: S,
-    header: Option<HeaderValue>,
+enum Credential {
+    /// Nothing.
+    None,
+    /// An API key, as it is.
+    Key(HeaderValue),
+    /// A token for each call, signed with the installation's secret.
+    Signed(Signer),
 }
 
-impl<S> WithToken<S> {
-    fn new(inner: S, token: &str) -> Self {
-        let mut header = HeaderValue::from_str(&format!("Bearer {token}")).ok();
-        if let Some(value) = header.as_mut() {
-            value.set_sensitive(true);
+impl Credential {
+    fn new(text: &str) -> Self {
+        if !text.starts_with(API_KEY) {
+            return Signer::new(text).map_or(Self::None, Self::Signed);
         }
-        Self { inner, header: header.filter(|_| !token.is_empty()) }
+        match bearer(text) {
+            Some(key) => Self::Key(key),
+            None => Self::None,
+        }
+    }
+
+    fn header(&self, path: &str, headers: &http::HeaderMap) -> Option<HeaderValue> {
+        match self {
+            Self::None => None,
+            Self::Key(key) => Some(key.clone()),
+            Self::Signed(signer) => bearer(&signer.sign(path, headers, crate::now())),
+        }
     }
 }
 
-impl<S> Service<Request<tonic::body::Body>> for WithToken<S>
+fn bearer(credential: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(&format!("Bearer {credential}")).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// Puts the credential on every call.
+#[derive(Clone)]
+struct Showing<S> {
+    inner: S,
+    credential: Credential,
+}
+
+impl<S> Showing<S> {
+    fn new(inner: S, credential: &str) -> Self {
+        Self { inner, credential: Credential::new(credential) }
+    }
+}
+
+impl<S> Service<Request<tonic::body::Body>> for Showing<S>
 where
     S: Service<Request<tonic::body::Body>>,
 {
@@ -82,8 +120,8 @@ where
     }
 
     fn call(&mut self, mut request: Request<tonic::body::Body>) -> S::Future {
-        if let Some(header) = &self.header {
-            request.headers_mut().insert(http::header::AUTHORIZATION, header.clone());
+        if let Some(header) = self.credential.header(request.uri().path(), request.headers()) {
+            request.headers_mut().insert(http::header::AUTHORIZATION, header);
         }
         self.inner.call(request)
     }

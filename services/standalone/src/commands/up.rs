@@ -48,7 +48,8 @@ pub async fn run(args: UpArgs, session: &Session) -> Result<Exit> {
     wirings.extend(advisers.into_wirings());
     let served: Vec<&Wiring> = wirings.iter().collect();
     let keys = served.iter().find_map(|w| w.keys());
-    let auth = Auth::new(Mode::Token, &token, keys);
+    let denials = served.iter().find_map(|w| w.denials());
+    let auth = Auth::new(Mode::Token, &token, keys).telling(denials);
     let grpc = Bound::new(args.grpc, &served, &auth).await?;
     let http = Bound::new(args.listen, &[&gateway], &auth).await?;
     let (url, grpc_at) = (http.address()?, grpc.address()?);

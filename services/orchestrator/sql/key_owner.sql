@@ -1,1 +1,0 @@
-SELECT tenant_id, role, actor FROM api_keys WHERE hash = $1
