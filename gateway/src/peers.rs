@@ -5,6 +5,8 @@ use meta_proto::classifier::classifier_service_client::ClassifierServiceClient;
 use meta_proto::flags::flags_service_client::FlagsServiceClient;
 use meta_proto::orchestrator::answer_service_client::AnswerServiceClient;
 use meta_proto::orchestrator::approval_service_client::ApprovalServiceClient;
+use meta_proto::orchestrator::audit_service_client::AuditServiceClient;
+use meta_proto::orchestrator::key_service_client::KeyServiceClient;
 use meta_proto::orchestrator::plan_service_client::PlanServiceClient;
 use meta_proto::orchestrator::run_control_service_client::RunControlServiceClient;
 use meta_proto::orchestrator::run_service_client::RunServiceClient;
@@ -57,6 +59,10 @@ impl Peers {
 }
 
 clients! {
+    /// API keys.
+    keys: KeyServiceClient over orchestrator,
+    /// Who did what.
+    audit: AuditServiceClient over orchestrator,
     /// What to build.
     specs: SpecServiceClient over orchestrator,
     /// Versioned plans.

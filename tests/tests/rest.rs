@@ -106,6 +106,26 @@ async fn every_route(rest: &Rest) -> Result<()> {
     Ok(())
 }
 
+async fn keys_and_audit(walk: &Walk<'_>, tenant: &str) -> Result<()> {
+    let path = format!("/tenants/{tenant}/keys");
+    let new = json!({ "name": "ci", "role": "member", "scopes": ["read", "specs"],
+        "expires_at": in_an_hour() });
+    let made = walk.post(&path, new, 201).await?;
+    let key = made["data"]["attributes"]["api_key"].as_str().context("a key")?.to_owned();
+    ensure!(key.starts_with("mb_"), "{made:#}");
+    let listed = walk.get(&path).await?.to_string();
+    ensure!(listed.contains("\"ci\"") && !listed.contains(&key), "{listed}");
+    let one = format!("{path}/{}", id(&made)?);
+    let ended = walk.call(Method::DELETE, &one, Value::Null, 200).await?;
+    ensure!(ended["data"]["attributes"]["revoked_at"].is_string(), "{ended:#}");
+    walk.call(Method::DELETE, &format!("{path}/{NOBODY}"), Value::Null, 404).await?;
+    let bad = json!({ "name": "ci", "role": "runner" });
+    walk.post(&path, bad, 403).await?;
+    let found = walk.get("/audit/verify").await?;
+    ensure!(found["data"]["attributes"]["problems"] == json!([]), "{found:#}");
+    Ok(())
+}
+
 async fn tenants_and_settings(walk: &Walk<'_>, tenant: &str) -> Result<()> {
     let made = id(&walk.post("/tenants", json!({ "name": "acme" }), 201).await?)?;
     let listed = walk.get("/tenants?per_page=100").await?;
@@ -113,6 +133,7 @@ async fn tenants_and_settings(walk: &Walk<'_>, tenant: &str) -> Result<()> {
     let user = json!({ "email": "ann@example.org", "role": "viewer" });
     let user = walk.post(&format!("/tenants/{made}/users"), user, 201).await?;
     ensure!(user["data"]["attributes"]["api_key"].is_string(), "{user:#}");
+    keys_and_audit(walk, &made).await?;
 
     let settings = format!("/tenants/{tenant}/settings");
     let six = json!({ "max_total_attempts": 6 });
@@ -283,6 +304,8 @@ async fn others(walk: &Walk<'_>) -> Result<()> {
     let failure = json!({ "step_name": "t", "logs": "E   assert 1 == 2\n", "exit_code": 1 });
     let found = walk.post("/classify-failure", failure, 200).await?;
     ensure!(found["data"]["attributes"]["failure_signal"].is_object(), "{found:#}");
+    let audit = walk.get("/audit?per_page=100&action=meta.").await?.to_string();
+    ensure!(audit.contains("meta.run.started"), "{audit}");
     walk.post("/webhooks", json!({ "url": "http://127.0.0.1:1/x" }), 400).await?;
     walk.get("/webhooks").await?;
     let path = format!("/webhooks/{NOBODY}");

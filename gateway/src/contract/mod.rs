@@ -113,3 +113,42 @@ fn allow(methods: &[Method]) -> (header::HeaderName, HeaderValue) {
     let value = HeaderValue::from_str(&text).expect("method names are plain words");
     (header::ALLOW, value)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Needs;
+    use crate::routes::routes;
+    use meta_domain::role::Role;
+    use meta_runtime::access::{self, Row, Who};
+    use std::collections::BTreeSet;
+
+    /// The weakest role that a row admits, auditors aside: they are of their own kind.
+    fn weakest(row: &Row) -> Option<Role> {
+        match &row.who {
+            Who::Roles(roles) => roles.iter().copied().filter(|r| *r > Role::Auditor).min(),
+            Who::Public | Who::Machines { .. } => None,
+        }
+    }
+
+    #[test]
+    fn every_operation_has_a_row_in_the_role_matrix_that_says_the_same() {
+        let all = routes();
+        let mut documented = BTreeSet::new();
+        for operation in all.operations() {
+            let (method, path) = (operation.method.as_str(), operation.path());
+            documented.insert(format!("{method} {path}"));
+            let row = access::route(method, &path);
+            let row = row.unwrap_or_else(|| panic!("{method} {path} has no row in access.toml"));
+            let needs = match operation.needs {
+                Needs::Nothing => None,
+                Needs::Role(role) => Some(role),
+            };
+            assert_eq!(weakest(row), needs, "{method} {path}");
+        }
+        for (name, _) in access::routes() {
+            let path = name.split_once(' ').map_or("", |(_, path)| path);
+            let of_api = path.starts_with(crate::document::BASE) || path.starts_with("/ofrep");
+            assert!(!of_api || documented.contains(name), "{name} has a row and no route");
+        }
+    }
+}

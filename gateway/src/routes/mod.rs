@@ -2,12 +2,14 @@
 
 mod about;
 mod approvals;
+mod audit;
 mod classify;
 mod control;
 mod create_run;
 mod events;
 mod flaky;
 mod health;
+mod keys;
 mod live;
 mod logs;
 mod ofrep;

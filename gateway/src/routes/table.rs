@@ -1,14 +1,14 @@
 //! The table of the API: every route with its handler and what it promises.
 
 use super::{
-    about, approvals, classify, control, create_run, events, flaky, health, logs, plans, runs,
-    settings, specs, tenants, webhooks, why,
+    about, approvals, audit, classify, control, create_run, events, flaky, health, keys, logs,
+    plans, runs, settings, specs, tenants, webhooks, why,
 };
 use crate::contract::schema::{
     any, cleared, decision, failure, flag, idempotency_key, if_match, last_event_id, many, map_of,
-    named, new_run, new_spec, new_tenant, new_user, new_webhook, nothing, number, object, one,
-    one_with, page, page_token, parameter, per_page, plan_edit, rollouts, run_filters, setting,
-    text, words, write_options,
+    named, new_key, new_run, new_spec, new_tenant, new_user, new_webhook, nothing, number, object,
+    one, one_with, page, page_token, parameter, per_page, plan_edit, rollouts, run_filters,
+    setting, text, words, write_options,
 };
 use crate::contract::schema::{id, marked, why as reason};
 use crate::contract::{Operation, Routes, op};
@@ -32,6 +32,7 @@ pub(super) fn routes() -> Routes {
         .merge(run_actions())
         .merge(decisions())
         .merge(hooks())
+        .merge(keys_and_audit())
         .merge(super::ofrep::routes())
         .merge(outside())
 }
@@ -526,6 +527,52 @@ fn hooks() -> Routes {
             op("deleteWebhook", "Remove a webhook and what it was still to be told")
                 .role(Role::Admin)
                 .empty(204, "It is removed"),
+        )
+}
+
+fn keys_and_audit() -> Routes {
+    let path = "/tenants/{tenant_id}/keys";
+    Routes::default()
+        .get(
+            path,
+            keys::list,
+            op("listKeys", "A tenant's API keys, newest first, without their secrets")
+                .role(Role::Admin)
+                .query([per_page(), page_token()])
+                .answers(200, "A page of keys", many("Key")),
+        )
+        .post(
+            path,
+            keys::create,
+            creates("createKey", "Make an API key; answers once with it", "Key")
+                .role(Role::Admin)
+                .attributes(new_key()),
+        )
+        .delete(
+            "/tenants/{tenant_id}/keys/{key_id}",
+            keys::revoke,
+            op("revokeKey", "End an API key, within seconds; again is fine")
+                .role(Role::Admin)
+                .answers(200, "The key, ended", one("Key")),
+        )
+        .get(
+            "/audit",
+            audit::list,
+            op("listAudit", "Who did what, newest first; also for auditors")
+                .role(Role::Admin)
+                .query([
+                    parameter("action", text(), "Only this action, or those below it (`key.`)"),
+                    per_page(),
+                    page_token(),
+                ])
+                .answers(200, "A page of entries", many("AuditEntry")),
+        )
+        .get(
+            "/audit/verify",
+            audit::verify,
+            op("verifyAudit", "Read the whole chain, and find what was changed in it")
+                .role(Role::Admin)
+                .answers(200, "What was found", one("AuditVerification")),
         )
 }
 

@@ -6,7 +6,7 @@ use super::{
 };
 use meta_domain::limits::{DESCRIPTION_CHARS_MAX, TITLE_CHARS_MAX};
 use meta_domain::plan::PlanOpKind;
-use meta_domain::role::Role;
+use meta_domain::role::{Role, Scope};
 use meta_domain::settings::Setting;
 use serde_json::json;
 
@@ -32,7 +32,19 @@ pub(crate) fn new_user() -> Schema {
         "maxLength": 254,
         "pattern": "^[A-Za-z0-9._+-]{1,64}@[A-Za-z0-9-]{1,60}\\.[A-Za-z]{2,20}$",
     });
-    object(&[("email", email), ("role", words(&Role::ALL))])
+    object(&[("email", email), ("role", words(&Role::OF_CALLERS))])
+}
+
+/// A new API key.
+pub(crate) fn new_key() -> Schema {
+    let name = json!({ "type": "string", "minLength": 1, "maxLength": 100, "pattern": "\\S" });
+    let end = json!({ "type": "string", "format": "date-time" });
+    object(&[
+        ("name", name),
+        ("role", words(&Role::OF_CALLERS)),
+        ("scopes?", list_of(words(&Scope::ALL))),
+        ("expires_at?", or_null(end)),
+    ])
 }
 
 /// A new webhook.

@@ -6,7 +6,7 @@ use super::{
 };
 use meta_domain::failure::FailureType;
 use meta_domain::plan::{ApprovalMode, PlanOpKind};
-use meta_domain::role::Role;
+use meta_domain::role::{Role, Scope};
 use serde_json::json;
 
 pub(super) fn all() -> Vec<(&'static str, Schema)> {
@@ -17,6 +17,9 @@ pub(super) fn all() -> Vec<(&'static str, Schema)> {
         ),
         ("Caller", caller()),
         ("User", user()),
+        ("Key", key()),
+        ("AuditEntry", audit_entry()),
+        ("AuditVerification", audit_verification()),
         ("Webhook", webhook()),
         ("FlakyStep", flaky_step()),
         ("Spec", spec()),
@@ -30,18 +33,59 @@ pub(super) fn all() -> Vec<(&'static str, Schema)> {
 }
 
 fn caller() -> Schema {
-    let attributes = object(&[("role", words(&Role::ALL)), ("actor", text())]);
+    let attributes = object(&[("role", words(&Role::OF_CALLERS)), ("actor", text())]);
     resource("tenant", attributes, &[])
 }
 
 fn user() -> Schema {
     let attributes = object(&[
         ("email", text()),
-        ("role", or_null(words(&Role::ALL))),
+        ("role", or_null(words(&Role::OF_CALLERS))),
         ("api_key", text()),
         ("created_at", some_time()),
     ]);
     resource("user", attributes, &[("tenant", false)])
+}
+
+fn key() -> Schema {
+    let attributes = object(&[
+        ("name", text()),
+        ("role", or_null(words(&Role::OF_CALLERS))),
+        ("scopes", list_of(or_null(words(&Scope::ALL)))),
+        ("actor", some_text()),
+        ("created_at", some_time()),
+        ("expires_at", some_time()),
+        ("last_used_at", some_time()),
+        ("revoked_at", some_time()),
+        ("api_key?", text()),
+    ]);
+    resource("key", attributes, &[("tenant", false)])
+}
+
+fn audit_entry() -> Schema {
+    let attributes = object(&[
+        ("at", some_time()),
+        ("action", text()),
+        ("denied", flag()),
+        ("actor", text()),
+        ("credential", some_text()),
+        ("home_tenant_id", some_text()),
+        ("object", some_text()),
+        ("before", any()),
+        ("after", any()),
+        ("reason", some_text()),
+        ("request_id", some_text()),
+        ("trace_id", some_text()),
+        ("prev_hash", text()),
+        ("hash", text()),
+    ]);
+    resource("audit_entry", attributes, &[])
+}
+
+fn audit_verification() -> Schema {
+    let attributes =
+        object(&[("entries", count()), ("head_hash", some_text()), ("problems", list_of(text()))]);
+    resource("audit_verification", attributes, &[])
 }
 
 fn webhook() -> Schema {

@@ -39,6 +39,10 @@ impl Role {
         Self::PlatformAdmin,
     ];
 
+    /// The roles that a tenant's credentials may have, weakest first.
+    pub const OF_CALLERS: [Self; 6] =
+        [Self::Auditor, Self::Viewer, Self::Member, Self::Admin, Self::Owner, Self::PlatformAdmin];
+
     /// The lower-case word.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -114,6 +118,12 @@ impl Scope {
             Self::Manage => "manage",
             Self::Audit => "audit",
         }
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 
