@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs the system packages that building, testing and the sandbox need, where they are missing.
-# Works as root, or with sudo; without either it says what to install.
+# Works as root, or with sudo; without either it says what to install. With --browser also what the
+# tests of the web pages need; without it they are skipped where there is no Chromium.
 set -euo pipefail
 
 missing=()
@@ -16,6 +17,10 @@ need bwrap bubblewrap
 need python3 python3
 need cc build-essential
 need curl curl
+if [ "${1:-}" = --browser ]; then
+    need chromium chromium
+    need npm npm
+fi
 # The tests' S3 server lives in a virtual environment.
 if command -v python3 >/dev/null 2>&1 && ! python3 -c 'import ensurepip, venv' >/dev/null 2>&1; then
     missing+=(python3-venv)
