@@ -26,6 +26,8 @@ pub const SERVICES: [(&str, &[&str]); 5] = [
             "metabuilder.orchestrator.v1.PlanService",
             "metabuilder.orchestrator.v1.RunService",
             "metabuilder.orchestrator.v1.ApprovalService",
+            "metabuilder.orchestrator.v1.AuditService",
+            "metabuilder.orchestrator.v1.KeyService",
             "metabuilder.orchestrator.v1.TenantService",
             "metabuilder.orchestrator.v1.SessionService",
             "metabuilder.orchestrator.v1.RunControlService",
