@@ -12,7 +12,7 @@ use tokio::process::Command;
 const PLAYWRIGHT: &str = "playwright>=1.50,<2";
 const AXE: &str = "axe-core@4.10.3";
 /// How long the whole may take.
-const LIMIT: Duration = Duration::from_secs(600);
+const LIMIT: Duration = Duration::from_mins(10);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_signs_in_watches_a_run_decides_and_changes_a_setting() -> Result<()> {

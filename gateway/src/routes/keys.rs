@@ -93,7 +93,7 @@ pub(super) async fn create(
         let key = made.key.unwrap_or_default();
         Ok(Answer::created(Document::of(resource(&key, Some(&made.api_key)))).secret())
     };
-    once(&peers, creation, work).await
+    Box::pin(once(&peers, creation, work)).await
 }
 
 /// `DELETE /tenants/{tenant_id}/keys/{key_id}`: in force within seconds; again is fine.

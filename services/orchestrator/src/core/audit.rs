@@ -320,7 +320,9 @@ mod tests {
 
     fn problems(chain: &[Sealed], head: (u64, Hash), known: Option<(u64, Hash)>) -> Vec<String> {
         let mut verifier = Verifier::new(known);
-        chain.iter().for_each(|sealed| verifier.read(sealed));
+        for sealed in chain {
+            verifier.read(sealed);
+        }
         verifier.end(Some(head)).1
     }
 

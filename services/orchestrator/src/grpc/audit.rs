@@ -110,7 +110,7 @@ impl AuditService for Audit {
 }
 
 fn hex(hash: &Hash) -> String {
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+    hash.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
 fn unhex(text: &str) -> Option<Hash> {

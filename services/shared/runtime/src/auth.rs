@@ -139,7 +139,7 @@ impl Auth {
     ) -> Result<Option<Identity>, Fault> {
         let denied = |reason, text: String| Fault::new(ErrorKind::PermissionDenied, reason, text);
         match (&row.who, machine) {
-            (Who::Machines { runners: true }, _) | (Who::Public, _) => Ok(None),
+            (Who::Machines { runners: true } | Who::Public, _) => Ok(None),
             (_, Machine::Runner) => {
                 Err(denied("RUNNER_ONLY_WORKS", format!("{path} may not be called by a runner")))
             }

@@ -106,7 +106,8 @@ impl Signer {
 pub fn runner_secret(secret: &str) -> Option<String> {
     let mut own = keyed(secret.as_bytes())?;
     own.update(b"metabuilder runner 1");
-    let hex: String = own.finalize().into_bytes().iter().map(|b| format!("{b:02x}")).collect();
+    let own = own.finalize().into_bytes();
+    let hex = own.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
     Some(format!("{RUNNER}{hex}"))
 }
 
@@ -136,7 +137,9 @@ fn signed(
         // a second header of the name, or none, is signed as such
         let values: Vec<_> = headers.get_all(name).iter().collect();
         part(&(values.len() as u64).to_be_bytes());
-        values.into_iter().for_each(|value| part(value.as_bytes()));
+        for value in values {
+            part(value.as_bytes());
+        }
     }
     mac
 }
