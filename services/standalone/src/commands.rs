@@ -9,7 +9,9 @@ pub mod doctor;
 pub mod fixers;
 pub mod flags;
 pub mod flaky;
+mod import;
 pub mod plan;
+pub mod report;
 mod rollback;
 pub mod rules;
 pub mod runs;
@@ -18,7 +20,7 @@ pub mod up;
 pub mod why;
 
 use crate::args::{Cli, Command};
-use crate::error::{Exit, Result};
+use crate::error::{Error, Exit, Result};
 use crate::session::Session;
 
 /// Carries out a command.
@@ -39,6 +41,11 @@ pub async fn run(cli: Cli, session: &Session) -> Result<Exit> {
         Command::Tenants(command) => tenants::create(command, session).await,
         Command::Users(command) => tenants::add_user(command, session).await,
         Command::Doctor(args) => doctor::run(args, session).await,
+        Command::Report(args) => report::run(args, session).await,
+        Command::Health { address } => match meta_runtime::probe::serves(address).await {
+            Ok(()) => Ok(Exit::Done),
+            Err(problem) => Err(Error::failed("it does not serve", problem)),
+        },
         Command::Completions { shell } => completions::run(shell),
     }
 }
