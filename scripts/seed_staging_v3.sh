@@ -129,7 +129,7 @@ else
     if [ -z "$key" ]; then
         call POST "$api/tenants/$tenant/keys" '{"name": "staging seed", "role": "owner"}'
         expect 201
-        key=$(pick 'd["data"]["attributes"]["key"]')
+        key=$(pick 'd["data"]["attributes"]["api_key"]')
         say "made a key: that of $key_file is not this server's"
     fi
 fi

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// Where reasons are given.
 const FOLDERS: [&str; 3] = ["services", "gateway/src", "proto/src"];
 /// How the code gives them; the first group is the kind where it stands beside it.
-const REASONS: [&str; 8] = [
+const REASONS: [&str; 9] = [
     r#"ErrorKind::(?<kind>\w+),\s*"(?<reason>[A-Z][A-Z0-9_]+)""#,
     r#"Fault::(?<kind>not_found)\(\s*"(?<reason>[A-Z][A-Z0-9_]+)""#,
     r#"(?<kind>denied)\(\s*"(?<reason>[A-Z][A-Z0-9_]+)""#,
@@ -19,6 +19,7 @@ const REASONS: [&str; 8] = [
     r#"reason (?:=|==) "(?<reason>[A-Z][A-Z0-9_]+)""#,
     r#"=> "(?<reason>[A-Z]+_PER_HOUR)""#,
     r#"const BUSY: &str = "(?<reason>[A-Z_]+)""#,
+    r#"\{ "(?<reason>[A-Z]+_[A-Z_]+)" \} else"#,
 ];
 /// The same for codes that only HTTP has.
 const CODES: [&str; 2] = [

@@ -67,6 +67,9 @@ pub enum Command {
     Doctor(OutputArgs),
     /// Tell a run to other tools: Markdown for a comment, JUnit or SARIF for a report.
     Report(ReportArgs),
+    /// Derive what runners on machines that are trusted less get in place of the services' secret,
+    /// which is read from standard input.
+    RunnerSecret,
     /// Ask a server of this machine whether it serves; exit code 0 or 1.
     Health {
         /// Address of its web pages or of its gRPC services.
