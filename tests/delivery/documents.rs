@@ -40,7 +40,7 @@ fn commands(page: &str) -> Vec<Line> {
         } else if inside && let Some(command) = line.strip_prefix("$ ") {
             lines.push(Line { command: command.to_owned(), says: Vec::new() });
         } else if inside && let Some(last) = lines.last_mut() {
-            match line.strip_prefix("> ") {
+            match line.strip_prefix("> ").or_else(|| line.strip_prefix('>')) {
                 Some(more) => last.command += &format!("\n{more}"),
                 None if !line.trim().is_empty() => last.says.push(line.trim().to_owned()),
                 None => {}
@@ -69,7 +69,7 @@ async fn follow(page: &str) -> Result<usize> {
     let folder = tempfile::tempdir()?;
     let home = folder.path();
     let mut script =
-        "set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null; wait' EXIT\n".to_owned();
+        "set -euo pipefail\ntrap 'set +e; kill $(jobs -p) 2>/dev/null; wait' EXIT\n".to_owned();
     for (number, line) in lines.iter().enumerate() {
         writeln!(script, "echo '@@@ {number}'\n{}", line.command)?;
     }
