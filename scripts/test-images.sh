@@ -37,16 +37,28 @@ started=()
 end() {
     local pid
     for pid in "${started[@]}"; do kill -KILL "$pid" 2>/dev/null || true; done
-    if [ -n "$keep" ]; then rm -rf "$work"; else rm -rf "$dir"; fi
+    if [ -z "$keep" ]; then
+        rm -rf "$dir"
+    else
+        tidy
+        rm -rf "$work"
+    fi
 }
 trap end EXIT
 
 export STORAGE_DRIVER=vfs BUILDAH_ISOLATION=chroot
+# What an end by force has left behind, and images that newer ones have replaced.
+tidy() {
+    storage rm --all >/dev/null 2>&1 || true
+    storage rmi --prune --force >/dev/null 2>&1 || true
+}
 storage() { buildah --root "$dir/storage" --runroot "$dir/run" --storage-driver vfs "$@"; }
 mkdir -p "$work/registries"
 printf 'unqualified-search-registries = []\n' >"$work/registries/registries.conf"
 printf '{"default": [{"type": "insecureAcceptAnything"}]}\n' >"$work/policy.json"
 export CONTAINERS_REGISTRIES_CONF=$work/registries/registries.conf
+
+tidy
 
 # --- the base image ------------------------------------------------------------------------------
 base=localhost/debian:bookworm-slim
