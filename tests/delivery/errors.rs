@@ -90,8 +90,13 @@ fn table(found: &Found, advice: &toml::Table) -> Result<String> {
         let entry =
             entry.with_context(|| format!("docs/errors.toml says nothing about {reason}"))?;
         let words: Vec<&str> = entry.iter().filter_map(|w| w.as_str()).collect();
-        let [means, to_do] = words[..] else { anyhow::bail!("{reason} needs two sentences") };
-        let kinds: Vec<&str> = kinds.iter().map(String::as_str).collect();
+        let [means, to_do, ref more @ ..] = words[..] else {
+            anyhow::bail!("{reason} needs two sentences")
+        };
+        let beside = more.iter().map(|k| kind(k));
+        let kinds: BTreeSet<&str> = kinds.iter().map(String::as_str).chain(beside).collect();
+        ensure!(!kinds.is_empty(), "docs/errors.toml has to name the kind of {reason}");
+        let kinds: Vec<&str> = kinds.into_iter().collect();
         writeln!(text, "| `{reason}` | {} | {means} | {to_do} |", kinds.join(", "))?;
     }
     let gone: Vec<_> = advice.keys().filter(|reason| !found.contains_key(*reason)).collect();

@@ -15,6 +15,14 @@ const LINT: &str = "if grep -q ' $' app/a.txt; then \
 const SCAN: &str = "echo 'RuleID: aws-access-token'; echo 'WRN leaks found: 1'; exit 1";
 
 fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().collect();
+    if arguments.iter().any(|a| a == "--list") {
+        // runners of tests ask first which there are
+        if !arguments.iter().any(|a| a == "--ignored") {
+            println!("smoke: test");
+        }
+        return Ok(());
+    }
     let vars = meta_runtime::start::vars();
     let set = |name: &str| vars.get(name).cloned().filter(|value| !value.is_empty());
     let base = set("SMOKE_BASE_URL");
