@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 /// Runs, steps of each in sequence, and runs at once.
-const RUNS: usize = 150;
-const STEPS: usize = 20;
+const RUNS: usize = 100;
+const STEPS: usize = 50;
 const AT_ONCE: usize = 50;
 /// Tasks that the runner carries out at once.
 const CAPACITY: u32 = 32;
