@@ -22,7 +22,7 @@ if [ "${1:-}" = --browser ]; then
     need npm npm
 fi
 # The tests' S3 server lives in a virtual environment.
-if command -v python3 >/dev/null 2>&1 && ! python3 -c 'import ensurepip, venv' >/dev/null 2>&1; then
+if ! python3 -c 'import ensurepip, venv' >/dev/null 2>&1; then
     missing+=(python3-venv)
 fi
 # The tests' PostgreSQL; Debian keeps its programs outside of the path.

@@ -148,6 +148,12 @@ impl Service for Orchestrator {
                 Box::pin(async move { credentials.check(&key).await })
             })))
     }
+
+    async fn migrate(config: Config) -> Result<(), StartError> {
+        let location = config.location().map_err(|f| StartError::Config(vec![f]))?;
+        let opened = Tables::open(&location).await;
+        opened.map(drop).map_err(|e| StartError::failed("store", chain(&e)))
+    }
 }
 
 /// The logs, where the configuration says.

@@ -9,6 +9,7 @@ pub mod config;
 mod deadline;
 pub mod flags;
 pub mod logs;
+pub mod probe;
 pub mod serve;
 pub mod service;
 pub mod start;

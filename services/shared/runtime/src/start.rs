@@ -4,7 +4,7 @@ use crate::auth::{Auth, Mode};
 use crate::config::{self, Common};
 use crate::serve::{Bound, Drain, run};
 use crate::service::{Host, Service, StartError};
-use crate::{logs, transport};
+use crate::{logs, probe, transport};
 use clap::Parser;
 use meta_domain::fault::InvalidField;
 use std::collections::BTreeMap;
@@ -26,6 +26,12 @@ struct Flags {
     /// Prints the resolved configuration, secrets masked, and exits.
     #[arg(long)]
     print_config: bool,
+    /// Asks the service that runs with this configuration whether it serves; exit code 0 or 1.
+    #[arg(long)]
+    probe: bool,
+    /// Makes the tables or brings them up to this version, and exits.
+    #[arg(long, conflicts_with = "probe")]
+    migrate: bool,
 }
 
 /// Runs a service as a process: 0 after a drain, 1 when something fails, 64 when the
@@ -66,12 +72,20 @@ async fn serve<S: Service>(flags: Flags) -> Result<(), StartError> {
     if flags.print_config {
         return print::<S>(&common, &own, listen);
     }
+    if flags.probe {
+        return probe::serves(listen).await.map_err(StartError::Failed);
+    }
     let faults = common.check(listen);
     if !faults.is_empty() {
         return Err(StartError::Config(faults));
     }
     logs::install(&common.log)
         .map_err(|problem| StartError::Config(vec![InvalidField::new("log.level", problem)]))?;
+    if flags.migrate {
+        S::migrate(own).await?;
+        tracing::info!(service = S::NAME, "the tables are those of this version");
+        return Ok(());
+    }
     let token = common.auth.service_token.as_str();
     let mut host = Host::new(std::env::vars().collect());
     for (name, address) in &common.peers {

@@ -232,9 +232,10 @@ async fn remote_watch(rest: &Rest, args: &RunArgs, session: &Session) -> Result<
     let watching = async {
         let mut seen = 0;
         loop {
+            let mut paused = false;
             rest.events(&id, seen, true, |seq, happened| {
                 seen = seq;
-                let paused = happened == Happened::Paused;
+                paused = happened == Happened::Paused;
                 for progress in tracker.next(happened) {
                     display.show(&progress)?;
                 }
@@ -242,6 +243,11 @@ async fn remote_watch(rest: &Rest, args: &RunArgs, session: &Session) -> Result<
             })
             .await?;
             let status = rest.run(&id).await?.status;
+            let waits = status == RunStatus::PausedAwaitingApproval.as_str();
+            if paused && !waits {
+                // somebody decided meanwhile: the log goes on
+                continue;
+            }
             if status != RunStatus::Running.as_str() && status != RunStatus::Pending.as_str() {
                 return Ok::<(), Error>(());
             }
