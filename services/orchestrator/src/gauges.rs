@@ -15,8 +15,10 @@ use tokio_util::sync::CancellationToken;
 
 /// How often the queue is looked at.
 const EVERY: Duration = Duration::from_secs(5);
-/// How often the audit's chains are verified.
-const AUDIT_EVERY: Duration = Duration::from_mins(10);
+/// How often the audit's chains are verified: they are read as a whole.
+const AUDIT_EVERY: Duration = Duration::from_hours(1);
+/// When they are verified for the second time after a start.
+const AUDIT_SOON: Duration = Duration::from_mins(1);
 /// A runner that said nothing for so long is away, in milliseconds.
 const RUNNER_AWAY_MS: u64 = 60_000;
 /// A runner that said nothing for so long is forgotten, in milliseconds.
@@ -86,13 +88,13 @@ pub struct Gauges {
 impl Gauges {
     /// Works until stopped.
     pub async fn run(self, stop: CancellationToken) {
-        let mut audit_at = Instant::now();
+        let (mut audit_at, mut next) = (Instant::now(), AUDIT_SOON);
         loop {
             if let Err(fault) = self.look().await {
                 tracing::debug!(%fault, "cannot look at the queue");
             }
             if Instant::now() >= audit_at {
-                audit_at = Instant::now() + AUDIT_EVERY;
+                audit_at = Instant::now() + std::mem::replace(&mut next, AUDIT_EVERY);
                 tokio::select! {
                     () = stop.cancelled() => return,
                     verified = verify(&self.engine.tables) => if let Err(fault) = verified {

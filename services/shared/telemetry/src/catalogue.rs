@@ -252,8 +252,8 @@ mod tests {
 
     #[test]
     fn labels_have_the_words_of_the_domain() {
-        let types: Vec<_> = FailureType::ALL.iter().map(|t| t.as_str()).collect();
-        assert_eq!(types, SIGNAL_TYPES);
+        let types: BTreeSet<_> = FailureType::ALL.iter().map(|t| t.as_str()).collect();
+        assert_eq!(types, SIGNAL_TYPES.iter().copied().collect());
         let words: Vec<_> = Outcome::ALL.iter().map(|o| o.as_str()).collect();
         assert_eq!(words, OUTCOMES);
         let words: Vec<_> = GateType::ALL.iter().map(|o| o.as_str()).collect();

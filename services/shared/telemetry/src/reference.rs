@@ -8,7 +8,7 @@ use crate::instrument::Metric;
 /// What stands before the tables.
 const HEAD: &str = "# Metrics
 
-Made from `services/shared/telemetry/src/catalogue.rs` by `make docs`; a test fails when it is stale. How they are served and sent, and what reads them: [OBSERVABILITY.md](OBSERVABILITY.md).
+Made from `services/shared/telemetry/src/catalogue.rs` by `make docs-metrics`; a test fails when it is stale. How they are served and sent, and what reads them: [OBSERVABILITY.md](OBSERVABILITY.md).
 
 No label carries a tenant, a run, a user or anything else without bounds: the values below are all there are. A value outside of them is not shown but counted in `metabuilder_telemetry_lost_total`. Where the name for OTLP is another one, it stands below the first. Beside these every process shows `process_cpu_seconds_total`, `process_resident_memory_bytes` and `process_open_fds`.
 
