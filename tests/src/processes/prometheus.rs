@@ -182,7 +182,8 @@ fn configured(own: &str, rules: &Path, targets: &[String], environment: &str) ->
     let head = head.replace("interval: 15s", "interval: 1s");
     let head = head.replace("  - recording.yml", &format!("  - {}/recording.yml", rules.display()));
     let head = head.replace("  - alerts.yml", &format!("  - {}/alerts.yml", rules.display()));
-    let list: String = targets.iter().map(|t| format!("          - {t}\n")).collect();
+    let list: Vec<String> = targets.iter().map(|t| format!("          - {t}\n")).collect();
+    let list = list.concat();
     Ok(format!(
         "{head}      - targets:\n{list}        labels:\n          environment: {environment}\n"
     ))

@@ -136,7 +136,7 @@ impl Puller {
         let within = Arc::clone(&traced);
         // A task of its own, so that a panic ends the work and not its report.
         let work = tokio::spawn(async move {
-            let work = workshop.perform(task, stop, log);
+            let work = Box::pin(workshop.perform(task, stop, log));
             within.carry(work).await
         });
         let work = AbortOnDropHandle::new(work);
