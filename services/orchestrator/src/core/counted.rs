@@ -166,3 +166,74 @@ fn of_attempt(attempt: &Attempt, all: &mut Vec<Counted>) {
         all.push(Counted::Tried(verdict));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::event::Execution;
+    use crate::core::transition::tests::run;
+    use serde_json::json;
+    use uuid::Uuid;
+
+    fn attempt(seq: u64, step: &str, outcome: &str) -> Attempt {
+        let signal = json!({
+            "failure_type": "lint", "source": "s", "message": "m", "severity": "low",
+            "can_retry": false, "requires_replan": false, "confidence": 1.0, "evidence": [],
+            "locations": [], "tool": "", "fingerprint": "f", "retry_after_ms": null,
+        });
+        serde_json::from_value(json!({
+            "id": Uuid::nil(), "step": step, "number": 1, "signal": signal,
+            "strategy": "fix_specific_issue", "outcome": outcome, "backoff_ms": 0, "reason": "",
+            "tries": [{ "fixer": "f", "title": "t", "verdict": "accepted", "detail": "",
+                        "patch_sha256": "", "files": 1, "added": 1, "removed": 0 }],
+            "patch": null, "rollback_to_step": "", "created_at": Timestamp(0), "seq": seq,
+        }))
+        .unwrap()
+    }
+
+    fn passed(step: &str) -> (Timestamp, RunEvent) {
+        let execution = Execution { duration_ms: 7, ..Execution::default() };
+        let (step, commit) = (step.to_owned(), String::new());
+        (Timestamp(9), RunEvent::StepSucceeded { step, execution, commit, flaky: false })
+    }
+
+    #[test]
+    fn a_step_that_passes_redeems_its_turns_since_it_passed_before() {
+        let mut before = run("[[step]]\nname = 'a'\nrun = 'a'\n[[step]]\nname = 'b'\nrun = 'b'\n");
+        before.attempts = vec![
+            attempt(3, "a", "retried"),
+            attempt(5, "a", "patch_applied"),
+            attempt(6, "b", "retried"),
+        ];
+        let mut after = before.clone();
+        after.seq = 7;
+        let lint = FailureType::Lint;
+        let expected = [
+            Counted::StepEnded(Ending::Success, 7),
+            Counted::Passed(lint, Outcome::Retried),
+            Counted::Passed(lint, Outcome::PatchApplied),
+        ];
+        assert_eq!(counted(&before, &after, &[passed("a")]), expected);
+        // it was executed again since then
+        before.step_mut("a").unwrap().passed_seq = 7;
+        after.attempts.push(attempt(9, "a", "replanned"));
+        after.seq = 10;
+        let expected =
+            [Counted::StepEnded(Ending::Success, 7), Counted::Passed(lint, Outcome::Replanned)];
+        assert_eq!(counted(&before, &after, &[passed("a")]), expected);
+    }
+
+    #[test]
+    fn an_applied_patch_is_a_turn_and_its_fixers_last_try() {
+        let before = run("[[step]]\nname = 'a'\nrun = 'a'\n");
+        let attempt = attempt(1, "a", "patch_applied");
+        let mut after = before.clone();
+        (after.seq, after.attempts) = (1, vec![attempt.clone()]);
+        let events = [(Timestamp(1), RunEvent::PatchApplied { attempt, commit: String::new() })];
+        let expected = [
+            Counted::Attempt(FailureType::Lint, Outcome::PatchApplied),
+            Counted::Tried(TryVerdict::Accepted),
+        ];
+        assert_eq!(counted(&before, &after, &events), expected);
+    }
+}
