@@ -13,7 +13,7 @@ SERVICE_BINS := -p orchestrator -p runner -p classifier -p autofixer -p flag-res
 # The version that the registry is asked for when buf is not installed.
 BUF_PACKAGE := @bufbuild/buf@1.75.0
 
-.PHONY: help demo test check lint fmt buf deny docs proto bench-classifier bench-flags bench-gateway bench-orchestrator bench-autofix accuracy learn golden build deps simulate
+.PHONY: help demo test check lint fmt buf deny docs docs-metrics bench-telemetry proto bench-classifier bench-flags bench-gateway bench-orchestrator bench-autofix accuracy learn golden build deps simulate
 
 help: ## Show what can be done.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -117,6 +117,9 @@ deny: ## Licences, advisories and duplicates, where cargo-deny is installed.
 	elif [ ! -f deny.toml ]; then echo "there is no deny.toml: skipped"; \
 	else cargo deny check bans licenses sources; fi
 
+docs-metrics: ## Write docs/METRICS.md anew from the catalogue of metrics.
+	UPDATE_GOLDEN=1 cargo test -q -p meta-tests --test telemetry reference
+
 docs: ## Build the reference of all crates; warnings are errors.
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 
@@ -138,6 +141,9 @@ bench-gateway: ## Time requests through the gateway and directly, and weigh a th
 
 bench-orchestrator: ## Time runs of steps that do nothing, on SQLite and PostgreSQL; prints JSON.
 	@cargo bench --quiet -p meta-tests --bench orchestrator
+
+bench-telemetry: ## Compare a load with and without telemetry; prints JSON.
+	@cargo bench --quiet -p meta-tests --bench orchestrator -- telemetry
 
 bench-autofix: build ## Time what healing adds to the tools' own time; prints JSON.
 	@scripts/bench-autofix.py --bin $(BIN)

@@ -56,6 +56,22 @@ if [ "${#missing[@]}" -gt 0 ]; then
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $list
 fi
 
+# The tests' Prometheus: only its programs, since the package would start a server.
+if ! command -v prometheus >/dev/null 2>&1 || ! command -v promtool >/dev/null 2>&1; then
+    if ! command -v apt-get >/dev/null 2>&1; then
+        echo "missing: prometheus and promtool - put them on the path" >&2
+        exit 1
+    fi
+    as_root=()
+    [ "$(id -u)" -eq 0 ] || as_root=(sudo)
+    [ -n "$(apt-cache madison prometheus 2>/dev/null)" ] || "${as_root[@]}" apt-get update -q
+    unpacked=$(mktemp -d)
+    chmod 755 "$unpacked"
+    (cd "$unpacked" && apt-get download -q prometheus && dpkg -x prometheus_*.deb .)
+    "${as_root[@]}" install -m 755 "$unpacked/usr/bin/prometheus" "$unpacked/usr/bin/promtool" /usr/local/bin/
+    rm -rf "$unpacked"
+fi
+
 if ! command -v cargo >/dev/null 2>&1; then
     echo "missing: Rust - install it from https://rustup.rs; rust-toolchain.toml picks the version" >&2
     exit 1

@@ -49,11 +49,13 @@ impl Service for Gateway {
         let (follower, peer) = (settings.clone(), peers.flags.clone());
         let file = config.flags_snapshot.clone();
         let ready = settings.ready();
+        let aging = settings.clone();
         let routes = routed(config, peers, settings, stopping.clone());
         Ok(Wiring::default()
             .http(routes)
             .ready_when(ready)
             .background("settings", move |stop| follower.follow(peer, file, stop))
+            .background("age of the settings", move |stop| aging.show_age(stop))
             .background("streams", |stop| async move {
                 stop.cancelled().await;
                 stopping.cancel();

@@ -11,15 +11,25 @@ const SERVICES: [&str; 5] = ["classifier", "flag-resolver", "autofixer", "orches
 fn allowed(name: &str) -> Vec<&'static str> {
     match name {
         "meta-domain" => vec![],
-        "meta-objects" | "meta-proto" | "meta-storage" => vec!["meta-domain"],
-        "meta-runtime" => vec!["meta-domain", "meta-proto"],
-        "gateway" | "classifier" => vec!["meta-domain", "meta-proto", "meta-runtime"],
-        "runner" => vec!["meta-domain", "meta-objects", "meta-proto", "meta-runtime"],
+        "meta-objects" | "meta-proto" | "meta-storage" | "meta-telemetry" => vec!["meta-domain"],
+        "meta-runtime" => vec!["meta-domain", "meta-proto", "meta-telemetry"],
+        "classifier" => vec!["meta-domain", "meta-proto", "meta-runtime"],
+        "gateway" => vec!["meta-domain", "meta-proto", "meta-runtime", "meta-telemetry"],
+        "runner" => {
+            vec!["meta-domain", "meta-objects", "meta-proto", "meta-runtime", "meta-telemetry"]
+        }
         "flag-resolver" | "autofixer" => {
             vec!["meta-domain", "meta-proto", "meta-runtime", "meta-storage"]
         }
         "orchestrator" => {
-            vec!["meta-domain", "meta-objects", "meta-proto", "meta-runtime", "meta-storage"]
+            vec![
+                "meta-domain",
+                "meta-objects",
+                "meta-proto",
+                "meta-runtime",
+                "meta-storage",
+                "meta-telemetry",
+            ]
         }
         _ => vec![
             "meta-domain",
@@ -27,6 +37,7 @@ fn allowed(name: &str) -> Vec<&'static str> {
             "meta-proto",
             "meta-runtime",
             "meta-storage",
+            "meta-telemetry",
             "classifier",
             "flag-resolver",
             "autofixer",
@@ -39,10 +50,11 @@ fn allowed(name: &str) -> Vec<&'static str> {
 }
 
 /// Which of our crates may name an outside one.
-const FENCED: [(&str, &[&str]); 4] = [
+const FENCED: [(&str, &[&str]); 5] = [
     ("object_store", &["meta-objects"]),
     ("sqlx", &["meta-storage", "flag-resolver", "autofixer", "orchestrator"]),
     ("axum", &["meta-runtime", "gateway"]),
+    ("opentelemetry", &["meta-telemetry"]),
     (
         "tonic",
         &[

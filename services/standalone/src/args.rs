@@ -110,6 +110,9 @@ pub struct UpArgs {
     /// Address of the gRPC services.
     #[arg(long, default_value = "127.0.0.1:50051", env = "METABUILDER_GRPC")]
     pub grpc: SocketAddr,
+    /// Address of `/metrics`, `/livez` and `/readyz`, without credentials; not served without it.
+    #[arg(long, value_name = "ADDR", env = "METABUILDER_ADMIN")]
+    pub admin: Option<SocketAddr>,
     /// Folder of everything that is kept.
     #[arg(long, default_value = "./.metabuilder", value_name = "DIR")]
     pub data: PathBuf,

@@ -6,6 +6,7 @@
 
 mod commands;
 mod driver;
+mod told;
 mod usage;
 
 use anyhow::{Result, ensure};
@@ -66,6 +67,9 @@ async fn one(part: &str) -> Result<Value> {
         "growth" => growth().await,
         "unsandboxed" => commands::measure(SandboxMode::Off).await,
         "sandboxed" => commands::measure(SandboxMode::Required).await,
+        "telemetry" => told::compare(),
+        "told" | "untold" | "unreached" => told::measure(part).await,
+        "collector" => told::collect().await,
         other => anyhow::bail!("{other:?} is not known (expected one of {})", PARTS.join(", ")),
     }
 }

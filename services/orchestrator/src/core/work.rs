@@ -58,6 +58,10 @@ pub struct Work {
     pub request_id: Option<String>,
     /// Which events somebody asked for, and how.
     asked: Vec<(Range<usize>, Arc<By>)>,
+    /// What the tasks do whose holders were lost.
+    pub lost: Vec<TaskKind>,
+    /// The run before the events.
+    pub was: Arc<Run>,
     before: Arc<Vec<Task>>,
 }
 
@@ -65,6 +69,7 @@ impl Work {
     /// A run as it was read.
     pub fn new(run: Arc<Run>, rev: i64, tasks: Arc<Vec<Task>>) -> Self {
         Self {
+            was: Arc::clone(&run),
             run,
             rev,
             tasks: tasks.to_vec(),
@@ -73,6 +78,7 @@ impl Work {
             loose: Vec::new(),
             request_id: None,
             asked: Vec::new(),
+            lost: Vec::new(),
             before: tasks,
         }
     }
@@ -310,6 +316,8 @@ impl Work {
     /// Takes back what is leased for too long; answers whose holders are lost.
     pub fn expire(&mut self, now: Timestamp) -> Vec<TaskId> {
         let lost = expire(&mut self.tasks, now);
+        let of_lost = self.tasks.iter().filter(|t| lost.contains(&t.id));
+        self.lost.extend(of_lost.map(|t| t.kind));
         self.settle(now);
         lost
     }

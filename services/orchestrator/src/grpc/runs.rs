@@ -24,6 +24,7 @@ use meta_proto::orchestrator::approval_service_server::ApprovalService;
 use meta_proto::orchestrator::run_service_server::RunService;
 use meta_runtime::auth::Denial;
 use meta_runtime::{identity, new_id, now, principal};
+use meta_telemetry::trace;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use tonic::{Request, Response, Status};
@@ -101,6 +102,8 @@ impl Runs {
             held_by: String::new(),
             timeout_ms: timeout_ms(body.timeout_seconds)?,
             priority: priority(body.priority)?,
+            trace: trace::current().map(|of| of.to_string()).unwrap_or_default(),
+            retried: 0,
             seq: 0,
         })
     }

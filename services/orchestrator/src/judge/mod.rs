@@ -28,7 +28,8 @@ use meta_proto::classifier::classifier_service_client::ClassifierServiceClient;
 use meta_proto::convert::Field;
 use meta_proto::status::from_status;
 use meta_runtime::Transport;
-use std::time::Duration;
+use meta_telemetry::trace::{KeyValue, Kind, Span};
+use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -97,9 +98,12 @@ impl Judge {
             let Ok(answer) = self.engine.poll(offer.clone(), room).await else { break };
             tokio::select! {
                 () = stop.cancelled() => break,
-                leased = answer => for Leased { task, .. } in leased.unwrap_or_default() {
-                    let judge = self.clone();
-                    tasks.spawn(async move { judge.carry_out(task).await });
+                leased = answer => for leased in leased.unwrap_or_default() {
+                    let (judge, span) = (self.clone(), traced(&leased));
+                    tasks.spawn(async move {
+                        let work = Box::pin(judge.carry_out(leased.task));
+                        span.carry(work).await;
+                    });
                 },
             }
         }
@@ -220,6 +224,25 @@ impl Judge {
         };
         self.engine.advance(id, input, finish).await.map(|_| ())
     }
+}
+
+/// A task as a part of its run's trace, if that has one.
+fn traced(leased: &Leased) -> Span {
+    let task = &leased.task;
+    let Some(place) = leased.run.as_ref().and_then(|run| run.place_of(&task.step)) else {
+        return Span::none();
+    };
+    Span::under(place, Kind::Consumer, format!("{} {}", task.kind, task.step), || {
+        vec![
+            KeyValue::new("metabuilder.task.kind", task.kind.as_str()),
+            KeyValue::new("cicd.pipeline.task.name", task.step.clone()),
+        ]
+    })
+}
+
+/// Measures what the loop spends time on.
+fn spent(operation: &'static str, began: Instant) {
+    meta_telemetry::catalogue::AUTOFIX_PROCESSING.record(&[operation], began.elapsed());
 }
 
 /// How long a task waits before it is tried again: as long as a busy model asked for, else longer

@@ -8,6 +8,7 @@ mod cache;
 mod clock;
 mod hub;
 mod round;
+mod telling;
 mod writer;
 
 pub use clock::Clock;

@@ -133,13 +133,13 @@ impl Tables {
         Ok(ids.into_iter().map(Into::into).collect())
     }
 
-    /// Gives back what belongs to no run and is leased for too long; answers how many.
-    pub async fn release_overdue_loose(&self, now: Timestamp) -> Result<u64, Error> {
+    /// Gives back what belongs to no run and is leased for too long; answers the kinds of the tasks.
+    pub async fn release_overdue_loose(&self, now: Timestamp) -> Result<Vec<String>, Error> {
         let mut tx = self.begin().await?;
         let sql = QUEUE_OVERDUE_LOOSE.on(&tx);
-        let rows = on!(tx, |db| sqlx::query(sql).bind(now.0).execute(db).await?.rows_affected());
+        let kinds = on!(tx, |db| sqlx::query_scalar(sql).bind(now.0).fetch_all(db).await?);
         self.commit(tx).await?;
-        Ok(rows)
+        Ok(kinds)
     }
 
     /// Runs of which somebody holds a task (all, or that one).

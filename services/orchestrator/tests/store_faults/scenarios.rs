@@ -208,6 +208,8 @@ impl Scenario {
             held_by: String::new(),
             timeout_ms: 0,
             priority: 0,
+            trace: String::new(),
+            retried: 0,
             seq: 0,
         }
     }

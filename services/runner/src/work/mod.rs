@@ -4,6 +4,7 @@ mod leases;
 mod log;
 mod pull;
 mod report;
+mod traced;
 
 pub use leases::{Hold, Leases, Stopped};
 pub use log::LogWriter;

@@ -209,6 +209,7 @@ impl Rig {
             tenant_id: TENANT.to_owned(),
             run_id: self.run_id.clone(),
             work: Some(work),
+            traceparent: String::new(),
         });
         self.queue.changed.notify_waiters();
     }

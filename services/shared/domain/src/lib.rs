@@ -20,3 +20,4 @@ pub mod signal;
 pub mod source;
 pub mod status;
 pub mod time;
+pub mod trace;

@@ -243,6 +243,7 @@ impl Wiring {
             .into_axum_router()
             .layer(crate::deadline::DeadlineLayer)
             .layer(crate::auth::AuthLayer(auth))
+            .layer(crate::observed::ObserveLayer)
     }
 
     /// A channel to this service for peers in the same process.

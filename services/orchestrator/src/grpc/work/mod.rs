@@ -8,6 +8,7 @@ use super::{invalid, refuse};
 use crate::core::queue::Task;
 use crate::core::ready::Offer;
 use crate::core::work::{LEASES_MAX, log_name};
+use crate::gauges::Roster;
 use crate::logs::{Owned, Record};
 use crate::shell::{Engine, Finish, Leased, lease_lost, stopping};
 use meta_domain::fault::{ErrorKind, Fault, InvalidField};
@@ -43,6 +44,8 @@ pub struct Work {
     pub engine: Engine,
     /// When each runner last asked for work.
     pub seen: Arc<Mutex<HashMap<String, Timestamp>>>,
+    /// When each runner was last heard at all, for the metrics.
+    pub roster: Roster,
 }
 
 impl Work {
@@ -205,6 +208,7 @@ impl WorkService for Work {
         let labels = project::labels(&body.labels)
             .map_err(|problem| invalid(InvalidField::new("labels", problem)))?;
         let others = self.others_than(&body.runner_id);
+        self.roster.hear(&body.runner_id, self.engine.clock.now());
         let offer = Offer { owner: body.runner_id, internal: false, only, labels, others };
         if body.recovering {
             self.take_back(&offer.owner, &body.held).await.map_err(refuse)?;
@@ -233,7 +237,9 @@ impl WorkService for Work {
         request: Request<pb::HeartbeatRequest>,
     ) -> Result<Response<pb::HeartbeatResponse>, Status> {
         let mut leases = Vec::new();
-        for lease in request.into_inner().leases {
+        let body = request.into_inner();
+        self.roster.hear(&body.runner_id, self.engine.clock.now());
+        for lease in body.leases {
             let id: TaskId = parse("task_id", &lease.task_id).map_err(invalid)?;
             leases.push((id, i64::try_from(lease.lease_epoch).unwrap_or(-1)));
         }
