@@ -122,7 +122,7 @@ pub fn experiment(name: &str, asked: &Asked) -> Result<Experiment, String> {
             ..base
         },
         "c8" => skewed(rng, asked, base)?,
-        "c9" => return Err("power loss needs a file system that forgets (LazyFS): not here".into()),
+        "c9" => power_loss(rng, asked, base)?,
         "c10" => return Err("torn files are tested with the store, on copies of a database".into()),
         "c11" => Experiment {
             name: "c11",
@@ -175,7 +175,13 @@ pub fn experiment(name: &str, asked: &Asked) -> Result<Experiment, String> {
 fn base(asked: &Asked) -> Experiment {
     Experiment {
         name: "",
-        shape: Shape { orchestrators: 1, runners: 3, database: asked.database, small_disk: false },
+        shape: Shape {
+            orchestrators: 1,
+            runners: 3,
+            database: asked.database,
+            small_disk: false,
+            power: false,
+        },
         kinds: Kinds::Mixed,
         last_step: None,
         branch_steps: if asked.full { 4 } else { 2 },
@@ -225,6 +231,19 @@ fn full_disk(rng: &mut StdRng, asked: &Asked, base: Experiment) -> Result<Experi
         expect: disk_full,
         ..base
     })
+}
+
+/// The orchestrator's machine loses its power, and with it what was never synced.
+fn power_loss(rng: &mut StdRng, asked: &Asked, base: Experiment) -> Result<Experiment, String> {
+    if asked.database == Kind::Postgres {
+        return Err("c9 looks into a SQLite file: --db sqlite".into());
+    }
+    if !crate::power::is_possible() {
+        return Err("c9 builds a library that is loaded into the product: a C compiler".into());
+    }
+    let shape = Shape { power: true, ..base.shape };
+    let faults = often(rng, asked.times(20, 100), 200..1_500, |_| Fault::PowerLoss);
+    Ok(Experiment { name: "c9", shape, faults, ..base })
 }
 
 fn skewed(rng: &mut StdRng, asked: &Asked, base: Experiment) -> Result<Experiment, String> {

@@ -12,6 +12,7 @@ mod experiment;
 mod figures;
 mod history;
 mod nemesis;
+mod power;
 mod proxy;
 mod records;
 mod service;

@@ -58,6 +58,9 @@ pub enum Fault {
     Starve(Duration),
     /// SIGTERM, and started from these binaries.
     Swap(Role, PathBuf),
+    /// The orchestrator's machine loses its power: SIGKILL, and of its database's files only what was
+    /// synced is there for sure when it starts again.
+    PowerLoss,
     /// SIGKILL, and started with a clock that is so many seconds off.
     SkewClock(Role, i64),
 }
@@ -89,6 +92,7 @@ impl Cluster {
     /// Injects a fault and mends it; answers when it was.
     pub async fn inject(&mut self, fault: &Fault, rng: &mut StdRng) -> Result<Injected> {
         let at_ms = meta_runtime::now().0;
+        let mut told = format!("{fault:?}");
         let over_ms = match fault {
             Fault::Kill(role) => {
                 let one = rng.random_range(0..self.of(*role).len());
@@ -139,9 +143,15 @@ impl Cluster {
                 meta_runtime::now().0
             }
             Fault::Swap(role, folder) => self.swap(*role, folder).await?,
+            Fault::PowerLoss => {
+                let power = self.power.as_ref().context("this test has power that stays")?;
+                self.orchestrators[0].kill().await?;
+                told = format!("PowerLoss({} pages lost)", power.fail(rng)?);
+                start(&mut self.orchestrators[0]).await?
+            }
             Fault::SkewClock(role, seconds) => self.skew(*role, *seconds, rng).await?,
         };
-        Ok(Injected { at_ms, over_ms, fault: format!("{fault:?}"), first_step_ms: None })
+        Ok(Injected { at_ms, over_ms, fault: told, first_step_ms: None })
     }
 
     /// The processes of a role.

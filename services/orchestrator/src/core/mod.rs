@@ -13,3 +13,4 @@ pub mod run;
 pub mod transition;
 pub mod webhook;
 pub mod work;
+pub mod workspace;

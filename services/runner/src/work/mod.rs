@@ -4,10 +4,12 @@ mod leases;
 mod log;
 mod pull;
 mod report;
+mod sweep;
 
 pub use leases::{Hold, Leases, Stopped};
 pub use log::LogWriter;
 pub use pull::Puller;
+pub use sweep::Sweeper;
 
 use meta_domain::limits::MESSAGE_BYTES_MAX;
 use meta_proto::runner::work_service_client::WorkServiceClient;
