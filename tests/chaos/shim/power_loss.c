@@ -3,7 +3,8 @@
  * Preloaded into a process. Of each database file below $POWER_LOSS_LIVE there is a second one in
  * $POWER_LOSS_DURABLE, which gets the pages that were written when they are synced, and not before.
  * When the process is killed, the second file is what a machine that lost its power would surely
- * find; each page in which they differ may be there or not.
+ * find; each page in which they differ may be there or not. A sync takes $POWER_LOSS_SYNC_MS, as on
+ * a slow disk, so that there is something to lose at most moments.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -162,8 +163,14 @@ ssize_t write(int fd, const void *bytes, size_t length) {
     return done;
 }
 
+static void take_time(int fd) {
+    const char *ms = getenv("POWER_LOSS_SYNC_MS");
+    if (ms != NULL && of(fd) != NULL) usleep((useconds_t)atoi(ms) * 1000);
+}
+
 #define SYNC(NAME_)                                                                                \
     int NAME_(int fd) {                                                                            \
+        take_time(fd);                                                                             \
         int done = REAL(NAME_)(fd);                                                                \
         if (done == 0) synced(fd);                                                                 \
         return done;                                                                               \

@@ -15,6 +15,9 @@ pub const TOKEN: &str = "chaos-service-token-0123456789abcdef";
 const LEASE_MS_ASKED: u64 = 5_000;
 /// Length of a lease where it does not.
 const LEASE_MS_FIXED: u64 = 15_000;
+/// Quotas, which the load of a test would use up at once.
+const UNLIMITED: [&str; 4] =
+    ["specs_per_hour", "plans_per_hour", "runs_per_hour", "approvals_per_hour"];
 /// Tasks that a runner carries out at a time.
 const SLOTS: u32 = 8;
 /// Attempts that a step may have, as the settings of these tests say.
@@ -229,6 +232,8 @@ impl Maker<'_> {
         if self.binaries.has_setting("lease_ms") {
             sets.push(format!("lease_ms={LEASE_MS_ASKED}"));
         }
+        let unlimited = UNLIMITED.iter().filter(|name| self.binaries.has_setting(name));
+        sets.extend(unlimited.map(|name| format!("limits.{name}=0")));
         let mut service = self.service(&format!("orchestrator-{number}"), "orchestrator", &sets)?;
         if let Some(setting) = database.setting() {
             service.start.vars.push(("METABUILDER__DATABASE".to_owned(), setting));

@@ -11,6 +11,8 @@ use std::process::Command;
 const SOURCE: &str = include_str!("../shim/power_loss.c");
 /// What reaches a disk whole or not at all, most of the time, in bytes.
 const PAGE: usize = 4096;
+/// How long a sync takes, in milliseconds: what is lost is what was written meanwhile.
+const SYNC_MS: u32 = 15;
 /// A page that was not synced is on the disk with this chance.
 const KEPT: f64 = 0.5;
 /// One that is, is there only in part with this chance.
@@ -45,13 +47,15 @@ impl Power {
     }
 
     /// What the process has to be started with.
-    pub fn vars(&self) -> [(String, String); 3] {
+    pub fn vars(&self) -> [(String, String); 4] {
+        let path = |path: &Path| path.display().to_string();
         [
-            ("LD_PRELOAD", &self.library),
-            ("POWER_LOSS_LIVE", &self.live),
-            ("POWER_LOSS_DURABLE", &self.durable),
+            ("LD_PRELOAD", path(&self.library)),
+            ("POWER_LOSS_LIVE", path(&self.live)),
+            ("POWER_LOSS_DURABLE", path(&self.durable)),
+            ("POWER_LOSS_SYNC_MS", SYNC_MS.to_string()),
         ]
-        .map(|(name, path)| (name.to_owned(), path.display().to_string()))
+        .map(|(name, value)| (name.to_owned(), value))
     }
 
     /// The process is gone, and so is what was never synced, or some of it. Answers how many pages
