@@ -57,6 +57,8 @@ pub struct Asked {
     pub database: Kind,
     /// The numbers of the night instead of those of a change.
     pub full: bool,
+    /// The share of the night's numbers in percent.
+    pub share: usize,
     /// Another version's binaries.
     pub other: Option<PathBuf>,
     /// Length of a lease.
@@ -67,7 +69,7 @@ pub struct Asked {
 
 impl Asked {
     fn times(&self, per_change: usize, nightly: usize) -> usize {
-        if self.full { nightly } else { per_change }
+        if self.full { (nightly * self.share / 100).max(1) } else { per_change }
     }
 
     /// A time that is longer than a lease.
