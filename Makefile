@@ -149,10 +149,10 @@ bench-autofix: build ## Time what healing adds to the tools' own time; prints JS
 	@scripts/bench-autofix.py --bin $(BIN)
 
 .PHONY: chaos
-chaos: ## Kill, stop and starve real processes, and check every promise: make chaos [FULL=1] [SEED=n] [DB=sqlite|postgres] [ONLY="c1 c2"].
+chaos: ## Kill, stop and starve real processes, and check every promise: make chaos [FULL=1 [SHARE=percent]] [SEED=n] [DB=sqlite|postgres] [ONLY="c1 c2"].
 	cargo build --release $(SERVICE_BINS)
 	cargo build -p meta-chaos
-	target/debug/meta-chaos $(ONLY) --bin $(BIN) --seed $(or $(SEED),1) $(if $(DB),--db $(DB)) $(if $(FULL),--full) \
+	target/debug/meta-chaos $(ONLY) --bin $(BIN) --seed $(or $(SEED),1) $(if $(DB),--db $(DB)) $(if $(FULL),--full $(if $(SHARE),--share $(SHARE))) \
 		$(if $(OTHER_BIN),--other-bin $(OTHER_BIN))
 
 accuracy: ## Score the classifier on our labelled logs, or on a folder like them: make accuracy DIR=dir.

@@ -15,6 +15,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// How long the work may take to stop.
+/// Hours for which the workspace of a run that ended stays, so that `--resume` can go on with it.
+const WORKSPACE_HOURS: u32 = 7 * 24;
 const STOP: Drain = Drain { lame_duck: Duration::ZERO, grace: Duration::from_secs(10) };
 
 /// Which work a stack takes on.
@@ -106,6 +108,7 @@ impl Advisers {
                 Scope::Run(_) | Scope::Planning | Scope::Reading => None,
             },
             limits: limits(serves, self.host.vars())?,
+            workspace_hours: WORKSPACE_HOURS,
             ..orchestrator::Config::default()
         };
         let mut wiring = orchestrator::Orchestrator::wire(config, &host).await?;

@@ -15,3 +15,4 @@ pub mod trace;
 pub mod transition;
 pub mod webhook;
 pub mod work;
+pub mod workspace;

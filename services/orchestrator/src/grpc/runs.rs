@@ -136,6 +136,13 @@ impl Runs {
         Ok(encode::run(&run))
     }
 
+    /// Refuses to go on with a run whose workspace may be gone.
+    async fn require_workspace(&self, asking: &Asking, run_id: &str) -> Result<(), Status> {
+        let id: RunId = parse("run_id", run_id).map_err(invalid)?;
+        let run = self.engine.load_of(asking.tenant, id).await.map_err(refuse)?;
+        self.engine.workspaces().require(&run, self.engine.clock.now()).map_err(refuse)
+    }
+
     /// The gate that a decision names, directly or as its run's only pending one.
     async fn named_gate(
         &self,
@@ -303,6 +310,7 @@ impl RunService for Runs {
         request: Request<pb::RetryRunRequest>,
     ) -> Result<Response<pb::RetryRunResponse>, Status> {
         let (asking, id) = (asking(&request)?, request.into_inner().run_id);
+        self.require_workspace(&asking, &id).await?;
         let run = self.change(asking, &id, |actor| Input::Retry { actor }).await?;
         Ok(Response::new(pb::RetryRunResponse { run: Some(run) }))
     }
@@ -312,6 +320,7 @@ impl RunService for Runs {
         request: Request<pb::RollbackRunRequest>,
     ) -> Result<Response<pb::RollbackRunResponse>, Status> {
         let (asking, id) = (asking(&request)?, request.into_inner().run_id);
+        self.require_workspace(&asking, &id).await?;
         let run = self.change(asking, &id, |actor| Input::Rollback { actor }).await?;
         Ok(Response::new(pb::RollbackRunResponse { run: Some(run) }))
     }

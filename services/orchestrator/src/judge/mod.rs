@@ -264,7 +264,15 @@ pub fn machine(run: &Run) -> Principal {
 fn peer(name: &'static str) -> impl Fn(tonic::Status) -> Fault {
     move |status| {
         let got = from_status(&status);
-        let passing = got.kind.is_transient() || got.kind == ErrorKind::DeadlineExceeded;
+        // Credentials that are not taken say nothing of the failure that is asked about: a clock is
+        // off, or a secret is being changed.
+        let passing = got.kind.is_transient()
+            || matches!(
+                got.kind,
+                ErrorKind::DeadlineExceeded
+                    | ErrorKind::Unauthenticated
+                    | ErrorKind::PermissionDenied
+            );
         let reason = if passing { "PEER_UNAVAILABLE" } else { "PEER_REFUSED" };
         let text = format!("{name}: {} ({})", got.message, got.reason);
         Fault::new(ErrorKind::Unavailable, reason, text).retry_after(Duration::from_secs(1))

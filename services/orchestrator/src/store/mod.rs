@@ -68,6 +68,7 @@ statements! {
     PLAN_LATEST = "plan_latest";
     RUN_GET = "run_get";
     RUN_REV = "run_rev";
+    RUN_STANDING = "run_standing";
     RUN_STATUS = "run_status";
     RUN_OF_REQUEST = "run_of_request";
     RUN_COUNT = "run_count";

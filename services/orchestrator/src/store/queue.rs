@@ -174,7 +174,7 @@ impl Tables {
         &self,
         leases: &[(TaskId, i64)],
         until: Timestamp,
-    ) -> Result<Vec<TaskId>, Error> {
+    ) -> Result<Vec<(TaskId, i64)>, Error> {
         let mut lost = Vec::new();
         let mut tx = self.begin().await?;
         for (task, epoch) in leases {
@@ -187,7 +187,7 @@ impl Tables {
                 .await?
                 .rows_affected());
             if renewed == 0 && !is_held(&mut tx, *task, *epoch).await? {
-                lost.push(*task);
+                lost.push((*task, *epoch));
             }
         }
         self.commit(tx).await?;

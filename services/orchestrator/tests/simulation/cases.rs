@@ -248,6 +248,7 @@ fn fixer(random: &mut Random, number: usize) -> FixerCommand {
         grant: PathGrant::default(),
         kind: *random.pick(&[FixerKind::Script, FixerKind::Script, FixerKind::Model]),
         context: ContextPlan::default(),
+        sarif: false,
     }
 }
 

@@ -123,6 +123,7 @@ fn fix() -> Decision {
         grant: PathGrant::default(),
         kind: FixerKind::Script,
         context: ContextPlan::default(),
+        sarif: false,
     };
     Decision::FixSpecificIssue { fixers: vec![fixer], reason: "it can".into() }
 }

@@ -14,6 +14,7 @@ pub mod needles;
 pub mod plan;
 pub mod project;
 pub mod role;
+pub mod sarif;
 pub mod secrecy;
 pub mod settings;
 pub mod signal;

@@ -195,6 +195,7 @@ fn fixer(id: &str) -> FixerCommand {
         grant: PathGrant::default(),
         kind: meta_domain::autofix::FixerKind::Script,
         context: meta_domain::autofix::ContextPlan::default(),
+        sarif: false,
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod orders;
 mod results;
+mod sweep;
 
 use super::inspect::archived;
 use super::{invalid, refuse};
@@ -249,8 +250,13 @@ impl WorkService for Work {
             Err(fault) if is_outage(&fault) && self.engine.store_left_lately() => Vec::new(),
             Err(fault) => return Err(refuse(fault)),
         };
-        let stop_task_ids = lost.iter().map(ToString::to_string).collect();
-        Ok(Response::new(pb::HeartbeatResponse { stop_task_ids }))
+        let stop_task_ids = lost.iter().map(|(task, _)| task.to_string()).collect();
+        let lease = |(task, epoch): (TaskId, i64)| pb::Lease {
+            task_id: task.to_string(),
+            lease_epoch: u64::try_from(epoch).unwrap_or(0),
+        };
+        let stop = lost.into_iter().map(lease).collect();
+        Ok(Response::new(pb::HeartbeatResponse { stop_task_ids, stop }))
     }
 
     async fn append_log(
@@ -286,6 +292,13 @@ impl WorkService for Work {
     ) -> Result<Response<pb::CompleteTaskResponse>, Status> {
         self.complete(request.into_inner()).await?;
         Ok(Response::new(pb::CompleteTaskResponse {}))
+    }
+
+    async fn sweep_runs(
+        &self,
+        request: Request<pb::SweepRunsRequest>,
+    ) -> Result<Response<pb::SweepRunsResponse>, Status> {
+        self.unneeded(request.into_inner()).await.map(Response::new)
     }
 }
 
