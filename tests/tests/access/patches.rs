@@ -1,11 +1,12 @@
 //! Patches that would leave the workspace: judged by the guard over gRPC, as every patch is.
 
 use crate::people::{Tenant, up};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use meta_domain::role::Role;
 use meta_proto::autofixer as pb;
 use meta_proto::autofixer::autofixer_service_client::AutofixerServiceClient;
 use meta_proto::common;
+use tonic::Code;
 
 /// A new file of one line.
 fn new_file(path: &str) -> String {
@@ -26,6 +27,12 @@ async fn h17_a_patch_that_leaves_the_workspace_or_is_too_large_is_refused() -> R
     let key = tenant.role(Role::Member).key();
     let channel = meta_runtime::transport::remote(&up.grpc, key).map_err(anyhow::Error::msg)?;
     let mut autofixer = AutofixerServiceClient::new(channel);
+    let decided = autofixer.decide(pb::DecideRequest { case: Some(case()) }).await?.into_inner();
+    let strategy = decided.decision.and_then(|d| d.strategy).context("a strategy")?;
+    let common::decision::Strategy::FixSpecificIssue(mut fix) = strategy else {
+        bail!("no fixer: {strategy:?}");
+    };
+    let fixer = fix.fixers.swap_remove(0);
     let link = with_mode("src/link", "120000", "/etc");
     let renamed = "diff --git a/src/a b/../b\nsimilarity index 100%\nrename from src/a\n\
                    rename to ../b\n";
@@ -49,33 +56,60 @@ async fn h17_a_patch_that_leaves_the_workspace_or_is_too_large_is_refused() -> R
         ("backslashes", new_file("src\\..\\..\\b")),
         ("nothing", "no patch at all\n".to_owned()),
     ] {
-        let request = pb::ReviewPatchRequest {
-            patch: patch.into_bytes(),
-            step: Some(step()),
-            ..Default::default()
-        };
+        let request = review(&fixer, &patch);
         let judged = autofixer.review_patch(request).await;
         let verdict = match judged {
             Ok(answer) => answer.into_inner().verdict(),
-            // what is no message at all is refused before it is judged
+            // what is too large for a message is not even judged
             Err(status) => {
-                let codes = [tonic::Code::InvalidArgument, tonic::Code::ResourceExhausted];
+                ensure!(what == "10 MB", "{what}: {status:?}");
+                let codes = [Code::InvalidArgument, Code::ResourceExhausted, Code::OutOfRange];
                 ensure!(codes.contains(&status.code()), "{what}: {status:?}");
                 continue;
             }
         };
         ensure!(verdict == pb::GuardVerdict::Reject, "{what}: {verdict:?}");
     }
-    let fine = pb::ReviewPatchRequest {
-        patch: new_file("src/new.txt").into_bytes(),
-        step: Some(step()),
-        ..Default::default()
-    };
-    let judged = autofixer.review_patch(fine).await.context("a plain patch")?.into_inner();
-    ensure!(judged.verdict() != pb::GuardVerdict::Reject, "{judged:?}");
+    let fine = "diff --git a/src/a.py b/src/a.py\nindex 1111111..2222222 100644\n\
+                --- a/src/a.py\n+++ b/src/a.py\n@@ -1,2 +1 @@\n-import os\n x = 1\n";
+    let judged = autofixer.review_patch(review(&fixer, fine)).await?.into_inner();
+    ensure!(judged.verdict() == pb::GuardVerdict::Accept, "{judged:?}");
     Ok(())
 }
 
-fn step() -> common::PlannedStep {
-    common::PlannedStep { name: "s".into(), ..Default::default() }
+fn review(fixer: &common::FixerCommand, patch: &str) -> pb::ReviewPatchRequest {
+    let common::Case { step, signal, .. } = case();
+    let (patch, fixer) = (patch.into(), Some(fixer.clone()));
+    pb::ReviewPatchRequest { patch, fixer, step, signal, ..Default::default() }
+}
+
+/// A failure for which there is a fixer.
+fn case() -> common::Case {
+    let run = common::command::Kind::Shell("ruff check src".to_owned());
+    common::Case {
+        step: Some(common::PlannedStep {
+            name: "lint".to_owned(),
+            run: Some(common::Command { kind: Some(run) }),
+            timeout_ms: 60_000,
+            ..Default::default()
+        }),
+        exit: Some(common::ExitInfo { code: Some(1), ..Default::default() }),
+        signal: Some(common::FailureSignal {
+            r#type: common::FailureType::Lint.into(),
+            severity: common::Severity::Low.into(),
+            confidence: 0.9,
+            message: "F401".to_owned(),
+            fingerprint: "f".to_owned(),
+            tool: "ruff".to_owned(),
+            ..Default::default()
+        }),
+        settings: Some(common::Settings {
+            autofix_enabled: true,
+            max_total_attempts: 6,
+            max_per_step_attempts: 3,
+            backoff_cap_seconds: 60,
+        }),
+        files: vec!["src/a.py".to_owned()],
+        ..Default::default()
+    }
 }
