@@ -11,22 +11,29 @@ const SERVICES: [&str; 5] = ["classifier", "flag-resolver", "autofixer", "orches
 fn allowed(name: &str) -> Vec<&'static str> {
     match name {
         "meta-domain" => vec![],
-        "meta-objects" | "meta-proto" | "meta-storage" => vec!["meta-domain"],
+        "meta-objects" | "meta-proto" | "meta-storage" | "meta-tokens" => vec!["meta-domain"],
         "meta-runtime" => vec!["meta-domain", "meta-proto"],
-        "gateway" | "classifier" => vec!["meta-domain", "meta-proto", "meta-runtime"],
+        "classifier" => vec!["meta-domain", "meta-proto", "meta-runtime"],
+        "gateway" => vec!["meta-domain", "meta-proto", "meta-runtime", "meta-tokens"],
         "runner" => vec!["meta-domain", "meta-objects", "meta-proto", "meta-runtime"],
         "flag-resolver" | "autofixer" => {
             vec!["meta-domain", "meta-proto", "meta-runtime", "meta-storage"]
         }
-        "orchestrator" => {
-            vec!["meta-domain", "meta-objects", "meta-proto", "meta-runtime", "meta-storage"]
-        }
+        "orchestrator" => vec![
+            "meta-domain",
+            "meta-objects",
+            "meta-proto",
+            "meta-runtime",
+            "meta-storage",
+            "meta-tokens",
+        ],
         _ => vec![
             "meta-domain",
             "meta-objects",
             "meta-proto",
             "meta-runtime",
             "meta-storage",
+            "meta-tokens",
             "classifier",
             "flag-resolver",
             "autofixer",

@@ -47,6 +47,7 @@ use meta_proto::orchestrator::tenant_service_server::TenantServiceServer;
 use meta_proto::orchestrator::webhook_service_server::WebhookServiceServer;
 use meta_proto::runner::work_service_server::WorkServiceServer;
 use meta_runtime::{Flags, Host, Service, StartError, Wiring, new_id, now};
+use meta_tokens::Verifier;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -103,7 +104,10 @@ impl Service for Orchestrator {
         let retiring = engine.clone();
         let retention = Retention { days: config.retention_days, archive: config.archive.clone() };
         let limits = config.limits;
-        let (credentials, noting) = Credentials::new(tables.clone());
+        let tokens = config.jwt.as_ref().map(Verifier::new).transpose().map_err(|faults| {
+            StartError::Config(faults.into_iter().map(|f| f.within("jwt")).collect())
+        })?;
+        let (credentials, noting) = Credentials::new(tables.clone(), tokens);
         let denials = credentials.denials().clone();
         let runs =
             Runs { engine: engine.clone(), settings, gates, limits, denials: denials.clone() };
@@ -145,7 +149,7 @@ impl Service for Orchestrator {
             })
             .accept_keys(Arc::new(move |key| {
                 let credentials = credentials.clone();
-                Box::pin(async move { credentials.check(&key).await })
+                Box::pin(async move { credentials.shown(&key).await })
             })))
     }
 }

@@ -33,7 +33,7 @@ pub use keys::{KeyRow, NewKey};
 pub use quota::Taken;
 pub use runs::{ListRuns, Loaded, StoredEvent};
 pub(crate) use runs::{load, of_request};
-pub use sessions::SessionRow;
+pub use sessions::{SessionOf, SessionRow};
 pub use tenants::TenantRow;
 pub use verify::Verified;
 
