@@ -100,6 +100,10 @@ impl Service for Orchestrator {
             settings.clone(),
             options.only,
         );
+        // who builds one run on a laptop leaves the record to the next process that serves
+        let changes = options.only.is_none().then(|| {
+            record::Changes::new(tables.clone(), resolver.clone(), flags.clone())
+        });
         let gates = config.gates();
         let retiring = engine.clone();
         let retention = Retention { days: config.retention_days, archive: config.archive.clone() };
@@ -141,6 +145,12 @@ impl Service for Orchestrator {
                 }
             })
             .background("noting", |stop| noting.run(stop))
+            .background("changes", move |stop| async move {
+                match changes {
+                    Some(changes) => changes.run(stop).await,
+                    None => stop.cancelled().await,
+                }
+            })
             .on_denial(denials.sink())
             .background("webhooks", move |stop| sender.run(stop))
             .background("waiters", |stop| async move {

@@ -1,9 +1,11 @@
 //! What is noted besides the changes themselves: refused calls, and that keys are used. Neither may
 //! hold up a call, nor fill the store when somebody tries the same over and over.
 
+mod changes;
 mod denials;
 mod uses;
 
+pub use changes::Changes;
 pub use denials::Denials;
 pub use uses::Uses;
 

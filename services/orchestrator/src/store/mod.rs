@@ -55,6 +55,8 @@ statements! {
     AUDIT_HEAD_READ = "audit_head_read";
     AUDIT_HEAD_INSERT = "audit_head_insert";
     AUDIT_HEAD_SET = "audit_head_set";
+    AUDIT_SOURCE = "audit_source";
+    AUDIT_SOURCE_SET = "audit_source_set";
     AUDIT_BEFORE = "audit_before";
     AUDIT_AFTER = "audit_after";
     SPEC_INSERT = "spec_insert";
