@@ -3,6 +3,7 @@
 
 mod addresses;
 mod credentials;
+mod issuer;
 mod matrix;
 mod patches;
 mod people;
@@ -12,3 +13,4 @@ mod rpcs;
 mod secrets;
 mod streams;
 mod tenants;
+mod tokens;
