@@ -144,7 +144,11 @@ pub(crate) enum With<'a> {
 ///
 /// # Errors
 /// 401 for whatever is wrong with the key.
-pub(crate) async fn begin(app: &App, parts: &Parts, with: With<'_>) -> Result<HeaderValue, Problem> {
+pub(crate) async fn begin(
+    app: &App,
+    parts: &Parts,
+    with: With<'_>,
+) -> Result<HeaderValue, Problem> {
     end(app, parts).await?;
     let request = match with {
         With::Key(key) => pb::CreateSessionRequest { api_key: key.to_owned(), known: None },

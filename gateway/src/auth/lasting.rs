@@ -138,7 +138,6 @@ fn last(problem: &Problem, events: bool) -> Result<Bytes, io::Error> {
         return Err(io::Error::other(detail.to_owned()));
     }
     let code = first.map(|e| e.code.as_str());
-    let data =
-        json!({ "status": problem.status.as_u16(), "code": code, "detail": detail });
+    let data = json!({ "status": problem.status.as_u16(), "code": code, "detail": detail });
     Ok(Bytes::from(format!("event: problem\ndata: {data}\n\n")))
 }

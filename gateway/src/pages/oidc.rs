@@ -83,7 +83,7 @@ async fn signed_in(app: &App, parts: &Parts) -> Result<(http::HeaderValue, Strin
         return Err(nobody());
     }
     if let Some(error) = query(parts, "error") {
-        let error: String = error.chars().filter(|c| c.is_ascii_graphic()).take(80).collect();
+        let error: String = error.chars().filter(char::is_ascii_graphic).take(80).collect();
         tracing::info!(error, "the provider signs nobody in");
         return Err(nobody());
     }

@@ -16,11 +16,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// `GET /sign-in?to=`
-pub(super) async fn show(
-    State(app): State<Arc<App>>,
-    headers: HeaderMap,
-    uri: Uri,
-) -> Response {
+pub(super) async fn show(State(app): State<Arc<App>>, headers: HeaderMap, uri: Uri) -> Response {
     let query = uri.query().unwrap_or_default();
     let asked = url::form_urlencoded::parse(query.as_bytes());
     let named = |name| asked.clone().find_map(|(n, v)| (n == name).then_some(v));

@@ -91,8 +91,10 @@ impl App {
         stopping: CancellationToken,
     ) -> Result<Arc<Self>, Vec<InvalidField>> {
         config.check()?;
-        let within = |section| move |faults: Vec<InvalidField>| {
-            faults.into_iter().map(|f| f.within(section)).collect::<Vec<_>>()
+        let within = |section| {
+            move |faults: Vec<InvalidField>| {
+                faults.into_iter().map(|f| f.within(section)).collect::<Vec<_>>()
+            }
         };
         let tokens = Tokens::of(config.jwt.as_ref()).map_err(within("jwt"))?;
         let provider = config.oidc.as_ref().map(|oidc| Provider::new(oidc, config.redirect()));

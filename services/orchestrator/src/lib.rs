@@ -101,9 +101,10 @@ impl Service for Orchestrator {
             options.only,
         );
         // who builds one run on a laptop leaves the record to the next process that serves
-        let changes = options.only.is_none().then(|| {
-            record::Changes::new(tables.clone(), resolver.clone(), flags.clone())
-        });
+        let changes = options
+            .only
+            .is_none()
+            .then(|| record::Changes::new(tables.clone(), resolver.clone(), flags.clone()));
         let gates = config.gates();
         let retiring = engine.clone();
         let retention = Retention { days: config.retention_days, archive: config.archive.clone() };

@@ -188,8 +188,7 @@ impl Issuer {
         if !fits {
             return Ok(refused);
         }
-        let mut claims =
-            self.state.person.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut claims = self.state.person.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if claims.get("nonce").is_none() {
             claims["nonce"] = asked.get("nonce").cloned().into();
         }

@@ -18,7 +18,8 @@ struct Person<'a> {
 
 impl<'a> Person<'a> {
     async fn sign_in(rest: &'a Rest, url: &str) -> Result<Self> {
-        let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
+        let http =
+            reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
         let form = format!("to=%2Fruns&key={}", rest.key());
         let request = http.post(format!("{url}/sign-in")).header("origin", url).body(form);
         let answer =

@@ -166,7 +166,10 @@ async fn keys_and_the_audit_are_at_hand_on_the_command_line() -> Result<()> {
     ensure!(!listed.to_string().contains(&key), "a list shows a key");
     let id = text(&one["id"])?;
     let table = run(&["keys", "ls"]).await?.out;
-    ensure!(table.contains("NAME") && table.contains("ci") && table.contains("in force"), "{table}");
+    ensure!(
+        table.contains("NAME") && table.contains("ci") && table.contains("in force"),
+        "{table}"
+    );
     let ended = ["keys", "revoke", id.as_str()];
     let ended = meta_tests::processes::metabuilder(folder.path(), &ended, &vars).await?;
     ensure!(ended.code == Some(0) && ended.out.contains("is ended"), "{} {}", ended.out, ended.err);

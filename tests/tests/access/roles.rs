@@ -85,7 +85,8 @@ async fn a_flood_of_refused_calls_does_not_flood_the_record() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn h11_nobody_approves_their_own_run_under_four_eyes_with_another_key_neither() -> Result<()> {
+async fn h11_nobody_approves_their_own_run_under_four_eyes_with_another_key_neither() -> Result<()>
+{
     let (up, _folder) = up().await?;
     let tenant = Tenant::new(&up.rest, "own").await?;
     let (owner, admin) = (tenant.role(Role::Owner), tenant.role(Role::Admin));

@@ -19,9 +19,7 @@ fn secret() -> String {
 
 /// A step that puts the secret together from pieces and shows it in this way.
 fn step(name: &str, show: &str) -> serde_json::Value {
-    let run = format!(
-        "a=qW7zR2; b=pL9xK4; c=vT8mB3; d=nY6cH1; s=\"$a$b$c$d\"; {show}"
-    );
+    let run = format!("a=qW7zR2; b=pL9xK4; c=vT8mB3; d=nY6cH1; s=\"$a$b$c$d\"; {show}");
     json!({ "name": name, "run": run })
 }
 
@@ -46,8 +44,11 @@ fn steps() -> Vec<serde_json::Value> {
             "t=$s; while [ -n \"$t\" ]; do r=${t#?}; printf %s \"${t%\"$r\"}\"; t=$r; done; echo",
         ),
         last("colours", "printf '%s\\033[31m%s\\033[0m%s%s\\n' $a $b $c $d"),
-        last("long", "head -c 10000000 /dev/zero | tr '\\0' x; printf %s \"$s\"; \
-                      head -c 10000000 /dev/zero | tr '\\0' y; echo"),
+        last(
+            "long",
+            "head -c 10000000 /dev/zero | tr '\\0' x; printf %s \"$s\"; \
+                      head -c 10000000 /dev/zero | tr '\\0' y; echo",
+        ),
         last("json", "printf '{\"k\":\"%s\"}\\n' \"$s\""),
         last("file", "mkdir -p src; echo \"$s\" >src/made.txt; cat src/made.txt"),
         last(
@@ -178,7 +179,8 @@ fn files(folder: &Path, found: &mut Vec<std::path::PathBuf>) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn h18_a_registered_secret_is_in_no_database_log_answer_or_webhook_in_any_form() -> Result<()> {
+async fn h18_a_registered_secret_is_in_no_database_log_answer_or_webhook_in_any_form() -> Result<()>
+{
     let (told, port) = receiver().await?;
     let secret = secret();
     let deployment = Deployment::start_with(&[
@@ -213,9 +215,16 @@ async fn h18_a_registered_secret_is_in_no_database_log_answer_or_webhook_in_any_
 
     // what anybody is shown
     let mut shown = Vec::new();
-    for path in ["", "/autofix", "/escalation", "/plan-delta", "/events?per_page=100", "/logs",
-        "/steps/error/why", "/artifacts/log"]
-    {
+    for path in [
+        "",
+        "/autofix",
+        "/escalation",
+        "/plan-delta",
+        "/events?per_page=100",
+        "/logs",
+        "/steps/error/why",
+        "/artifacts/log",
+    ] {
         let path = format!("/runs/{run}{path}");
         let answer = rest.request(reqwest::Method::GET, &path).send().await?;
         ensure!(answer.status() == 200, "{path}: {}", answer.status());
@@ -223,7 +232,11 @@ async fn h18_a_registered_secret_is_in_no_database_log_answer_or_webhook_in_any_
     }
     let log = &shown.iter().find(|(path, _)| path.ends_with("/logs")).context("the log")?.1;
     let masked = log.windows(3).filter(|w| w == b"***").count();
-    ensure!(masked >= count, "only {masked} are masked:\n{}", String::from_utf8_lossy(&log[..4000.min(log.len())]));
+    ensure!(
+        masked >= count,
+        "only {masked} are masked:\n{}",
+        String::from_utf8_lossy(&log[..4000.min(log.len())])
+    );
     for (path, bytes) in &shown {
         check(path, bytes, &secret)?;
     }

@@ -54,9 +54,9 @@ async fn open(rest: &Rest, run: &str) -> Result<Vec<(&'static str, Response)>> {
 }
 
 async fn check(streams: Vec<(&'static str, Response)>, status: u16) -> Result<()> {
-    let waiting = streams.into_iter().map(|(name, stream)| {
-        tokio::spawn(async move { (name, ended(stream).await) })
-    });
+    let waiting = streams
+        .into_iter()
+        .map(|(name, stream)| tokio::spawn(async move { (name, ended(stream).await) }));
     for waiting in waiting.collect::<Vec<_>>() {
         let (name, ended) = waiting.await?;
         let (said, whole, _) = ended.with_context(|| name.to_owned())?;
@@ -72,10 +72,13 @@ async fn check(streams: Vec<(&'static str, Response)>, status: u16) -> Result<()
     Ok(())
 }
 
-async fn followed(up: &Up, key: &str, run: &str) -> Result<tonic::Streaming<pb::StreamEventsResponse>> {
+async fn followed(
+    up: &Up,
+    key: &str,
+    run: &str,
+) -> Result<tonic::Streaming<pb::StreamEventsResponse>> {
     let channel = meta_runtime::transport::remote(&up.grpc, key).map_err(anyhow::Error::msg)?;
-    let request =
-        pb::StreamEventsRequest { run_id: run.to_owned(), after_seq: 0, follow: true };
+    let request = pb::StreamEventsRequest { run_id: run.to_owned(), after_seq: 0, follow: true };
     Ok(RunServiceClient::new(channel).stream_events(request).await?.into_inner())
 }
 
@@ -118,8 +121,7 @@ async fn h13_streams_end_when_their_key_is_ended_or_may_no_longer_read() -> Resu
     let keys = format!("/tenants/{}/keys", tenant.id);
     for how in ["revoked", "downgraded"] {
         let made = owner.post(&keys, &json!({ "name": how, "role": "admin" })).await?.with(201)?;
-        let (id, key) =
-            (text(&made["data"]["id"])?, text(&made["data"]["attributes"]["api_key"])?);
+        let (id, key) = (text(&made["data"]["id"])?, text(&made["data"]["attributes"]["api_key"])?);
         let rest = owner.with_key(&key);
         let streams = open(&rest, &run).await?;
         let grpc = followed(&up, &key, &run).await?;

@@ -39,7 +39,8 @@ async fn h7_a_tenant_in_the_request_has_to_be_the_credentials() -> Result<()> {
         }
     }
     let mine = json!({ "context": { "targetingKey": "x", "tenantId": own.id } });
-    let asked = owner.elsewhere(Method::POST, "/ofrep/v1/evaluate/flags").json(&mine).send().await?;
+    let asked =
+        owner.elsewhere(Method::POST, "/ofrep/v1/evaluate/flags").json(&mine).send().await?;
     ensure!(asked.status() == 200, "{}", asked.status());
     Ok(())
 }
@@ -55,8 +56,14 @@ async fn h8_lists_exports_tags_and_repeated_answers_hold_nothing_of_another_tena
     let set = ann.request(Method::PATCH, &settings).json(&three).send().await?;
     Answer::of(set).await?.with(200)?;
     for path in [
-        "/specs", "/runs", "/approvals", "/approvals?status=approved", "/flaky", "/webhooks",
-        "/audit?per_page=100", "/caller",
+        "/specs",
+        "/runs",
+        "/approvals",
+        "/approvals?status=approved",
+        "/flaky",
+        "/webhooks",
+        "/audit?per_page=100",
+        "/caller",
     ] {
         let seen = eve.get(path).await?.with(200)?.to_string();
         ensure!(theirs.without_ids(&seen) == seen, "{path}: {seen}");
@@ -69,7 +76,8 @@ async fn h8_lists_exports_tags_and_repeated_answers_hold_nothing_of_another_tena
     ann.post("/specs", &json!({ "title": "2", "mode": "freeform" })).await?.with(201)?;
     let page = ann.get("/specs?per_page=1").await?.with(200)?;
     if let Ok(token) = text(&page["meta"]["next_page_token"]) {
-        let seen = eve.get(&format!("/specs?per_page=1&page_token={token}")).await?.body.to_string();
+        let seen =
+            eve.get(&format!("/specs?per_page=1&page_token={token}")).await?.body.to_string();
         ensure!(theirs.without_ids(&seen) == seen, "{seen}");
     }
     let flags = "/ofrep/v1/evaluate/flags";

@@ -68,11 +68,9 @@ async fn h1_h2_h3_h4_forged_and_foreign_tokens_are_refused_and_nothing_is_fetche
 
     let seconds = meta_runtime::now().0 / 1000;
     let mut whole = claims.clone();
-    for (name, value) in [
-        ("iss", json!(issuer.url)),
-        ("aud", json!(AUDIENCE)),
-        ("exp", json!(seconds + 300)),
-    ] {
+    for (name, value) in
+        [("iss", json!(issuer.url)), ("aud", json!(AUDIENCE)), ("exp", json!(seconds + 300))]
+    {
         whole[name] = value;
     }
     let with = |name: &str, value: Value| {
@@ -121,9 +119,12 @@ async fn h1_h2_h3_h4_forged_and_foreign_tokens_are_refused_and_nothing_is_fetche
     ensure!(issuer.asked("/jwks") <= 6, "{} times", issuer.asked("/jwks"));
 
     // a token's role is its role, and its tenant its tenant
-    let viewer = issuer.token(AUDIENCE, &json!({
-        "sub": "eve", "tenant": tenant.id, "roles": ["viewer", "king"],
-    }))?;
+    let viewer = issuer.token(
+        AUDIENCE,
+        &json!({
+            "sub": "eve", "tenant": tenant.id, "roles": ["viewer", "king"],
+        }),
+    )?;
     let refused = up.rest.with_key(&viewer).post("/specs", &json!({})).await?;
     ensure!(refused.status == 403, "{:#}", refused.body);
     Ok(())
@@ -150,7 +151,8 @@ impl Browser {
         for cookie in answer.headers().get_all("set-cookie") {
             let cookie = cookie.to_str()?;
             ensure!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax"), "{cookie}");
-            let (name, value) = cookie.split(';').next().and_then(|c| c.split_once('=')).context("a cookie")?;
+            let (name, value) =
+                cookie.split(';').next().and_then(|c| c.split_once('=')).context("a cookie")?;
             self.cookies.retain(|(n, _)| n != name);
             if !value.is_empty() {
                 self.cookies.push((name.to_owned(), value.to_owned()));

@@ -27,15 +27,12 @@ impl SessionService for Sessions {
         request: Request<pb::CreateSessionRequest>,
     ) -> Result<Response<pb::CreateSessionResponse>, Status> {
         let body = request.into_inner();
-        let (of, identity) = match body.known {
-            Some(known) => {
-                let known = decode(known).map_err(|f| invalid(f.within("known")))?;
-                (SessionOf::Provider, self.credentials.here(known).await.map_err(refuse)?)
-            }
-            None => {
-                let identity = self.credentials.check(&body.api_key).await.map_err(refuse)?;
-                (SessionOf::Key(&body.api_key), identity)
-            }
+        let (of, identity) = if let Some(known) = body.known {
+            let known = decode(known).map_err(|f| invalid(f.within("known")))?;
+            (SessionOf::Provider, self.credentials.here(known).await.map_err(refuse)?)
+        } else {
+            let identity = self.credentials.check(&body.api_key).await.map_err(refuse)?;
+            (SessionOf::Key(&body.api_key), identity)
         };
         let token = meta_runtime::clock::secret();
         let kept = self.tables.insert_session(&token, of, identity, now()).await;

@@ -115,7 +115,7 @@ fn terms(
     rollouts: &[meta_proto::common::Rollout],
 ) -> Value {
     let overrides = Overrides::from(overrides.unwrap_or_default());
-    let mut all: Map<String, Value> = match serde_json::to_value(&overrides) {
+    let mut all: Map<String, Value> = match serde_json::to_value(overrides) {
         Ok(Value::Object(all)) => all.into_iter().filter(|(_, value)| !value.is_null()).collect(),
         Ok(_) | Err(_) => Map::new(),
     };

@@ -2,9 +2,9 @@
 //! with the key: who it is and what they may do is read from there each time. One of somebody whom a
 //! provider signed in keeps who that is, and ends soon, since nobody says when it should.
 
-use super::{Tables, corrupt};
 use super::keys::KeyRow;
 use super::tenants::hash;
+use super::{Tables, corrupt};
 use meta_domain::role::Identity;
 use meta_domain::time::Timestamp;
 use meta_storage::{Error, on, statements};
@@ -200,7 +200,10 @@ mod tests {
 
     async fn a_session_is_over_when_it_is_idle_or_old(fresh: Fresh) {
         let (tables, ann) = open(&fresh).await;
-        let made = tables.insert_session("t", SessionOf::Key("mb_1"), ann.clone(), Timestamp(10)).await.unwrap();
+        let made = tables
+            .insert_session("t", SessionOf::Key("mb_1"), ann.clone(), Timestamp(10))
+            .await
+            .unwrap();
         assert_eq!(tables.session("t", Timestamp(20)).await.unwrap(), Some(made));
         assert_eq!(tables.session("T", Timestamp(20)).await.unwrap(), None);
 
@@ -223,7 +226,10 @@ mod tests {
 
     async fn a_session_ends_with_its_key(fresh: Fresh) {
         let (tables, ann) = open(&fresh).await;
-        tables.insert_session("t", SessionOf::Key("mb_1"), ann.clone(), Timestamp(10)).await.unwrap();
+        tables
+            .insert_session("t", SessionOf::Key("mb_1"), ann.clone(), Timestamp(10))
+            .await
+            .unwrap();
         tables.insert_session("u", SessionOf::Key("mb_gone"), ann, Timestamp(10)).await.unwrap();
         assert!(tables.session("t", Timestamp(20)).await.unwrap().is_some());
         assert_eq!(tables.session("u", Timestamp(20)).await.unwrap(), None);
@@ -237,7 +243,10 @@ mod tests {
         let (tables, ann) = open(&fresh).await;
         for n in 0..=SESSIONS_OF_KEY_MAX {
             let token = format!("t{n}");
-            tables.insert_session(&token, SessionOf::Key("mb_1"), ann.clone(), Timestamp(n)).await.unwrap();
+            tables
+                .insert_session(&token, SessionOf::Key("mb_1"), ann.clone(), Timestamp(n))
+                .await
+                .unwrap();
         }
         assert_eq!(tables.session("t0", Timestamp(99)).await.unwrap(), None);
         assert!(tables.session("t1", Timestamp(99)).await.unwrap().is_some());
@@ -257,7 +266,10 @@ mod tests {
 
     async fn only_the_hash_of_a_token_is_kept(fresh: Fresh) {
         let (tables, ann) = open(&fresh).await;
-        tables.insert_session("secret-token", SessionOf::Key("mb_1"), ann, Timestamp(10)).await.unwrap();
+        tables
+            .insert_session("secret-token", SessionOf::Key("mb_1"), ann, Timestamp(10))
+            .await
+            .unwrap();
         let read = tables.read().unwrap();
         let kept: (Vec<u8>,) =
             on!(read, |db| sqlx::query_as("SELECT hash FROM sessions").fetch_one(db).await)

@@ -116,9 +116,7 @@ impl Auth {
             Mode::Token => bearer.and_then(|token| self.machine(token, path, headers)),
         };
         match (machine, bearer, &self.keys) {
-            (Some(machine), ..) => {
-                self.of_machine(row, path, machine, headers).map(Admitted::of)
-            }
+            (Some(machine), ..) => self.of_machine(row, path, machine, headers).map(Admitted::of),
             (None, Some(key), Some(keys)) => {
                 let caller = keys(key.to_owned()).await?;
                 self.admitted(row, path, &caller, headers)?;

@@ -120,7 +120,8 @@ impl Rules {
     /// What is wrong with them.
     pub(crate) fn check(&self) -> Vec<InvalidField> {
         let mut faults = Vec::new();
-        for (name, claim) in [("tenant_claim", &self.tenant_claim), ("roles_claim", &self.roles_claim)]
+        for (name, claim) in
+            [("tenant_claim", &self.tenant_claim), ("roles_claim", &self.roles_claim)]
         {
             if claim.is_empty() {
                 faults.push(InvalidField::new(name, "is empty (expected the name of a claim)"));

@@ -90,7 +90,8 @@ impl Oidc {
 
     /// Everything that is wrong with it.
     pub fn check(&self) -> Vec<InvalidField> {
-        let mut faults: Vec<InvalidField> = checked_url("issuer", &self.issuer).err().into_iter().collect();
+        let mut faults: Vec<InvalidField> =
+            checked_url("issuer", &self.issuer).err().into_iter().collect();
         if self.client_id.is_empty() {
             let problem = "is missing (expected what the provider calls this installation)";
             faults.push(InvalidField::new("client_id", problem));
@@ -249,12 +250,11 @@ impl Provider {
             ("code_verifier", sign_in.verifier()),
         ];
         let request = self.http.post(place.token.clone()).header("accept", "application/json");
-        let request = match &self.config.client_secret {
-            Some(secret) => request.basic_auth(encoded(&self.config.client_id), Some(encoded(secret))),
-            None => {
-                form.push(("client_id", self.config.client_id.clone()));
-                request
-            }
+        let request = if let Some(secret) = &self.config.client_secret {
+            request.basic_auth(encoded(&self.config.client_id), Some(encoded(secret)))
+        } else {
+            form.push(("client_id", self.config.client_id.clone()));
+            request
         };
         let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
         let request = request.header("content-type", "application/x-www-form-urlencoded");
@@ -291,7 +291,7 @@ impl Provider {
             Err(error) => match known.as_ref() {
                 Some(place) => {
                     tracing::warn!(%error, "the provider does not say where it is");
-                    return Ok(Arc::clone(place));
+                    Arc::clone(place)
                 }
                 None => return Err(error),
             },

@@ -142,7 +142,8 @@ async fn h1_to_h4_what_is_forged_is_refused() {
     }
     // the public half as a shared secret
     let public = one.jwk["n"].as_str().unwrap().as_bytes();
-    let header = Header { kid: Some("rsa".to_owned()), ..Header::new(jsonwebtoken::Algorithm::HS256) };
+    let header =
+        Header { kid: Some("rsa".to_owned()), ..Header::new(jsonwebtoken::Algorithm::HS256) };
     let token =
         jsonwebtoken::encode(&header, &claims(), &EncodingKey::from_secret(public)).unwrap();
     assert!(refused(&verifier, &token).await.contains("not allowed"));
