@@ -1,29 +1,36 @@
-//! Who is calling: a bearer API key, which the orchestrator knows. A checked key is believed for a
-//! few seconds, so that a page of requests costs one check; revocation is in force after that.
+//! Who is calling: an API key, which the orchestrator knows; a token of the configured issuer, which
+//! is checked here; or the cookie of a browser that signed in. What was checked is believed for a few
+//! seconds, so that a page of requests costs one check; revocation is in force after that.
 
+mod acting;
+mod bearer;
+mod check;
+mod known;
+pub(crate) mod lasting;
+
+pub(crate) use acting::Acting;
+pub(crate) use check::{Tokens, decode, encode, refused};
+pub(crate) use known::KeyCache;
+
+use crate::denials::Denials;
 use crate::edge::Trace;
 use crate::problem::Problem;
 use crate::quota::Quota;
 use crate::routes::App;
-use axum::extract::{ConnectInfo, FromRequestParts, MatchedPath};
+use axum::extract::{FromRequestParts, MatchedPath};
+use http::StatusCode;
+use http::header;
 use http::request::Parts;
-use http::{HeaderMap, StatusCode, header};
+use lasting::{Slot, Watched};
+use meta_domain::fault::ErrorKind;
 use meta_domain::id::TenantId;
-use meta_domain::role::{Identity, Principal, Role, Scope, Scopes};
-use meta_proto::convert::{instant, parse, parse_opt, word};
-use meta_proto::orchestrator as pb;
-use sha2::{Digest, Sha256};
-use std::collections::HashMap;
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use meta_domain::role::{Identity, Principal, Role};
+use meta_runtime::access::Row;
+use meta_runtime::auth::Denial;
+use std::sync::Arc;
+use std::time::Duration;
 use tonic::metadata::MetadataValue;
-use tonic::{Code, Response, Status};
-
-/// Keys that are remembered at most.
-const KEYS_MAX: usize = 10_000;
-/// Characters of an API key.
-const KEY_CHARS_MAX: usize = 512;
+use tonic::{Response, Status};
 
 /// The verified caller of a request, who also carries the request's ids to the peers.
 #[derive(Debug, Clone)]
@@ -33,6 +40,9 @@ pub(crate) struct Caller {
     credential: Identity,
     trace: Option<Trace>,
     timeout: Duration,
+    denials: Denials,
+    /// What is called, as the role matrix names it.
+    called: Arc<str>,
 }
 
 impl Caller {
@@ -43,10 +53,14 @@ impl Caller {
 
     /// A message for a peer on behalf of this caller.
     pub(crate) fn message_within<T>(&self, timeout: Duration, message: T) -> tonic::Request<T> {
-        let caller = Identity { principal: self.principal.clone(), ..self.credential.clone() };
-        let mut request = meta_runtime::call_as(&caller, timeout, message);
+        let mut request = meta_runtime::call_as(&self.identity(), timeout, message);
         add_trace(&mut request, self.trace.as_ref());
         request
+    }
+
+    /// The caller with the credential, in the tenant where they act.
+    fn identity(&self) -> Identity {
+        Identity { principal: self.principal.clone(), ..self.credential.clone() }
     }
 
     /// Waits for a peer's answer, never longer than the usual deadline.
@@ -87,14 +101,112 @@ impl Caller {
     /// administrator may address any.
     pub(crate) fn in_tenant(mut self, tenant: TenantId) -> Result<Self, Problem> {
         if self.principal.tenant != tenant && self.principal.role != Role::PlatformAdmin {
+            self.refused(&format!("tenant/{tenant}"), "the path names another tenant");
             let what = meta_domain::fault::Fault::not_found("TENANT_NOT_FOUND", "tenant", tenant);
             return Err(what.into());
         }
         if self.principal.tenant != tenant {
-            self.credential.home = Some(self.principal.tenant);
+            self.credential.home.get_or_insert(self.principal.tenant);
         }
         self.principal.tenant = tenant;
         Ok(self)
+    }
+
+    /// The caller with this role at least.
+    ///
+    /// # Errors
+    /// 403 for a lower one.
+    pub(crate) fn with_role(self, needed: Role) -> Result<Self, Problem> {
+        let role = self.principal.role;
+        if role >= needed {
+            return Ok(self);
+        }
+        let detail = format!("this needs role {needed}, the credential has {role}");
+        self.refused("", &detail);
+        Err(Problem::new(StatusCode::FORBIDDEN, "role_too_low", detail))
+    }
+
+    /// Puts on record that this was refused.
+    fn refused(&self, object: &str, reason: &str) {
+        let identity = self.identity();
+        self.denials.tell(denial(identity, &self.called, self.trace.as_ref(), (object, reason)));
+    }
+
+    /// The caller of a route, when the role matrix admits what is known of them.
+    ///
+    /// # Errors
+    /// 403 where it does not, which goes on record.
+    fn admitted(app: &App, parts: &Parts, credential: Identity) -> Result<Self, Problem> {
+        let (called, row) = row(parts)?;
+        let trace = parts.extensions.get::<Trace>().cloned();
+        if let Err(fault) = row.admits(&called, &credential) {
+            if fault.kind == ErrorKind::PermissionDenied {
+                let path = parts.uri.path();
+                let about = (path, fault.message.as_str());
+                app.denials.tell(denial(credential, &called, trace.as_ref(), about));
+            }
+            return Err(fault.into());
+        }
+        Ok(Self {
+            principal: credential.principal.clone(),
+            credential,
+            trace,
+            timeout: app.config.request_timeout(),
+            denials: app.denials.clone(),
+            called: called.into(),
+        })
+    }
+
+    /// The caller whose browser signed in.
+    ///
+    /// # Errors
+    /// 403 where the role matrix does not allow the route.
+    pub(crate) fn of_session(
+        app: &App,
+        parts: &Parts,
+        credential: Identity,
+    ) -> Result<Self, Problem> {
+        Self::admitted(app, parts, credential)
+    }
+
+    /// The caller who shows this in a header.
+    async fn of_bearer(app: &App, parts: &Parts, shown: &str) -> Result<Self, Problem> {
+        let credential = check::shown(app, parts, shown).await?;
+        let credential = acting::acting(app, parts, credential).await?;
+        let caller = Self::admitted(app, parts, credential)?;
+        Slot::fill(parts, &caller, || Watched::Shown(shown.to_owned()));
+        Ok(caller)
+    }
+}
+
+/// The row of a request, with the name that the role matrix has for it.
+///
+/// # Errors
+/// 403 without a row.
+fn row(parts: &Parts) -> Result<(String, &'static Row), Problem> {
+    let pattern = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    let name = format!("{} {pattern}", parts.method);
+    if let Some(row) = meta_runtime::access::route(parts.method.as_str(), pattern) {
+        return Ok((name, row));
+    }
+    tracing::error!(route = name, "a route has no row in the role matrix");
+    let detail = format!("{name} may be called by nobody");
+    Err(Problem::new(StatusCode::FORBIDDEN, "no_access_row", detail))
+}
+
+fn denial(
+    caller: Identity,
+    called: &str,
+    trace: Option<&Trace>,
+    (object, reason): (&str, &str),
+) -> Denial {
+    Denial {
+        caller,
+        action: called.to_owned(),
+        object: object.to_owned(),
+        reason: reason.to_owned(),
+        request_id: trace.map(|t| t.request_id.to_string()).unwrap_or_default(),
+        trace_id: trace.map(|t| t.trace_id().to_owned()).unwrap_or_default(),
     }
 }
 
@@ -127,79 +239,16 @@ impl FromRequestParts<Arc<App>> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
         if !parts.headers.contains_key(header::AUTHORIZATION)
-            && let Some(credential) = crate::session::caller(app, parts).await?
+            && let Some(signed) = crate::session::caller(app, parts).await?
         {
-            return Self::of_session(app, parts, credential);
+            let credential = acting::acting(app, parts, signed.identity.clone()).await?;
+            let caller = Self::of_session(app, parts, credential)?;
+            Slot::fill(parts, &caller, || Watched::Session(signed.token().to_owned()));
+            return Ok(caller);
         }
-        let key = bearer(&parts.headers)?;
-        Self::of_key(app, parts, key).await
+        let shown = bearer::bearer(&parts.headers)?;
+        Self::of_bearer(app, parts, shown).await
     }
-}
-
-impl Caller {
-    /// The caller with this role at least.
-    ///
-    /// # Errors
-    /// 403 for a lower one.
-    pub(crate) fn with_role(self, needed: Role) -> Result<Self, Problem> {
-        let role = self.principal.role;
-        if role >= needed {
-            return Ok(self);
-        }
-        let detail = format!("this needs role {needed}, the credential has {role}");
-        Err(Problem::new(StatusCode::FORBIDDEN, "role_too_low", detail))
-    }
-
-    /// The caller whose browser signed in.
-    ///
-    /// # Errors
-    /// 403 where the role matrix does not allow the route.
-    pub(crate) fn of_session(
-        app: &App,
-        parts: &Parts,
-        credential: Identity,
-    ) -> Result<Self, Problem> {
-        admitted(parts, &credential)?;
-        let (trace, timeout) =
-            (parts.extensions.get::<Trace>().cloned(), app.config.request_timeout());
-        Ok(Self { principal: credential.principal.clone(), credential, trace, timeout })
-    }
-
-    async fn of_key(app: &App, parts: &Parts, key: &str) -> Result<Self, Problem> {
-        let trace = parts.extensions.get::<Trace>().cloned();
-        let timeout = app.config.request_timeout();
-        let hash: KeyHash = Sha256::digest(key.as_bytes()).into();
-        let known = app.keys.get(&hash, Instant::now());
-        let known = known.filter(|c| c.expires.is_none_or(|end| meta_runtime::now() < end));
-        let credential = if let Some(credential) = known {
-            credential
-        } else {
-            let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|c| c.0.ip());
-            let address = app.signins.address(peer, &parts.headers);
-            app.signins.check(address, Instant::now())?;
-            let found = authenticated(app, key, trace.as_ref()).await;
-            if found.as_ref().is_err_and(|p| p.status == StatusCode::UNAUTHORIZED) {
-                app.signins.failed(address, Instant::now());
-            }
-            let credential = found?;
-            app.keys.put(hash, credential.clone(), Instant::now());
-            credential
-        };
-        admitted(parts, &credential)?;
-        Ok(Self { principal: credential.principal.clone(), credential, trace, timeout })
-    }
-}
-
-/// Refuses what the row of the route does not allow, and routes without a row.
-fn admitted(parts: &Parts, credential: &Identity) -> Result<(), Problem> {
-    let pattern = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
-    let name = format!("{} {pattern}", parts.method);
-    let Some(row) = meta_runtime::access::route(parts.method.as_str(), pattern) else {
-        tracing::error!(route = name, "a route has no row in the role matrix");
-        let detail = format!("{name} may be called by nobody");
-        return Err(Problem::new(StatusCode::FORBIDDEN, "no_access_row", detail));
-    };
-    Ok(row.admits(&name, credential)?)
 }
 
 /// A caller who may also name the key in `X-API-Key`, as the clients of the OpenFeature Remote
@@ -210,167 +259,10 @@ impl FromRequestParts<Arc<App>> for RemoteCaller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
-        let key = match api_key(&parts.headers)? {
+        let key = match bearer::api_key(&parts.headers)? {
             Some(key) => key,
-            None => bearer(&parts.headers)?,
+            None => bearer::bearer(&parts.headers)?,
         };
-        Caller::of_key(app, parts, key).await.map(Self)
-    }
-}
-
-async fn authenticated(app: &App, key: &str, trace: Option<&Trace>) -> Result<Identity, Problem> {
-    let timeout = app.config.request_timeout();
-    let message = pb::AuthenticateRequest { api_key: key.to_owned(), ..Default::default() };
-    let mut request = meta_runtime::auth::machine_call(timeout, message);
-    add_trace(&mut request, trace);
-    let mut tenants = app.peers.tenants();
-    let answer = tokio::time::timeout(timeout, tenants.authenticate(request)).await;
-    let caller = match answer.map_err(|_| Problem::deadline())? {
-        Ok(answer) => answer.into_inner().caller.unwrap_or_default(),
-        Err(status) if status.code() == Code::Unauthenticated => {
-            return Err(Problem::unauthenticated("the API key is not known, or no longer"));
-        }
-        Err(status) => return Err(status.into()),
-    };
-    let broken = |e: meta_domain::fault::InvalidField| {
-        tracing::error!(error = %e, "the orchestrator's answer about a key is not valid");
-        Problem::internal()
-    };
-    decode(caller).map_err(broken)
-}
-
-/// A caller as the orchestrator tells of it.
-///
-/// # Errors
-/// Names the field that does not fit.
-pub(crate) fn decode(caller: pb::Caller) -> Result<Identity, meta_domain::fault::InvalidField> {
-    let scopes = caller.scopes.into_iter().map(|scope| word::<Scope>("scopes", scope));
-    Ok(Identity {
-        principal: Principal {
-            tenant: parse("tenant_id", &caller.tenant_id)?,
-            role: word("role", caller.role)?,
-            actor: caller.actor,
-        },
-        credential: caller.credential,
-        scopes: Scopes::new(scopes.collect::<Result<Vec<_>, _>>()?),
-        home: parse_opt("home_tenant_id", &caller.home_tenant_id)?,
-        expires: caller.expires_at.as_ref().map(instant),
-    })
-}
-
-/// The bearer key of a request: one header, one scheme, no stray characters.
-fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
-    let expected = "expected one header: Authorization: Bearer <API key>";
-    let refuse = |what: &str| Problem::unauthenticated(&format!("{what} ({expected})"));
-    let mut values = headers.get_all(header::AUTHORIZATION).iter();
-    let first = values.next().ok_or_else(|| refuse("there is no credential"))?;
-    if values.next().is_some() {
-        return Err(refuse("there are two Authorization headers"));
-    }
-    let text = first.to_str().map_err(|_| refuse("the credential is not readable"))?;
-    let (scheme, key) =
-        text.split_once(' ').ok_or_else(|| refuse("the credential has no scheme"))?;
-    if !scheme.eq_ignore_ascii_case("bearer") {
-        return Err(refuse("the credential is not a bearer key"));
-    }
-    if is_key(key) {
-        Ok(key)
-    } else {
-        Err(refuse("the credential does not have the form of a key"))
-    }
-}
-
-/// The key of `X-API-Key`; `None` without that header.
-fn api_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
-    let mut values = headers.get_all("x-api-key").iter();
-    let Some(first) = values.next() else { return Ok(None) };
-    let refuse = |what: &str| Problem::unauthenticated(&format!("{what} (expected one API key)"));
-    if values.next().is_some() || headers.contains_key(header::AUTHORIZATION) {
-        return Err(refuse("there are two credentials"));
-    }
-    match first.to_str() {
-        Ok(key) if is_key(key) => Ok(Some(key)),
-        Ok(_) | Err(_) => Err(refuse("X-API-Key does not have the form of a key")),
-    }
-}
-
-fn is_key(text: &str) -> bool {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/=".contains(&b);
-    (1..=KEY_CHARS_MAX).contains(&text.len()) && text.bytes().all(plain)
-}
-
-type KeyHash = [u8; 32];
-
-/// Keys that were checked a moment ago, by their hash.
-pub(crate) struct KeyCache {
-    believed: Mutex<HashMap<KeyHash, (Identity, Instant)>>,
-    lifetime: Duration,
-}
-
-impl KeyCache {
-    /// A cache that believes a key for this long.
-    pub(crate) fn new(lifetime: Duration) -> Self {
-        Self { believed: Mutex::default(), lifetime }
-    }
-
-    fn get(&self, hash: &KeyHash, now: Instant) -> Option<Identity> {
-        let believed = self.believed.lock().unwrap_or_else(PoisonError::into_inner);
-        let (credential, since) = believed.get(hash)?;
-        (now.duration_since(*since) < self.lifetime).then(|| credential.clone())
-    }
-
-    fn put(&self, hash: KeyHash, credential: Identity, now: Instant) {
-        let mut believed = self.believed.lock().unwrap_or_else(PoisonError::into_inner);
-        if believed.len() >= KEYS_MAX {
-            believed.retain(|_, (_, since)| now.duration_since(*since) < self.lifetime);
-        }
-        if believed.len() >= KEYS_MAX {
-            believed.clear();
-        }
-        believed.insert(hash, (credential, now));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn key_of(values: &[&str]) -> Result<String, Problem> {
-        let mut headers = HeaderMap::new();
-        for value in values {
-            headers.append(header::AUTHORIZATION, value.parse().unwrap());
-        }
-        bearer(&headers).map(str::to_owned)
-    }
-
-    #[test]
-    fn only_one_plain_bearer_key_is_read() {
-        assert_eq!(key_of(&["Bearer mb_1"]).unwrap(), "mb_1");
-        assert_eq!(key_of(&["bearer mb_1"]).unwrap(), "mb_1");
-        for bad in [
-            vec![],
-            vec!["Bearer a", "Bearer a"],
-            vec!["mb_1"],
-            vec!["Basic bWI="],
-            vec!["Bearer "],
-            vec!["Bearer  mb_1"],
-            vec!["Bearer mb_1 "],
-            vec!["Bearer mb_1,Bearer mb_2"],
-        ] {
-            assert_eq!(key_of(&bad).unwrap_err().status.as_u16(), 401, "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn a_key_is_believed_only_for_a_while() {
-        let cache = KeyCache::new(Duration::from_secs(5));
-        let tenant = TenantId(meta_runtime::new_id());
-        let principal =
-            Identity::from(Principal { tenant, role: Role::Viewer, actor: "key".into() });
-        let then = Instant::now();
-        cache.put([7; 32], principal.clone(), then);
-        assert_eq!(cache.get(&[7; 32], then), Some(principal));
-        assert_eq!(cache.get(&[8; 32], then), None);
-        assert_eq!(cache.get(&[7; 32], then + Duration::from_secs(5)), None);
+        Caller::of_bearer(app, parts, key).await.map(Self)
     }
 }

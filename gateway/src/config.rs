@@ -37,6 +37,14 @@ pub struct Config {
     /// Where browsers find this gateway, such as `https://builder.example`, when something stands
     /// in front of it. With https, cookies are only sent over TLS.
     pub public_url: Option<String>,
+    /// The issuer whose tokens open the API; none unless it is named.
+    pub jwt: Option<meta_tokens::Issuer>,
+    /// The provider at which people sign in with their browsers; none unless it is named. It sends
+    /// them back to `public_url` with `/sign-in/callback`, and to nowhere else.
+    pub oidc: Option<meta_tokens::Oidc>,
+    /// Origins whose scripts may evaluate flags in browsers, such as `https://app.example`; none
+    /// unless they are named.
+    pub cors_origins: Vec<String>,
 }
 
 impl Default for Config {
@@ -54,6 +62,9 @@ impl Default for Config {
             trusted_proxies: Vec::new(),
             flags_snapshot: None,
             public_url: None,
+            jwt: None,
+            oidc: None,
+            cors_origins: Vec::new(),
         }
     }
 }
@@ -91,7 +102,20 @@ impl Config {
                 )
             })
             .collect();
-        faults.extend(self.public_url.as_deref().and_then(public_url_fault));
+        faults.extend(self.public_url.as_deref().and_then(|url| origin_fault("public_url", url)));
+        for (n, origin) in self.cors_origins.iter().enumerate() {
+            faults.extend(origin_fault(&format!("cors_origins[{n}]"), origin));
+        }
+        if let Some(jwt) = &self.jwt {
+            faults.extend(jwt.check().into_iter().map(|f| f.within("jwt")));
+        }
+        if let Some(oidc) = &self.oidc {
+            faults.extend(oidc.check().into_iter().map(|f| f.within("oidc")));
+            if self.public_url.is_none() {
+                let problem = "is missing (expected where the provider sends browsers back to)";
+                faults.push(InvalidField::new("public_url", problem));
+            }
+        }
         if faults.is_empty() { Ok(()) } else { Err(faults) }
     }
 
@@ -100,14 +124,20 @@ impl Config {
         Duration::from_millis(self.request_timeout_ms)
     }
 
+    /// Where a provider sends browsers back to.
+    pub(crate) fn redirect(&self) -> String {
+        let url = self.public_url.as_deref().unwrap_or_default();
+        format!("{}/sign-in/callback", url.trim_end_matches('/'))
+    }
+
     /// Whether browsers reach this gateway over TLS.
     pub(crate) fn is_https(&self) -> bool {
         self.public_url.as_deref().is_some_and(|url| url.starts_with("https://"))
     }
 }
 
-/// What is wrong with an address for browsers.
-fn public_url_fault(text: &str) -> Option<InvalidField> {
+/// What is wrong with an address of which only scheme, host and port count.
+fn origin_fault(name: &str, text: &str) -> Option<InvalidField> {
     let fits = url::Url::parse(text).is_ok_and(|url| {
         ["http", "https"].contains(&url.scheme())
             && url.has_host()
@@ -118,5 +148,5 @@ fn public_url_fault(text: &str) -> Option<InvalidField> {
     });
     let problem =
         || format!("{text:?} is not valid (expected a form like https://builder.example)");
-    (!fits).then(|| InvalidField::new("public_url", problem()))
+    (!fits).then(|| InvalidField::new(name, problem()))
 }

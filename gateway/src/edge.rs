@@ -46,7 +46,8 @@ impl Trace {
         Self { request_id: request_id.into(), traceparent: traceparent.into() }
     }
 
-    fn trace_id(&self) -> &str {
+    /// The id of the trace.
+    pub(crate) fn trace_id(&self) -> &str {
         self.traceparent.split('-').nth(1).unwrap_or_default()
     }
 }

@@ -8,6 +8,7 @@ mod auth;
 mod body;
 mod config;
 mod contract;
+mod denials;
 mod document;
 mod edge;
 mod idempotency;
@@ -24,8 +25,10 @@ mod view;
 pub use config::Config;
 pub use peers::Peers;
 
+use meta_domain::fault::InvalidField;
 use meta_runtime::flags::Flags;
 use meta_runtime::{Host, Service, StartError, Wiring};
+use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -38,7 +41,6 @@ impl Service for Gateway {
     type Config = Config;
 
     async fn wire(config: Config, host: &Host) -> Result<Wiring, StartError> {
-        config.check().map_err(StartError::Config)?;
         let peers = Peers {
             orchestrator: host.peer("orchestrator")?,
             classifier: host.peer("classifier")?,
@@ -50,9 +52,12 @@ impl Service for Gateway {
         let file = config.flags_snapshot.clone();
         let ready = settings.ready();
         let aging = settings.clone();
-        let routes = routed(config, peers, settings, stopping.clone());
+        let app = routes::App::new(config, peers.clone(), settings, stopping.clone());
+        let app = app.map_err(StartError::Config)?;
+        let denials = app.denials.clone();
         Ok(Wiring::default()
-            .http(routes)
+            .http(routed(app))
+            .background("denials", move |stop| denials.run(peers, stop))
             .ready_when(ready)
             .background("settings", move |stop| follower.follow(peer, file, stop))
             .background("age of the settings", move |stop| aging.show_age(stop))
@@ -65,23 +70,21 @@ impl Service for Gateway {
 
 /// Every route behind the edge's layers. The settings follow the flag-resolver in a task of the
 /// current tokio runtime, as long as the router lives.
-pub fn router(config: Config, peers: Peers) -> axum::Router {
+///
+/// # Errors
+/// Everything that is wrong with the configuration.
+pub fn router(config: Config, peers: Peers) -> Result<axum::Router, Vec<InvalidField>> {
     let settings = Flags::default();
     let stopping = CancellationToken::new();
     let (follower, peer) = (settings.clone(), peers.flags.clone());
-    tokio::spawn(follower.follow(peer, config.flags_snapshot.clone(), stopping.clone()));
-    routed(config, peers, settings, stopping)
+    let file = config.flags_snapshot.clone();
+    let app = routes::App::new(config, peers.clone(), settings, stopping.clone())?;
+    tokio::spawn(follower.follow(peer, file, stopping.clone()));
+    tokio::spawn(app.denials.clone().run(peers, stopping));
+    Ok(routed(app))
 }
 
-/// The same over settings that somebody keeps up to date; what waits or follows ends with
-/// `stopping`.
-fn routed(
-    config: Config,
-    peers: Peers,
-    settings: Flags,
-    stopping: CancellationToken,
-) -> axum::Router {
-    let room = edge::Room::new(Semaphore::new(config.requests_max as usize));
-    let app = routes::App::new(config, peers, settings, stopping);
+fn routed(app: Arc<routes::App>) -> axum::Router {
+    let room = edge::Room::new(Semaphore::new(app.config.requests_max as usize));
     routes::router(app).layer(axum::middleware::from_fn_with_state(room, edge::edge))
 }

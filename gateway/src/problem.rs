@@ -13,7 +13,7 @@ use std::time::Duration;
 use tonic::{Code, Status};
 
 /// What a caller should wait when a backend is down and did not say.
-const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(2);
+pub(crate) const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(2);
 /// The media type of RFC 9457.
 pub(crate) const PROBLEM_MEDIA_TYPE: &str = "application/problem+json";
 const INTERNAL_DETAIL: &str =

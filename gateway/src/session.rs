@@ -2,7 +2,7 @@
 //! by cookie also has to come from our own pages: by its `Origin`, and by a token that only they
 //! know.
 
-use crate::auth::{ask_within, decode};
+use crate::auth::{ask_within, decode, encode};
 use crate::edge::Trace;
 use crate::problem::Problem;
 use crate::routes::App;
@@ -42,6 +42,11 @@ impl SignedIn {
         csrf_of(&self.token)
     }
 
+    /// What the browser shows.
+    pub(crate) fn token(&self) -> &str {
+        &self.token
+    }
+
     /// Whether a form carries it.
     ///
     /// # Errors
@@ -78,12 +83,30 @@ fn hex(bytes: &[u8]) -> String {
 /// When the orchestrator cannot be asked.
 pub(crate) async fn signed_in(app: &App, parts: &Parts) -> Result<Option<SignedIn>, Problem> {
     let Some(token) = token(app, &parts.headers) else { return Ok(None) };
+    let identity = identity_of(app, parts.extensions.get::<Trace>(), token).await?;
+    Ok(identity.map(|identity| SignedIn { identity, token: token.to_owned() }))
+}
+
+/// Whose session that still is.
+///
+/// # Errors
+/// 401 when it is over.
+pub(crate) async fn again(app: &App, token: &str) -> Result<Identity, Problem> {
+    let found = identity_of(app, None, token).await?;
+    found.ok_or_else(|| Problem::unauthenticated("the session is over"))
+}
+
+async fn identity_of(
+    app: &App,
+    trace: Option<&Trace>,
+    token: &str,
+) -> Result<Option<Identity>, Problem> {
     let id = Sha256::digest(token.as_bytes()).into();
     if let Some(identity) = app.sessions.get(&id, Instant::now()) {
-        return Ok(Some(SignedIn { identity, token: token.to_owned() }));
+        return Ok(Some(identity));
     }
     let timeout = app.config.request_timeout();
-    let message = machine(app, parts, pb::GetSessionRequest { token: token.to_owned() });
+    let message = machine(app, trace, pb::GetSessionRequest { token: token.to_owned() });
     let asked = app.peers.sessions();
     let answer = tokio::time::timeout(timeout, { asked }.get_session(message)).await;
     let session = match answer.map_err(|_| Problem::deadline())? {
@@ -93,29 +116,47 @@ pub(crate) async fn signed_in(app: &App, parts: &Parts) -> Result<Option<SignedI
     };
     let identity = identity(session.caller)?;
     app.sessions.put(id, identity.clone(), Instant::now());
-    Ok(Some(SignedIn { identity, token: token.to_owned() }))
+    Ok(Some(identity))
 }
 
 /// Who calls the API by cookie. What changes something has to carry the token of the pages' forms.
 ///
 /// # Errors
 /// 403 for a change from elsewhere.
-pub(crate) async fn caller(app: &App, parts: &Parts) -> Result<Option<Identity>, Problem> {
+pub(crate) async fn caller(app: &App, parts: &Parts) -> Result<Option<SignedIn>, Problem> {
     let Some(signed) = signed_in(app, parts).await? else { return Ok(None) };
     if !matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS) {
         check_origin(app, parts)?;
         signed.check_csrf(parts.headers.get(CSRF_HEADER).and_then(|v| v.to_str().ok()))?;
     }
-    Ok(Some(signed.identity))
+    Ok(Some(signed))
 }
 
-/// Signs in with a key; answers the cookie. A session that the browser had before ends.
+/// What somebody signs in with.
+pub(crate) enum With<'a> {
+    /// An API key.
+    Key(&'a str),
+    /// What a provider said of them.
+    Known(&'a Identity),
+}
+
+/// Signs in; answers the cookie. A session that the browser had before ends.
 ///
 /// # Errors
 /// 401 for whatever is wrong with the key.
-pub(crate) async fn begin(app: &App, parts: &Parts, key: &str) -> Result<HeaderValue, Problem> {
+pub(crate) async fn begin(
+    app: &App,
+    parts: &Parts,
+    with: With<'_>,
+) -> Result<HeaderValue, Problem> {
     end(app, parts).await?;
-    let message = machine(app, parts, pb::CreateSessionRequest { api_key: key.to_owned() });
+    let request = match with {
+        With::Key(key) => pb::CreateSessionRequest { api_key: key.to_owned(), known: None },
+        With::Known(identity) => {
+            pb::CreateSessionRequest { api_key: String::new(), known: Some(encode(identity)) }
+        }
+    };
+    let message = machine(app, parts.extensions.get::<Trace>(), request);
     let timeout = app.config.request_timeout();
     let answer = tokio::time::timeout(timeout, app.peers.sessions().create_session(message)).await;
     let made = match answer.map_err(|_| Problem::deadline())? {
@@ -131,6 +172,24 @@ pub(crate) async fn begin(app: &App, parts: &Parts, key: &str) -> Result<HeaderV
     Ok(cookie(app, &made.token, lifetime.unwrap_or_default().max(0)))
 }
 
+/// A cookie of ours that lasts for a while and goes to this path; an empty value takes it away.
+pub(crate) fn own_cookie(app: &App, name: &str, value: &str, seconds: u32) -> HeaderValue {
+    let (prefix, secure) = if app.config.is_https() { ("__Host-", "; Secure") } else { ("", "") };
+    let text = format!(
+        "{prefix}{name}={value}; Path=/; HttpOnly; SameSite=Lax; Max-Age={seconds}{secure}"
+    );
+    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+/// The value of a cookie that [`own_cookie`] made.
+pub(crate) fn own_cookie_of<'a>(app: &App, headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    if app.config.is_https() {
+        only_cookie(headers, &format!("__Host-{name}"))
+    } else {
+        only_cookie(headers, name)
+    }
+}
+
 /// Signs out, here at once and elsewhere within seconds.
 ///
 /// # Errors
@@ -138,7 +197,8 @@ pub(crate) async fn begin(app: &App, parts: &Parts, key: &str) -> Result<HeaderV
 pub(crate) async fn end(app: &App, parts: &Parts) -> Result<(), Problem> {
     let Some(token) = token(app, &parts.headers) else { return Ok(()) };
     app.sessions.forget(&Sha256::digest(token.as_bytes()).into());
-    let message = machine(app, parts, pb::EndSessionRequest { token: token.to_owned() });
+    let request = pb::EndSessionRequest { token: token.to_owned() };
+    let message = machine(app, parts.extensions.get::<Trace>(), request);
     ask_within(app.config.request_timeout(), app.peers.sessions().end_session(message)).await?;
     Ok(())
 }
@@ -215,10 +275,10 @@ pub(crate) fn local_path(asked: &str) -> &str {
     if plain { asked } else { "/" }
 }
 
-fn machine<T>(app: &App, parts: &Parts, message: T) -> tonic::Request<T> {
+fn machine<T>(app: &App, trace: Option<&Trace>, message: T) -> tonic::Request<T> {
     let timeout = app.config.request_timeout();
     let mut request = meta_runtime::auth::machine_call(timeout, message);
-    crate::auth::add_trace(&mut request, parts.extensions.get::<Trace>());
+    crate::auth::add_trace(&mut request, trace);
     request
 }
 

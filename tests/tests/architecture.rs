@@ -11,10 +11,14 @@ const SERVICES: [&str; 5] = ["classifier", "flag-resolver", "autofixer", "orches
 fn allowed(name: &str) -> Vec<&'static str> {
     match name {
         "meta-domain" => vec![],
-        "meta-objects" | "meta-proto" | "meta-storage" | "meta-telemetry" => vec!["meta-domain"],
+        "meta-objects" | "meta-proto" | "meta-storage" | "meta-telemetry" | "meta-tokens" => {
+            vec!["meta-domain"]
+        }
         "meta-runtime" => vec!["meta-domain", "meta-proto", "meta-telemetry"],
         "classifier" => vec!["meta-domain", "meta-proto", "meta-runtime"],
-        "gateway" => vec!["meta-domain", "meta-proto", "meta-runtime", "meta-telemetry"],
+        "gateway" => {
+            vec!["meta-domain", "meta-proto", "meta-runtime", "meta-telemetry", "meta-tokens"]
+        }
         "runner" => {
             vec!["meta-domain", "meta-objects", "meta-proto", "meta-runtime", "meta-telemetry"]
         }
@@ -29,6 +33,7 @@ fn allowed(name: &str) -> Vec<&'static str> {
                 "meta-runtime",
                 "meta-storage",
                 "meta-telemetry",
+                "meta-tokens",
             ]
         }
         _ => vec![
@@ -38,6 +43,7 @@ fn allowed(name: &str) -> Vec<&'static str> {
             "meta-runtime",
             "meta-storage",
             "meta-telemetry",
+            "meta-tokens",
             "classifier",
             "flag-resolver",
             "autofixer",

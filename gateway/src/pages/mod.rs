@@ -10,6 +10,7 @@ mod core;
 mod diff;
 mod gates;
 mod layout;
+mod oidc;
 mod problem;
 mod run;
 mod runs;
@@ -45,6 +46,8 @@ pub(crate) fn routes(app: &Arc<App>) -> Router<Arc<App>> {
     let pages = Router::new()
         .route("/", get(|| async { Redirect::to("/runs") }))
         .route("/sign-in", get(sign_in::show).post(sign_in::submit))
+        .route("/sign-in/provider", get(oidc::leave))
+        .route("/sign-in/callback", get(oidc::back))
         .route("/sign-out", post(sign_in::leave))
         .route("/theme", post(theme::set))
         .route("/runs", get(runs::list))

@@ -5,42 +5,66 @@ use super::theme::Theme;
 use super::visitor::Fields;
 use crate::problem::Problem;
 use crate::routes::App;
-use crate::session::{self, local_path};
-use axum::extract::{Request, State};
+use crate::session::{self, With, local_path};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::response::{IntoResponse, Redirect, Response};
+use http::request::Parts;
 use http::{HeaderMap, StatusCode, Uri, header};
-use maud::html;
+use maud::{Markup, html};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// `GET /sign-in?to=`
-pub(super) async fn show(headers: HeaderMap, uri: Uri) -> Response {
+pub(super) async fn show(State(app): State<Arc<App>>, headers: HeaderMap, uri: Uri) -> Response {
     let query = uri.query().unwrap_or_default();
     let asked = url::form_urlencoded::parse(query.as_bytes());
     let named = |name| asked.clone().find_map(|(n, v)| (n == name).then_some(v));
     let out = named("signed-out").is_some();
-    form(&headers, &named("to").unwrap_or_default(), if out { Said::Out } else { Said::Nothing })
+    let said = if out { Said::Out } else { Said::Nothing };
+    form(&app, &headers, &named("to").unwrap_or_default(), said)
 }
 
 enum Said {
     Nothing,
     Out,
     Refused,
+    NotSignedIn,
 }
 
-fn form(headers: &HeaderMap, to: &str, said: Said) -> Response {
+impl Said {
+    fn words(&self) -> Markup {
+        html! {
+            @match self {
+                Self::Nothing => {}
+                Self::Out => p.note role="status" { "You are signed out." },
+                Self::Refused => p.note.bad id="key-problem" role="alert" {
+                    "This key does not sign in."
+                },
+                Self::NotSignedIn => p.note.bad role="alert" {
+                    "You are not signed in. Try again, or ask whoever runs this installation \
+                     whether you may."
+                },
+            }
+        }
+    }
+}
+
+fn form(app: &App, headers: &HeaderMap, to: &str, said: Said) -> Response {
     let refused = matches!(said, Said::Refused);
+    let to = local_path(to);
     let body = html! {
         section.sign-in {
             h1 { "Sign in" }
-            @match said {
-                Said::Nothing => {}
-                Said::Out => p.note role="status" { "You are signed out." },
-                Said::Refused => p.note.bad id="key-problem" role="alert" {
-                    "This key does not sign in."
-                },
+            (said.words())
+            @if let Some(provider) = &app.provider {
+                @let query: String = url::form_urlencoded::byte_serialize(to.as_bytes()).collect();
+                p { a.button.primary href=(format!("/sign-in/provider?to={query}")) {
+                    "Sign in with " (provider.name())
+                } }
             }
             form method="post" action="/sign-in" {
-                input type="hidden" name="to" value=(local_path(to));
+                input type="hidden" name="to" value=(to);
                 label for="key" { "API key" }
                 input id="key" name="key" type="password" required autocomplete="current-password"
                     spellcheck="false" autocapitalize="off" autofocus maxlength="512"
@@ -59,17 +83,42 @@ fn form(headers: &HeaderMap, to: &str, said: Said) -> Response {
     Page { title: "Sign in", section, visitor: None, waiting: None, theme, body }.into_response()
 }
 
+/// The page for somebody whom the provider did not sign in.
+pub(super) fn not_signed_in(app: &App, headers: &HeaderMap) -> Response {
+    let mut page = form(app, headers, "", Said::NotSignedIn);
+    *page.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
+    page
+}
+
+/// Whether the address of a request may try to sign in; answers it.
+///
+/// # Errors
+/// 429 for one that failed too often.
+pub(super) fn attempt(app: &App, parts: &Parts) -> Result<Option<IpAddr>, Problem> {
+    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|c| c.0.ip());
+    let address = app.signins.address(peer, &parts.headers);
+    app.signins.check(address, Instant::now())?;
+    Ok(address)
+}
+
+/// An address has failed to sign in.
+pub(super) fn failed(app: &App, address: Option<IpAddr>) {
+    app.signins.failed(address, Instant::now());
+}
+
 /// `POST /sign-in`: a new session, and on to the page that was asked for.
 pub(super) async fn submit(
     State(app): State<Arc<App>>,
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, fields) = Fields::of_visitor(&app, request).await?;
+    let address = attempt(&app, &parts)?;
     let to = local_path(fields.text("to"));
-    match session::begin(&app, &parts, fields.text("key").trim()).await {
+    match session::begin(&app, &parts, With::Key(fields.text("key").trim())).await {
         Ok(cookie) => Ok(([(header::SET_COOKIE, cookie)], Redirect::to(to)).into_response()),
         Err(problem) if problem.status == StatusCode::UNAUTHORIZED => {
-            let mut page = form(&parts.headers, to, Said::Refused);
+            failed(&app, address);
+            let mut page = form(&app, &parts.headers, to, Said::Refused);
             *page.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
             Ok(page)
         }

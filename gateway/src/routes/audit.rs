@@ -53,13 +53,19 @@ fn resource(entry: &pb::AuditEntry) -> Resource {
     Resource::new("audit_entry", entry.seq.to_string(), attributes)
 }
 
-/// `GET /audit/verify`: reads the whole chain.
+/// `GET /audit/verify?known_seq=&known_hash=`: reads the whole chain.
 pub(super) async fn verify(
     State(app): State<Arc<App>>,
     caller: Caller,
+    uri: Uri,
 ) -> Result<Document, Problem> {
-    let message = caller.message(pb::VerifyAuditRequest::default());
-    let found = caller.ask(app.peers.audit().verify_audit(message)).await?;
+    let known = ["known_seq", "known_hash"];
+    let params = Params::read(&uri, &known)?;
+    let known_seq = params.parsed::<u64>("known_seq", "the number of an entry")?.unwrap_or(0);
+    let known_hash = params.text("known_hash").unwrap_or_default().to_owned();
+    let message = caller.message(pb::VerifyAuditRequest { known_seq, known_hash });
+    let found = caller.ask(app.peers.audit().verify_audit(message)).await;
+    let found = found.map_err(|problem| problem.in_query(&known))?;
     let attributes = json!({
         "entries": found.entries,
         "head_hash": text(&found.head_hash),

@@ -22,13 +22,17 @@ mod tenants;
 mod webhooks;
 mod why;
 
-use crate::auth::KeyCache;
+use crate::auth::{Acting, KeyCache, Tokens, lasting};
 use crate::contract::Routes;
+use crate::denials::Denials;
 use crate::session::SessionCache;
 use crate::signins::SignIns;
 use crate::{Config, Peers};
 use axum::Router;
+use axum::middleware::from_fn_with_state;
+use meta_domain::fault::InvalidField;
 use meta_runtime::flags::Flags;
+use meta_tokens::Provider;
 use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,6 +47,14 @@ pub(crate) struct App {
     pub(crate) config: Config,
     pub(crate) peers: Peers,
     pub(crate) keys: KeyCache,
+    /// The tokens that are believed.
+    pub(crate) tokens: Tokens,
+    /// Where people sign in, beside with a key.
+    pub(crate) provider: Option<Provider>,
+    /// Platform administrators in other tenants.
+    pub(crate) acting: Acting,
+    /// What is refused here.
+    pub(crate) denials: Denials,
     /// Failed sign-ins by address.
     pub(crate) signins: SignIns,
     /// The runs that are watched here.
@@ -69,12 +81,24 @@ impl Drop for App {
 
 impl App {
     /// A gateway in front of these services.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the configuration.
     pub(crate) fn new(
         config: Config,
         peers: Peers,
         settings: Flags,
         stopping: CancellationToken,
-    ) -> Arc<Self> {
+    ) -> Result<Arc<Self>, Vec<InvalidField>> {
+        config.check()?;
+        let within = |section| {
+            move |faults: Vec<InvalidField>| {
+                faults.into_iter().map(|f| f.within(section)).collect::<Vec<_>>()
+            }
+        };
+        let tokens = Tokens::of(config.jwt.as_ref()).map_err(within("jwt"))?;
+        let provider = config.oidc.as_ref().map(|oidc| Provider::new(oidc, config.redirect()));
+        let provider = provider.transpose().map_err(within("oidc"))?;
         let keys = KeyCache::new(Duration::from_millis(config.key_cache_ms));
         let sessions = SessionCache::new(Duration::from_millis(config.key_cache_ms));
         let flag_streams = Arc::new(Semaphore::new(FLAG_STREAMS_MAX));
@@ -83,10 +107,14 @@ impl App {
         let streams = Arc::new(Semaphore::new(config.streams_max as usize));
         let feeds = live::Feeds::default();
         let titles = crate::pages::Titles::default();
-        Arc::new(Self {
+        Ok(Arc::new(Self {
             config,
             peers,
             keys,
+            tokens,
+            provider,
+            acting: Acting::default(),
+            denials: Denials::default(),
             signins,
             feeds,
             streams,
@@ -95,7 +123,7 @@ impl App {
             settings,
             flag_streams,
             stopping,
-        })
+        }))
     }
 }
 
@@ -115,5 +143,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .router()
         .merge(crate::pages::routes(&app))
         .fallback(crate::pages::nowhere)
+        .layer(from_fn_with_state(Arc::clone(&app), lasting::while_in_force))
+        .layer(from_fn_with_state(Arc::clone(&app), ofrep::cors))
         .with_state(app)
 }

@@ -2,6 +2,7 @@
 //! process's memory, so no other service is asked, but for who an API key belongs to.
 
 mod answer;
+mod cors;
 mod events;
 mod request;
 
@@ -11,6 +12,8 @@ use crate::body::within_limit;
 use crate::contract::schema::{any, map_of, parameter, text};
 use crate::contract::{Operation, Routes, op};
 use crate::problem::Problem;
+pub(super) use cors::cors;
+
 use answer::{Refused, Tag, bulk_json, evaluation_json};
 use axum::body::Body;
 use axum::extract::State;

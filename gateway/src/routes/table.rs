@@ -581,6 +581,10 @@ fn keys_and_audit() -> Routes {
             audit::verify,
             op("verifyAudit", "Read the whole chain, and find what was changed in it")
                 .role(Role::Admin)
+                .query([
+                    parameter("known_seq", text(), "The number of an entry that was noted"),
+                    parameter("known_hash", text(), "Its hash: the chain has to hold it still"),
+                ])
                 .answers(200, "What was found", one("AuditVerification")),
         )
 }

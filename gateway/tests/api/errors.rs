@@ -237,8 +237,10 @@ async fn ids_of_a_request_are_passed_through_or_made() {
 async fn a_backend_that_is_down_is_a_503_with_retry_after() {
     let nobody = || meta_runtime::transport::remote("http://127.0.0.1:1", "t").unwrap();
     let peers = Peers { orchestrator: nobody(), classifier: nobody(), flags: nobody() };
-    let api =
-        Api { router: gateway::router(Config::default(), peers), peer: crate::Peer::default() };
+    let api = Api {
+        router: gateway::router(Config::default(), peers).expect("a configuration that fits"),
+        peer: crate::Peer::default(),
+    };
     let got = api.get("mb_viewer", "/runs").await;
     assert_eq!(got.error(), (503, "unavailable".into(), json!(null)));
     assert!(!got.header("retry-after").is_empty());

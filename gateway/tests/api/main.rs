@@ -68,7 +68,7 @@ impl Api {
             classifier: peer.classifier(),
             flags: peer.flags(),
         };
-        Self { router: gateway::router(config, peers), peer }
+        Self { router: gateway::router(config, peers).expect("a configuration that fits"), peer }
     }
 
     async fn open(&self, request: Request<Body>) -> Response {

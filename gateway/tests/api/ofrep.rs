@@ -237,7 +237,8 @@ async fn a_kept_snapshot_serves_while_the_flag_resolver_is_silent() {
     let peer = crate::Peer::default();
     let (orchestrator, classifier) = (peer.orchestrator(), peer.classifier());
     let peers = gateway::Peers { orchestrator, classifier, flags: away };
-    let second = Api { router: gateway::router(config(), peers), peer };
+    let second =
+        Api { router: gateway::router(config(), peers).expect("a configuration that fits"), peer };
     let got = second.evaluate("mb_viewer", "/max_total_attempts", "{}").await;
     assert_eq!((got.status.as_u16(), &got.json()["value"]), (200, &json!(9)));
     let ready = Request::get("/readyz").body(Body::empty()).expect("a request");

@@ -75,6 +75,11 @@ impl Grpc {
     }
 }
 
+/// Changes that are read at once for the audit, unless the caller says otherwise.
+const CHANGES_DEFAULT: u32 = 200;
+/// Changes that are read at once for the audit, at most.
+const CHANGES_MAX: u32 = 500;
+
 #[tonic::async_trait]
 impl FlagsService for Grpc {
     async fn resolve(
@@ -238,6 +243,20 @@ impl FlagsService for Grpc {
         let canceled = self.resolver.cancel(id, None, &by(&caller, ""), trace).await;
         let version = canceled.map_err(status)?;
         Ok(Response::new(pb::CancelPlatformScheduledResponse { version }))
+    }
+
+    async fn read_changes(
+        &self,
+        request: Request<pb::ReadChangesRequest>,
+    ) -> Result<Response<pb::ReadChangesResponse>, Status> {
+        let body = request.into_inner();
+        let limit = match body.page_size {
+            0 => CHANGES_DEFAULT,
+            asked => asked.min(CHANGES_MAX),
+        };
+        let found = self.resolver.changes_after(body.after_version, limit).await;
+        let changes = found.map_err(status)?.into_iter().map(encode::tenant_change).collect();
+        Ok(Response::new(pb::ReadChangesResponse { changes }))
     }
 
     type WatchSnapshotStream = Watched<pb::WatchSnapshotResponse>;

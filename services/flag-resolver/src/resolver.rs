@@ -285,6 +285,15 @@ impl Resolver {
         Ok(self.store()?.changes(filter).await?)
     }
 
+    /// The audited changes of everybody after a version, oldest first.
+    pub(crate) async fn changes_after(
+        &self,
+        version: u64,
+        limit: u32,
+    ) -> Result<Vec<Audited>, Fault> {
+        Ok(self.store()?.changes_after(version, limit).await?)
+    }
+
     /// What is scheduled for the whole platform.
     pub(crate) async fn scheduled_of_platform(&self) -> Result<Vec<Scheduled>, Fault> {
         Ok(self.store()?.scheduled(None).await?)

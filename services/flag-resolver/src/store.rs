@@ -24,6 +24,7 @@ statements! {
     LAYER_PUT = "layer_put";
     CHANGE_INSERT = "change_insert";
     CHANGES_OF_OWNER = "changes_of_owner";
+    CHANGES_AFTER = "changes_after";
     SCHEDULED_INSERT = "scheduled_insert";
     SCHEDULED_COUNT = "scheduled_count";
     SCHEDULED_OF_TENANT = "scheduled_of_tenant";
@@ -233,6 +234,22 @@ impl FlagStore {
             .bind(&setting)
             .bind(before)
             .bind(i64::from(filter.limit))
+            .fetch_all(db)
+            .await?);
+        rows.into_iter().map(Audited::try_from).collect()
+    }
+
+    /// The audited changes of everybody after a version, oldest first.
+    pub(crate) async fn changes_after(
+        &self,
+        version: u64,
+        limit: u32,
+    ) -> Result<Vec<Audited>, Error> {
+        let read = self.engine.read();
+        let sql = CHANGES_AFTER.on(&read);
+        let rows: Vec<AuditRow> = on!(read, |db| sqlx::query_as(sql)
+            .bind(version_of(version))
+            .bind(i64::from(limit))
             .fetch_all(db)
             .await?);
         rows.into_iter().map(Audited::try_from).collect()

@@ -50,6 +50,8 @@ pub struct Config {
     pub limits: Limits,
     /// How webhooks are signed, and which addresses they may have.
     pub webhooks: webhooks::Config,
+    /// The issuer whose tokens open the RPCs; none unless it is named.
+    pub jwt: Option<meta_tokens::Issuer>,
     /// An API key for the default tenant's owner, made at start; for development.
     pub dev_key: Option<String>,
 }
@@ -133,6 +135,7 @@ impl Default for Config {
             gates_on_expiry: ExpiryAction::Fail,
             gates_four_eyes: false,
             objects: None,
+            jwt: None,
             limits: Limits::default(),
             webhooks: webhooks::Config::default(),
             dev_key: None,

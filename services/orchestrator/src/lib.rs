@@ -49,6 +49,7 @@ use meta_proto::orchestrator::tenant_service_server::TenantServiceServer;
 use meta_proto::orchestrator::webhook_service_server::WebhookServiceServer;
 use meta_proto::runner::work_service_server::WorkServiceServer;
 use meta_runtime::{Flags, Host, Service, StartError, Wiring, new_id, now};
+use meta_tokens::Verifier;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -101,11 +102,19 @@ impl Service for Orchestrator {
             settings.clone(),
             options.only,
         );
+        // who builds one run on a laptop leaves the record to the next process that serves
+        let changes = options
+            .only
+            .is_none()
+            .then(|| record::Changes::new(tables.clone(), resolver.clone(), flags.clone()));
         let gates = config.gates();
         let retiring = engine.clone();
         let retention = Retention { days: config.retention_days, archive: config.archive.clone() };
         let limits = config.limits;
-        let (credentials, noting) = Credentials::new(tables.clone());
+        let tokens = config.jwt.as_ref().map(Verifier::new).transpose().map_err(|faults| {
+            StartError::Config(faults.into_iter().map(|f| f.within("jwt")).collect())
+        })?;
+        let (credentials, noting) = Credentials::new(tables.clone(), tokens);
         let denials = credentials.denials().clone();
         let runs =
             Runs { engine: engine.clone(), settings, gates, limits, denials: denials.clone() };
@@ -144,6 +153,12 @@ impl Service for Orchestrator {
                 }
             })
             .background("noting", |stop| noting.run(stop))
+            .background("changes", move |stop| async move {
+                match changes {
+                    Some(changes) => changes.run(stop).await,
+                    None => stop.cancelled().await,
+                }
+            })
             .on_denial(denials.sink())
             .background("webhooks", move |stop| sender.run(stop))
             .background("waiters", |stop| async move {
@@ -152,7 +167,7 @@ impl Service for Orchestrator {
             })
             .accept_keys(Arc::new(move |key| {
                 let credentials = credentials.clone();
-                Box::pin(async move { credentials.check(&key).await })
+                Box::pin(async move { credentials.shown(&key).await })
             })))
     }
 

@@ -1,7 +1,9 @@
 //! The command line: every command with its flags.
 
+mod access;
 mod flags;
 
+pub use access::*;
 pub use flags::*;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -63,6 +65,12 @@ pub enum Command {
     /// Users of a tenant of a server.
     #[command(subcommand)]
     Users(UsersCommand),
+    /// API keys of a tenant of a server.
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// Who did what in a tenant of a server, and whether that record is whole.
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Say what is missing on this machine, and what each thing is needed for.
     Doctor(OutputArgs),
     /// Tell a run to other tools: Markdown for a comment, JUnit or SARIF for a report.
@@ -126,6 +134,14 @@ pub struct UpArgs {
     /// The tenant whose settings they read, or `any`; the local tenant without it.
     #[arg(long, value_name = "any|TENANT_ID", requires = "flagd")]
     pub flagd_tenant: Option<FlagdTenant>,
+    /// Where browsers find it, such as `https://builder.example`, when something that speaks TLS
+    /// stands in front of it.
+    #[arg(long, value_name = "URL", env = "METABUILDER_PUBLIC_URL")]
+    pub public_url: Option<String>,
+    /// A TOML file of the gateway's settings: `jwt`, `oidc`, `cors_origins`, `public_url` and the
+    /// others.
+    #[arg(long, value_name = "FILE", env = "METABUILDER_CONFIG")]
+    pub config: Option<PathBuf>,
     /// How much is logged, such as `info` or `info,orchestrator=debug`.
     #[arg(long, default_value = "info")]
     pub log: String,
@@ -507,6 +523,13 @@ mod tests {
             "metabuilder up --flagd-tenant any",
             "metabuilder up --flagd 127.0.0.1:8013 --flagd-tenant everyone",
             "metabuilder approve",
+            "metabuilder keys create",
+            "metabuilder keys create ci --role king",
+            "metabuilder keys create ci --scope all",
+            "metabuilder keys revoke 7",
+            "metabuilder audit ls --limit 0",
+            "metabuilder audit verify --known 7",
+            "metabuilder audit verify --known 0:00",
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
         }
@@ -547,6 +570,13 @@ mod tests {
             "metabuilder flags unschedule 0197a2c4",
             "metabuilder tenants create acme",
             "metabuilder users add --tenant t a@example.com --role admin",
+            "metabuilder keys ls --output json",
+            "metabuilder keys create ci --role member --scope read --scope specs",
+            "metabuilder keys create ci --expires 2030-01-31T12:00:00Z",
+            "metabuilder keys revoke 01890000-0000-7000-8000-000000000001",
+            "metabuilder audit ls --action key. --limit 500",
+            "metabuilder audit verify",
+            "metabuilder up --public-url https://builder.example --config gateway.toml",
             "metabuilder doctor",
             "metabuilder completions bash",
         ] {

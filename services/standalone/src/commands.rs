@@ -1,5 +1,6 @@
 //! The commands, a file each.
 
+pub mod access;
 pub mod build;
 pub mod classify;
 pub mod completions;
@@ -42,6 +43,8 @@ pub async fn run(cli: Cli, session: &Session) -> Result<Exit> {
         Command::Flags(command) => flags::run(command, session).await,
         Command::Tenants(command) => tenants::create(command, session).await,
         Command::Users(command) => tenants::add_user(command, session).await,
+        Command::Keys(command) => access::keys(command, session).await,
+        Command::Audit(command) => access::audit(command, session).await,
         Command::Doctor(args) => doctor::run(args, session).await,
         Command::Report(args) => report::run(args, session).await,
         Command::RunnerSecret => runner_secret(),

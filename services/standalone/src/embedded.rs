@@ -28,6 +28,8 @@ pub enum Scope {
         dev_key: String,
         /// Folders of this machine that may be built, with what lies below them.
         folders: Vec<PathBuf>,
+        /// The issuer whose tokens open the RPCs too.
+        jwt: Option<meta_tokens::Issuer>,
     },
     /// This run, whose earlier process is gone, and nothing else.
     Run(String),
@@ -99,14 +101,17 @@ impl Advisers {
         }
         let path_sources = path_sources(&scope);
         let serves = matches!(scope, Scope::Everything { .. });
+        let own_leases = matches!(scope, Scope::Everything { .. } | Scope::Run(_));
+        let (dev_key, jwt) = match scope {
+            Scope::Everything { dev_key, jwt, .. } => (Some(dev_key), jwt),
+            Scope::Run(_) | Scope::Planning | Scope::Reading => (None, None),
+        };
         let config = orchestrator::Config {
             data_dir: self.data.clone(),
             run_id: only.clone(),
-            own_leases: matches!(scope, Scope::Everything { .. } | Scope::Run(_)),
-            dev_key: match scope {
-                Scope::Everything { dev_key, .. } => Some(dev_key),
-                Scope::Run(_) | Scope::Planning | Scope::Reading => None,
-            },
+            own_leases,
+            dev_key,
+            jwt,
             limits: limits(serves, self.host.vars())?,
             workspace_hours: WORKSPACE_HOURS,
             ..orchestrator::Config::default()
@@ -289,7 +294,7 @@ mod tests {
     fn a_service_builds_no_folder_that_was_not_allowed() {
         let up = |folders: &[&str]| {
             let folders = folders.iter().map(PathBuf::from).collect();
-            path_sources(&Scope::Everything { dev_key: "k".to_owned(), folders })
+            path_sources(&Scope::Everything { dev_key: "k".to_owned(), folders, jwt: None })
         };
         let (root, allowed) = (Path::new("/"), tempfile::tempdir().unwrap());
         let inside = allowed.path().canonicalize().unwrap().join("project");

@@ -130,6 +130,14 @@ impl FlagsService for Peer {
         Ok(Response::new(flags::CancelPlatformScheduledResponse { version: 8 }))
     }
 
+    async fn read_changes(
+        &self,
+        request: Request<flags::ReadChangesRequest>,
+    ) -> Answer<flags::ReadChangesResponse> {
+        self.note("read_changes", &request);
+        Ok(Response::new(flags::ReadChangesResponse::default()))
+    }
+
     type WatchSnapshotStream = Stream<flags::WatchSnapshotResponse>;
 
     async fn watch_snapshot(

@@ -141,6 +141,12 @@ fn run_id(scope: Scope) -> String {
     scope.owner().and_then(|o| o.run).map(|r| r.to_string()).unwrap_or_default()
 }
 
+pub(super) fn tenant_change(change: Audited) -> pb::TenantChange {
+    let tenant = change.scope.owner().map(|owner| owner.tenant.to_string());
+    let change = Some(self::change(change));
+    pb::TenantChange { tenant_id: tenant.unwrap_or_default(), change }
+}
+
 pub(super) fn change(change: Audited) -> pb::Change {
     let (before, rollouts_before) = both(&change.before);
     let (after, rollouts_after) = both(&change.after);

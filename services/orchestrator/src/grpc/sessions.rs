@@ -1,9 +1,9 @@
 //! Sign-ins of browsers.
 
-use super::tenants::encode;
-use super::{refuse, store};
+use super::tenants::{decode, encode};
+use super::{invalid, refuse, store};
 use crate::record::Credentials;
-use crate::store::{SessionRow, Tables};
+use crate::store::{SessionOf, SessionRow, Tables};
 use meta_domain::fault::{ErrorKind, Fault};
 use meta_proto::convert::timestamp;
 use meta_proto::orchestrator as pb;
@@ -26,10 +26,16 @@ impl SessionService for Sessions {
         &self,
         request: Request<pb::CreateSessionRequest>,
     ) -> Result<Response<pb::CreateSessionResponse>, Status> {
-        let key = request.into_inner().api_key;
-        let identity = self.credentials.check(&key).await.map_err(refuse)?;
+        let body = request.into_inner();
+        let (of, identity) = if let Some(known) = body.known {
+            let known = decode(known).map_err(|f| invalid(f.within("known")))?;
+            (SessionOf::Provider, self.credentials.here(known).await.map_err(refuse)?)
+        } else {
+            let identity = self.credentials.check(&body.api_key).await.map_err(refuse)?;
+            (SessionOf::Key(&body.api_key), identity)
+        };
         let token = meta_runtime::clock::secret();
-        let kept = self.tables.insert_session(&token, &key, identity, now()).await;
+        let kept = self.tables.insert_session(&token, of, identity, now()).await;
         let session = Some(session(&kept.map_err(store)?));
         Ok(Response::new(pb::CreateSessionResponse { session, token }))
     }

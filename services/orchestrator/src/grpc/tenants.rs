@@ -164,7 +164,10 @@ impl TenantService for Tenants {
         let asked = asked(&request);
         let body = request.into_inner();
         let caller = match body.known {
-            Some(known) => decode(known).map_err(|f| invalid(f.within("known")))?,
+            Some(known) => {
+                let known = decode(known).map_err(|f| invalid(f.within("known")))?;
+                self.credentials.here(known).await.map_err(refuse)?
+            }
             None => self.credentials.check(&body.api_key).await.map_err(refuse)?,
         };
         let act_as = parse_opt("act_as_tenant_id", &body.act_as_tenant_id).map_err(invalid)?;

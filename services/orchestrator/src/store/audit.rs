@@ -2,7 +2,7 @@
 
 use super::{
     AUDIT_AFTER, AUDIT_BEFORE, AUDIT_HEAD, AUDIT_HEAD_INSERT, AUDIT_HEAD_READ, AUDIT_HEAD_SET,
-    Tables, corrupt, signed, unsigned,
+    AUDIT_SOURCE, AUDIT_SOURCE_SET, Tables, corrupt, signed, unsigned,
 };
 use crate::core::audit::{By, Entry, Hash, ORIGIN, Sealed, Verifier};
 use meta_domain::id::TenantId;
@@ -15,6 +15,9 @@ use std::collections::BTreeMap;
 const ROWS_MAX: usize = 64;
 /// Rows that a verification reads at once.
 const VERIFY_ROWS: i64 = 1_000;
+
+/// The settings, as a source of what goes on record.
+const SETTINGS: &str = "settings";
 
 /// A row as it is kept.
 #[derive(FromRow)]
@@ -145,6 +148,47 @@ impl Tables {
         let mut tx = self.begin().await?;
         append(&mut tx, entries).await?;
         self.commit(tx).await
+    }
+
+    /// Up to which of its changes the settings are on record.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn settings_on_record(&self) -> Result<u64, Error> {
+        let read = self.read()?;
+        let sql = AUDIT_SOURCE.on(&read);
+        let row: Option<(i64,)> =
+            on!(read, |db| sqlx::query_as(sql).bind(SETTINGS).fetch_optional(db).await?);
+        row.map(|(seq,)| unsigned(seq))
+            .ok_or_else(|| corrupt("audit_sources", SETTINGS, "it is not there"))
+    }
+
+    /// Puts changes of settings on record, once: those after `from` up to `to`. False when somebody
+    /// else has done it.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn put_settings_on_record(
+        &self,
+        (from, to): (u64, u64),
+        entries: Vec<Entry>,
+    ) -> Result<bool, Error> {
+        let mut tx = self.begin().await?;
+        let sql = AUDIT_SOURCE_SET.on(&tx);
+        let moved = on!(tx, |db| sqlx::query(sql)
+            .bind(SETTINGS)
+            .bind(signed(from))
+            .bind(signed(to))
+            .execute(db)
+            .await?
+            .rows_affected());
+        if moved != 1 {
+            tx.rollback().await?;
+            return Ok(false);
+        }
+        append(&mut tx, entries).await?;
+        self.commit(tx).await?;
+        Ok(true)
     }
 
     /// A tenant's entries, newest first, from before `before` on; of that action, or of the group

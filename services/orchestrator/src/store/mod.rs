@@ -34,7 +34,7 @@ pub use keys::{KeyRow, NewKey};
 pub use quota::Taken;
 pub use runs::{ListRuns, Loaded, StoredEvent};
 pub(crate) use runs::{load, of_request};
-pub use sessions::SessionRow;
+pub use sessions::{SessionOf, SessionRow};
 pub use tenants::TenantRow;
 pub use verify::Verified;
 
@@ -56,6 +56,8 @@ statements! {
     AUDIT_HEAD_READ = "audit_head_read";
     AUDIT_HEAD_INSERT = "audit_head_insert";
     AUDIT_HEAD_SET = "audit_head_set";
+    AUDIT_SOURCE = "audit_source";
+    AUDIT_SOURCE_SET = "audit_source_set";
     AUDIT_BEFORE = "audit_before";
     AUDIT_AFTER = "audit_after";
     AUDIT_TENANTS = "audit_tenants";

@@ -189,7 +189,7 @@ pub struct Principal {
 }
 
 /// A caller with the credential that says so.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// Who it is, in the tenant where they act.
     pub principal: Principal,

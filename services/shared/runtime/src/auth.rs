@@ -3,6 +3,7 @@
 //! service can check it.
 
 mod carried;
+mod lasting;
 mod token;
 
 pub use carried::{asked, call, call_as, identity, machine_call, principal, trace_id};
@@ -11,9 +12,11 @@ pub use token::{Machine, runner_secret};
 pub(crate) use token::Signer;
 
 use crate::access::{Row, Who, rpc};
+use axum::body::Body;
 use carried::{Asked, claimed};
 use futures::future::BoxFuture;
 use http::{HeaderMap, Request, Response};
+use lasting::{Shown, while_in_force};
 use meta_domain::fault::{ErrorKind, Fault};
 use meta_domain::role::{Identity, Principal};
 use meta_proto::status::to_status;
@@ -93,17 +96,17 @@ impl Auth {
         self
     }
 
-    async fn check(&self, path: &str, headers: &HeaderMap) -> Result<Option<Identity>, Fault> {
+    async fn admit(&self, path: &str, headers: &HeaderMap) -> Result<Admitted, Fault> {
         let denied = |reason, text: String| Fault::new(ErrorKind::PermissionDenied, reason, text);
         let row = rpc(path)
             .ok_or_else(|| denied("NO_ACCESS_ROW", format!("{path} may be called by nobody")))?;
         if row.who == Who::Public {
-            return Ok(None);
+            return Ok(Admitted::of(None));
         }
         if let Some(known) = &self.known {
             let known = Identity::from((**known).clone());
             let admitted = row.admits(path, &known);
-            return admitted.map(|()| Some(known)).map_err(|_| {
+            return admitted.map(|()| Admitted::of(Some(known))).map_err(|_| {
                 denied("NOT_HERE", format!("{path} may not be called on this address"))
             });
         }
@@ -113,11 +116,14 @@ impl Auth {
             Mode::Token => bearer.and_then(|token| self.machine(token, path, headers)),
         };
         match (machine, bearer, &self.keys) {
-            (Some(machine), ..) => self.of_machine(row, path, machine, headers),
+            (Some(machine), ..) => self.of_machine(row, path, machine, headers).map(Admitted::of),
             (None, Some(key), Some(keys)) => {
                 let caller = keys(key.to_owned()).await?;
                 self.admitted(row, path, &caller, headers)?;
-                Ok(Some(caller))
+                let (credential, path) = (key.to_owned(), path.to_owned());
+                let check = Arc::clone(keys);
+                let shown = Shown { credential, caller: caller.clone(), path, row, check };
+                Ok(Admitted { caller: Some(caller), shown: Some(shown) })
             }
             _ => {
                 let text = "no valid credential (expected an authorization: Bearer header)";
@@ -183,6 +189,20 @@ impl Auth {
     }
 }
 
+/// A call that may be made.
+struct Admitted {
+    /// For whom, if for anybody.
+    caller: Option<Identity>,
+    /// What has to stay good while it goes on.
+    shown: Option<Shown>,
+}
+
+impl Admitted {
+    fn of(caller: Option<Identity>) -> Self {
+        Self { caller, shown: None }
+    }
+}
+
 fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Fault> {
     let mut values = headers.get_all(http::header::AUTHORIZATION).iter();
     let first = values.next();
@@ -211,16 +231,15 @@ pub struct AuthService<S> {
     auth: Auth,
 }
 
-impl<S, B, R> Service<Request<B>> for AuthService<S>
+impl<S, B> Service<Request<B>> for AuthService<S>
 where
-    S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
+    S: Service<Request<B>, Response = Response<Body>> + Clone + Send + 'static,
     S::Future: Send,
     B: Send + 'static,
-    R: Default,
 {
-    type Response = Response<R>;
+    type Response = Response<Body>;
     type Error = S::Error;
-    type Future = BoxFuture<'static, Result<Response<R>, S::Error>>;
+    type Future = BoxFuture<'static, Result<Response<Body>, S::Error>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -232,13 +251,17 @@ where
         let mut inner = std::mem::replace(&mut self.inner, ready);
         Box::pin(async move {
             let path = request.uri().path().to_owned();
-            match auth.check(&path, request.headers()).await {
-                Ok(caller) => {
+            match auth.admit(&path, request.headers()).await {
+                Ok(Admitted { caller, shown }) => {
                     if let Some(identity) = caller {
                         request.extensions_mut().insert(identity.principal.clone());
                         request.extensions_mut().insert(identity);
                     }
-                    inner.call(request).await
+                    let response = inner.call(request).await?;
+                    Ok(match shown {
+                        Some(shown) => while_in_force(response, shown),
+                        None => response,
+                    })
                 }
                 Err(fault) => Ok(to_status(&fault).into_http()),
             }

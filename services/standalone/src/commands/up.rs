@@ -15,7 +15,7 @@ use meta_runtime::telemetry::Telemetry;
 use meta_runtime::{Host, Service, StartError, Wiring, logs};
 use std::io::IsTerminal;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How it stops: not ready for a moment, then requests in flight may end.
@@ -42,15 +42,17 @@ async fn served(args: UpArgs, dir: PathBuf, session: &Session) -> Result<Exit> {
     let folders = args.allow_path.iter().map(|p| project(p)).collect::<Result<Vec<_>>>()?;
     let dev_key = data::dev_token(&dir)?;
 
+    let edge = edge(args.config.as_deref(), args.public_url)?;
     let flagd = args.flagd.map(|listen| flagd(listen, args.flagd_tenant));
     let advisers = Advisers::wire(&dir, &session.vars, flagd).await?;
-    let scope = Scope::Everything { dev_key: dev_key.clone(), folders };
+    let jwt = edge.jwt.clone();
+    let scope = Scope::Everything { dev_key: dev_key.clone(), folders, jwt };
     let stack = advisers.stack(scope).await?;
     let host = Host::new(session.vars.clone())
         .with_peer("orchestrator", stack.orchestrator())
         .with_peer("classifier", advisers.classifier())
         .with_peer("flag-resolver", stack.flags());
-    let gateway = gateway::Gateway::wire(gateway::Config::default(), &host).await?;
+    let gateway = gateway::Gateway::wire(edge, &host).await?;
 
     let token = advisers.token().to_owned();
     let mut wirings: Vec<Wiring> = Vec::new();
@@ -96,6 +98,21 @@ async fn served(args: UpArgs, dir: PathBuf, session: &Session) -> Result<Exit> {
     tracing::info!("stopped");
     ended?;
     Ok(Exit::Done)
+}
+
+/// The gateway's settings: those of the file, and where browsers find it.
+fn edge(file: Option<&Path>, public_url: Option<String>) -> Result<gateway::Config> {
+    let mut config: gateway::Config = match file {
+        None => gateway::Config::default(),
+        Some(path) => {
+            let shown = path.display();
+            let text = std::fs::read_to_string(path)
+                .map_err(|e| Error::usage(format!("--config {shown} cannot be read"), e))?;
+            toml::from_str(&text).map_err(|e| Error::usage(format!("--config {shown}"), e))?
+        }
+    };
+    config.public_url = public_url.or(config.public_url);
+    Ok(config)
 }
 
 /// What flagd's clients are served: the local tenant's settings unless another one's are named.

@@ -3,6 +3,13 @@
 use super::*;
 use meta_domain::role::Role;
 
+impl Auth {
+    /// For whom a call may be made.
+    async fn check(&self, path: &str, headers: &HeaderMap) -> Result<Option<Identity>, Fault> {
+        self.admit(path, headers).await.map(|admitted| admitted.caller)
+    }
+}
+
 const RESOLVE: &str = "/metabuilder.flags.v1.FlagsService/Resolve";
 const POLL: &str = "/metabuilder.runner.v1.WorkService/PollTask";
 

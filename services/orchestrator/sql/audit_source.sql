@@ -1,0 +1,1 @@
+SELECT seq FROM audit_sources WHERE source = $1
