@@ -85,7 +85,13 @@ fn ended(run: &Run) {
     let within = place.map_or_else(Span::none, Span::as_part_of);
     {
         let _within = within.enter();
-        tracing::info!(run = %run.id, status = %run.status, "a run has ended");
+        let eventful = run.status != RunStatus::Succeeded || !run.attempts.is_empty();
+        if eventful {
+            tracing::info!(run = %run.id, status = %run.status, "a run has ended");
+        } else {
+            // there may be a thousand of them in a second
+            tracing::debug!(run = %run.id, status = %run.status, "a run has ended");
+        }
     }
     let (Some(place), Some(asked)) = (place, run.asked_in()) else { return };
     if !place.sampled || !trace::is_on() {

@@ -5,7 +5,7 @@
 use crate::catalogue::{ALL, EXPORT_FAILURES};
 use crate::definition::Kind;
 use crate::instrument::{Metric, Series};
-use crate::trace::{self, Tracing};
+use crate::trace::{self, Budget, Tracing};
 use opentelemetry::metrics::{Meter, MeterProvider as _};
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry::{InstrumentationScope, KeyValue};
@@ -138,8 +138,8 @@ fn traces(
         .build();
     let scope = InstrumentationScope::builder(SCOPE).build();
     let tracer = provider.tracer_with_scope(scope.clone());
-    let reads = AtomicU64::new(0);
-    if !trace::install(Tracing { tracer, processor, scope, own_sampling, reads }) {
+    let (reads, budget) = (AtomicU64::new(0), Budget::new());
+    if !trace::install(Tracing { tracer, processor, scope, own_sampling, reads, budget }) {
         tracing::debug!("traces were started before");
     }
     provider

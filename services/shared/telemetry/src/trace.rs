@@ -15,13 +15,44 @@ use opentelemetry_sdk::trace::{
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 pub use meta_domain::trace::TraceContext;
 pub use opentelemetry::KeyValue;
 
 /// One of so many requests that only read is traced, unless `OTEL_TRACES_SAMPLER` decides.
 const READS_PER_TRACE: u64 = 100;
+/// Traces that a process begins in a second at most, unless `OTEL_TRACES_SAMPLER` decides: every run
+/// of an installation that is not under load, and a share that costs next to nothing of one that is.
+const TRACES_PER_SECOND: u64 = 20;
+/// Traces that it may begin at once after a quiet time.
+const TRACES_AT_ONCE: u64 = 100;
+
+/// How many traces may begin: time that is spent ahead, in nanoseconds.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    since: Instant,
+    spent: AtomicU64,
+}
+
+impl Budget {
+    pub(crate) fn new() -> Self {
+        Self { since: Instant::now(), spent: AtomicU64::new(0) }
+    }
+
+    fn take(&self) -> bool {
+        self.take_at(u64::try_from(self.since.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    fn take_at(&self, now: u64) -> bool {
+        const EACH: u64 = 1_000_000_000 / TRACES_PER_SECOND;
+        let spend = |spent: u64| {
+            let from = spent.max(now);
+            (from - now < EACH * TRACES_AT_ONCE).then_some(from + EACH)
+        };
+        self.spent.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend).is_ok()
+    }
+}
 
 /// What makes spans, once traces are sent anywhere.
 pub(crate) struct Tracing {
@@ -32,6 +63,8 @@ pub(crate) struct Tracing {
     pub(crate) own_sampling: bool,
     /// Requests that only read, so far.
     pub(crate) reads: AtomicU64,
+    /// Who set no sampler gets no more traces than this allows.
+    pub(crate) budget: Budget,
 }
 
 static TRACING: OnceLock<Tracing> = OnceLock::new();
@@ -129,8 +162,7 @@ impl Span {
         attributes: impl FnOnce() -> Vec<KeyValue>,
     ) -> Self {
         let Some(tracing) = TRACING.get() else { return Self(None) };
-        let rare = tracing.own_sampling && reads;
-        if rare && tracing.reads.fetch_add(1, Ordering::Relaxed) % READS_PER_TRACE != 0 {
+        if tracing.own_sampling && !tracing.wants(reads) {
             return Self(None);
         }
         Self(Some(tracing.start(&Context::new(), kind, name.into(), attributes())))
@@ -191,6 +223,12 @@ impl Drop for Span {
 }
 
 impl Tracing {
+    /// Whether a request that names no trace begins one.
+    fn wants(&self, reads: bool) -> bool {
+        let rare = || self.reads.fetch_add(1, Ordering::Relaxed) % READS_PER_TRACE == 0;
+        (!reads || rare()) && self.budget.take()
+    }
+
     fn start(
         &self,
         above: &Context,
@@ -258,4 +296,20 @@ pub fn tell(ended: Ended) {
         status: ended.failure.map_or(Status::Unset, Status::error),
         instrumentation_scope: tracing.scope.clone(),
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_under_load_begins_so_many_traces_and_no_more() {
+        let budget = Budget::new();
+        let taken = |from: u64, tries: u64| (0..tries).filter(|_| budget.take_at(from)).count();
+        let second = 1_000_000_000;
+        assert_eq!(taken(0, 1_000), 100, "at once");
+        assert_eq!(taken(second, 1_000), 20, "after a second");
+        assert_eq!(taken(2 * second, 1_000), 20);
+        assert_eq!(taken(60 * second, 1_000), 100, "after a quiet time");
+    }
 }
