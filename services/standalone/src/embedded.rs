@@ -113,7 +113,7 @@ impl Advisers {
             limits: limits(serves, self.host.vars())?,
             ..orchestrator::Config::default()
         };
-        let mut wiring = orchestrator::Orchestrator::wire(config, &host).await?;
+        let mut wiring = Box::pin(orchestrator::Orchestrator::wire(config, &host)).await?;
         let orchestrator = channel(&wiring, &self.token);
         let mut runner = None;
         if works {
