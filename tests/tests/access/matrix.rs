@@ -73,7 +73,7 @@ impl Route {
     /// What the route wants before it looks at what its path names.
     fn attributes(&self) -> Value {
         match self.pattern.rsplit('/').next() {
-            Some("plan-edit") => json!({ "ops": [
+            Some("plan-edit") => json!({ "plan_version": 1, "ops": [
                 { "kind": "extend_timeout", "step": "first", "timeout": "30m" },
             ]}),
             Some("mark") => json!({ "status": "skipped", "reason": "not needed" }),
