@@ -225,7 +225,7 @@ impl Drop for Span {
 impl Tracing {
     /// Whether a request that names no trace begins one.
     fn wants(&self, reads: bool) -> bool {
-        let rare = || self.reads.fetch_add(1, Ordering::Relaxed) % READS_PER_TRACE == 0;
+        let rare = || self.reads.fetch_add(1, Ordering::Relaxed).is_multiple_of(READS_PER_TRACE);
         (!reads || rare()) && self.budget.take()
     }
 
