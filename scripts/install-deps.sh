@@ -22,7 +22,7 @@ if [ "${1:-}" = --browser ]; then
     need npm npm
 fi
 # The tests' S3 server lives in a virtual environment.
-if command -v python3 >/dev/null 2>&1 && ! python3 -c 'import ensurepip, venv' >/dev/null 2>&1; then
+if ! python3 -c 'import ensurepip, venv' >/dev/null 2>&1; then
     missing+=(python3-venv)
 fi
 # The tests' PostgreSQL; Debian keeps its programs outside of the path.
@@ -54,6 +54,22 @@ if [ "${#missing[@]}" -gt 0 ]; then
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -q
     # shellcheck disable=SC2086 # the list is words
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $list
+fi
+
+# The tests' Prometheus: only its programs, since the package would start a server.
+if ! command -v prometheus >/dev/null 2>&1 || ! command -v promtool >/dev/null 2>&1; then
+    if ! command -v apt-get >/dev/null 2>&1; then
+        echo "missing: prometheus and promtool - put them on the path" >&2
+        exit 1
+    fi
+    as_root=()
+    [ "$(id -u)" -eq 0 ] || as_root=(sudo)
+    [ -n "$(apt-cache madison prometheus 2>/dev/null)" ] || "${as_root[@]}" apt-get update -q
+    unpacked=$(mktemp -d)
+    chmod 755 "$unpacked"
+    (cd "$unpacked" && apt-get download -q prometheus && dpkg -x prometheus_*.deb .)
+    "${as_root[@]}" install -m 755 "$unpacked/usr/bin/prometheus" "$unpacked/usr/bin/promtool" /usr/local/bin/
+    rm -rf "$unpacked"
 fi
 
 if ! command -v cargo >/dev/null 2>&1; then

@@ -2,11 +2,13 @@
 
 use crate::document::{BASE, MEDIA_TYPE};
 use crate::problem::{PROBLEM_MEDIA_TYPE, Problem};
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use meta_telemetry::catalogue::HTTP_SERVER;
+use meta_telemetry::trace::{KeyValue, Kind, Span, TraceContext};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -31,7 +33,8 @@ pub(crate) struct Trace {
 }
 
 impl Trace {
-    fn of(headers: &HeaderMap) -> Self {
+    /// The ids that a request names, and a new place in a trace unless it has got one.
+    fn of(headers: &HeaderMap, place: Option<TraceContext>) -> Self {
         let text = |name: &HeaderName| headers.get(name).and_then(|v| v.to_str().ok());
         let request_id = text(&REQUEST_ID)
             .filter(|id| {
@@ -39,9 +42,7 @@ impl Trace {
                 (1..=REQUEST_ID_CHARS_MAX).contains(&id.len()) && id.chars().all(plain)
             })
             .map_or_else(|| meta_runtime::new_id().to_string(), str::to_owned);
-        let traceparent = text(&TRACEPARENT)
-            .filter(|t| is_traceparent(t))
-            .map_or_else(new_traceparent, str::to_owned);
+        let traceparent = place.map_or_else(new_traceparent, |place| place.to_string());
         Self { request_id: request_id.into(), traceparent: traceparent.into() }
     }
 
@@ -56,21 +57,27 @@ fn new_traceparent() -> String {
     format!("00-{}-{}-00", &random[..32], &random[32..48])
 }
 
-/// Whether a header value is a version 00 trace context (later versions may add parts).
-fn is_traceparent(text: &str) -> bool {
-    let hex = |part: &str, len: usize| {
-        part.len() == len && part.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+/// The request as a part of the trace that it names, or as the start of one. What is asked all the
+/// time (health, evaluations, files of the pages) starts none.
+fn traced(request: &Request, route: &str) -> Span {
+    let (method, path) = (request.method(), request.uri().path());
+    let attributes = || {
+        vec![
+            KeyValue::new("http.request.method", method.to_string()),
+            KeyValue::new("http.route", route.to_owned()),
+            KeyValue::new("url.path", path.to_owned()),
+            KeyValue::new("url.scheme", "http"),
+        ]
     };
-    let parts: Vec<&str> = text.split('-').collect();
-    let [version, trace, span, flags, rest @ ..] = parts.as_slice() else { return false };
-    hex(version, 2)
-        && *version != "ff"
-        && (rest.is_empty() || *version != "00")
-        && hex(trace, 32)
-        && hex(span, 16)
-        && hex(flags, 2)
-        && trace.bytes().any(|b| b != b'0')
-        && span.bytes().any(|b| b != b'0')
+    let name = format!("{method} {route}");
+    let named = request.headers().get(&TRACEPARENT).and_then(|v| v.to_str().ok()?.parse().ok());
+    match named {
+        Some(parent) => Span::under(parent, Kind::Server, name, attributes),
+        None if path.starts_with(BASE) => {
+            Span::root(method.is_safe(), Kind::Server, name, attributes)
+        }
+        None => Span::none(),
+    }
 }
 
 /// Room for requests of the API; those beyond it are refused at once, so that the others are
@@ -79,7 +86,14 @@ pub(crate) type Room = Arc<Semaphore>;
 
 /// The outermost layer.
 pub(crate) async fn edge(State(room): State<Room>, mut request: Request, next: Next) -> Response {
-    let trace = Trace::of(request.headers());
+    let route = request.extensions().get::<MatchedPath>().map(|of| of.as_str().to_owned());
+    let route = route.unwrap_or_default();
+    let mut span = traced(&request, &route);
+    let trace = Trace::of(request.headers(), span.context());
+    if span.context().is_none() {
+        // not told, but the services' logs name it
+        span = trace.traceparent.parse().map_or_else(|_| Span::none(), Span::as_part_of);
+    }
     let as_problem = accepts(request.headers(), PROBLEM_MEDIA_TYPE);
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let started = Instant::now();
@@ -88,7 +102,7 @@ pub(crate) async fn edge(State(room): State<Room>, mut request: Request, next: N
     let permit = counted.then(|| room.try_acquire());
     let answer = match permit {
         Some(Err(_)) => Ok(Problem::overloaded().into_response()),
-        Some(Ok(_)) | None => AssertUnwindSafe(next.run(request)).catch_unwind().await,
+        Some(Ok(_)) | None => AssertUnwindSafe(span.carry(next.run(request))).catch_unwind().await,
     };
     let response = answer.unwrap_or_else(|_| {
         tracing::error!(request_id = %trace.request_id, %path, "a handler panicked");
@@ -103,7 +117,9 @@ pub(crate) async fn edge(State(room): State<Room>, mut request: Request, next: N
     }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    let asked = Asked { method, path, started };
+    let asked = Asked { method, path, route, started };
+    asked.measure(&response, &span);
+    let _within = span.enter();
     asked.log(&response, &trace);
     response
 }
@@ -112,10 +128,23 @@ pub(crate) async fn edge(State(room): State<Room>, mut request: Request, next: N
 struct Asked {
     method: Method,
     path: String,
+    /// The pattern that the path has matched; empty when there is none.
+    route: String,
     started: Instant,
 }
 
 impl Asked {
+    fn measure(&self, response: &Response, span: &Span) {
+        let status = response.status();
+        let labels = [self.method.as_str(), self.route.as_str(), status.as_str(), "http"];
+        HTTP_SERVER.record_in(&labels, self.started.elapsed(), span.context());
+        span.set(|| KeyValue::new("http.response.status_code", i64::from(status.as_u16())));
+        if status.is_server_error() {
+            span.set(|| KeyValue::new("error.type", status.as_str().to_owned()));
+            span.fail("");
+        }
+    }
+
     /// One line a request; evaluations that succeed, which are many and cheap, only for who asks
     /// for debug.
     fn log(&self, response: &Response, trace: &Trace) {
@@ -185,19 +214,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn trace_contexts_are_checked() {
-        assert!(is_traceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"));
-        assert!(is_traceparent(&new_traceparent()));
-        for bad in [
-            "",
-            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",
-            "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
-            "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
-            "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
-            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-extra",
-        ] {
-            assert!(!is_traceparent(bad), "{bad}");
-        }
+    fn a_request_without_a_trace_gets_a_place_in_a_new_one() {
+        let trace = Trace::of(&HeaderMap::new(), None);
+        let place: TraceContext = trace.traceparent.parse().unwrap();
+        assert!(!place.sampled && trace.trace_id().len() == 32);
+        assert_eq!(&*Trace::of(&HeaderMap::new(), Some(place)).traceparent, &*trace.traceparent);
     }
 }

@@ -51,6 +51,7 @@ impl Service for Gateway {
         let (follower, peer) = (settings.clone(), peers.flags.clone());
         let file = config.flags_snapshot.clone();
         let ready = settings.ready();
+        let aging = settings.clone();
         let app = routes::App::new(config, peers.clone(), settings, stopping.clone());
         let app = app.map_err(StartError::Config)?;
         let denials = app.denials.clone();
@@ -59,6 +60,7 @@ impl Service for Gateway {
             .background("denials", move |stop| denials.run(peers, stop))
             .ready_when(ready)
             .background("settings", move |stop| follower.follow(peer, file, stop))
+            .background("age of the settings", move |stop| aging.show_age(stop))
             .background("streams", |stop| async move {
                 stop.cancelled().await;
                 stopping.cancel();

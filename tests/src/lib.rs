@@ -1,4 +1,5 @@
 //! What the tests of the whole product share.
 
+pub mod dashboard;
 pub mod processes;
 pub mod stack;

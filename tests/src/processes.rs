@@ -3,12 +3,14 @@
 
 mod binaries;
 mod calls;
+pub mod collector;
 mod deployment;
 mod events;
 mod flags;
 mod folder;
 pub mod place;
 mod process;
+pub mod prometheus;
 mod rest;
 mod standalone;
 

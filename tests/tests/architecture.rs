@@ -11,28 +11,38 @@ const SERVICES: [&str; 5] = ["classifier", "flag-resolver", "autofixer", "orches
 fn allowed(name: &str) -> Vec<&'static str> {
     match name {
         "meta-domain" => vec![],
-        "meta-objects" | "meta-proto" | "meta-storage" | "meta-tokens" => vec!["meta-domain"],
-        "meta-runtime" => vec!["meta-domain", "meta-proto"],
+        "meta-objects" | "meta-proto" | "meta-storage" | "meta-telemetry" | "meta-tokens" => {
+            vec!["meta-domain"]
+        }
+        "meta-runtime" => vec!["meta-domain", "meta-proto", "meta-telemetry"],
         "classifier" => vec!["meta-domain", "meta-proto", "meta-runtime"],
-        "gateway" => vec!["meta-domain", "meta-proto", "meta-runtime", "meta-tokens"],
-        "runner" => vec!["meta-domain", "meta-objects", "meta-proto", "meta-runtime"],
+        "gateway" => {
+            vec!["meta-domain", "meta-proto", "meta-runtime", "meta-telemetry", "meta-tokens"]
+        }
+        "runner" => {
+            vec!["meta-domain", "meta-objects", "meta-proto", "meta-runtime", "meta-telemetry"]
+        }
         "flag-resolver" | "autofixer" => {
             vec!["meta-domain", "meta-proto", "meta-runtime", "meta-storage"]
         }
-        "orchestrator" => vec![
-            "meta-domain",
-            "meta-objects",
-            "meta-proto",
-            "meta-runtime",
-            "meta-storage",
-            "meta-tokens",
-        ],
+        "orchestrator" => {
+            vec![
+                "meta-domain",
+                "meta-objects",
+                "meta-proto",
+                "meta-runtime",
+                "meta-storage",
+                "meta-telemetry",
+                "meta-tokens",
+            ]
+        }
         _ => vec![
             "meta-domain",
             "meta-objects",
             "meta-proto",
             "meta-runtime",
             "meta-storage",
+            "meta-telemetry",
             "meta-tokens",
             "classifier",
             "flag-resolver",
@@ -46,10 +56,11 @@ fn allowed(name: &str) -> Vec<&'static str> {
 }
 
 /// Which of our crates may name an outside one.
-const FENCED: [(&str, &[&str]); 4] = [
+const FENCED: [(&str, &[&str]); 5] = [
     ("object_store", &["meta-objects"]),
     ("sqlx", &["meta-storage", "flag-resolver", "autofixer", "orchestrator"]),
     ("axum", &["meta-runtime", "gateway"]),
+    ("opentelemetry", &["meta-telemetry"]),
     (
         "tonic",
         &[

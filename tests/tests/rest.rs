@@ -311,6 +311,8 @@ async fn others(walk: &Walk<'_>) -> Result<()> {
     let path = format!("/webhooks/{NOBODY}");
     walk.call(Method::GET, &path, Value::Null, 404).await?;
     walk.call(Method::DELETE, &path, Value::Null, 404).await?;
+    let again = json!({ "run_id": NOBODY, "seq": 1 });
+    walk.post(&format!("{path}/redeliver"), again, 404).await?;
     for (path, method) in [
         ("/ofrep/v1/evaluate/flags", Method::POST),
         ("/ofrep/v1/evaluate/flags/autofix_enabled", Method::POST),

@@ -7,8 +7,8 @@ use super::{
 use crate::contract::schema::{
     any, cleared, decision, failure, flag, idempotency_key, if_match, last_event_id, many, map_of,
     named, new_key, new_run, new_spec, new_tenant, new_user, new_webhook, nothing, number, object,
-    one, one_with, page, page_token, parameter, per_page, plan_edit, rollouts, run_filters,
-    setting, text, words, write_options,
+    one, one_with, page, page_token, parameter, per_page, plan_edit, redelivery, rollouts,
+    run_filters, setting, text, words, write_options,
 };
 use crate::contract::schema::{id, marked, why as reason};
 use crate::contract::{Operation, Routes, op};
@@ -527,6 +527,15 @@ fn hooks() -> Routes {
             op("deleteWebhook", "Remove a webhook and what it was still to be told")
                 .role(Role::Admin)
                 .empty(204, "It is removed"),
+        )
+        .post(
+            "/webhooks/{webhook_id}/redeliver",
+            webhooks::redeliver,
+            op("redeliverWebhook", "Send one event once more, whatever became of it before")
+                .role(Role::Admin)
+                .attributes(redelivery())
+                .empty(204, "It is sent again")
+                .refuses(&[409]),
         )
 }
 

@@ -26,6 +26,13 @@ struct NewWebhook {
     events: Vec<String>,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Redelivery {
+    run_id: String,
+    seq: u64,
+}
+
 /// `GET /webhooks`
 pub(super) async fn list(State(app): State<Arc<App>>, caller: Caller) -> Result<Document, Problem> {
     let found = all(&app, &caller).await?;
@@ -78,6 +85,20 @@ pub(super) async fn delete(
     let webhook_id = id::<WebhookId>("webhook_id", &webhook_id)?.to_string();
     let message = caller.message(pb::DeleteWebhookRequest { webhook_id });
     caller.ask(app.peers.webhooks().delete_webhook(message)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `POST /webhooks/{webhook_id}/redeliver`: one event once more.
+pub(super) async fn redeliver(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(webhook_id): Path<String>,
+    payload: Payload,
+) -> Result<StatusCode, Problem> {
+    let Redelivery { run_id, seq } = payload.read()?;
+    let webhook_id = id::<WebhookId>("webhook_id", &webhook_id)?.to_string();
+    let message = pb::RedeliverWebhookRequest { webhook_id, run_id, seq };
+    caller.ask(app.peers.webhooks().redeliver_webhook(caller.message(message))).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -116,6 +116,7 @@ impl From<FixerCommand> for pb::FixerCommand {
             grant: Some(f.grant.into()),
             kind: f.kind.number(),
             context: Some(f.context.into()),
+            sarif: f.sarif,
         }
     }
 }
@@ -134,6 +135,7 @@ impl TryFrom<pb::FixerCommand> for FixerCommand {
             grant: f.grant.unwrap_or_default().into(),
             kind: super::word_opt("kind", f.kind)?.unwrap_or(FixerKind::Script),
             context: f.context.unwrap_or_default().into(),
+            sarif: f.sarif,
         })
     }
 }

@@ -55,4 +55,10 @@ impl Service for Autofixer {
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
         Ok(Wiring::default().serve(server))
     }
+
+    async fn migrate(config: Config) -> Result<(), StartError> {
+        let location = config.location().map_err(|fault| StartError::Config(vec![fault]))?;
+        let opened = Store::open(&location).await;
+        opened.map(drop).map_err(|e| StartError::failed(&format!("database {location}"), e))
+    }
 }

@@ -23,6 +23,7 @@ use meta_proto::flags::flags_service_server::FlagsServiceServer;
 use meta_runtime::{Host, Service, StartError, Wiring};
 use resolver::Resolver;
 use std::sync::Arc;
+use store::FlagStore;
 
 /// The service.
 pub struct FlagResolver;
@@ -61,6 +62,12 @@ impl Service for FlagResolver {
                 stop.cancelled().await;
                 stopping.end_streams();
             }))
+    }
+
+    async fn migrate(config: Config) -> Result<(), StartError> {
+        let location = config.location().map_err(|fault| StartError::Config(vec![fault]))?;
+        let opened = FlagStore::open(&location).await;
+        opened.map(drop).map_err(|e| StartError::failed(&format!("database {location}"), e))
     }
 }
 

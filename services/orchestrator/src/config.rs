@@ -2,6 +2,7 @@
 
 use crate::core::quota::{Action, Quota};
 use crate::core::run::{ExpiryAction, GatePolicy};
+use crate::core::workspace::Workspaces;
 use crate::shell::Options;
 use crate::webhooks;
 use meta_domain::fault::InvalidField;
@@ -26,6 +27,9 @@ pub struct Config {
     pub tenant_tasks_max: u32,
     /// Days after its end for which a run is kept, with its log; 0 means for ever.
     pub retention_days: u32,
+    /// Hours after its end for which runners keep a run's workspace. Without an object store it can
+    /// neither be retried nor taken back later.
+    pub workspace_hours: u32,
     /// Folder for the event logs of runs that are removed, a file of JSON lines each.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub archive: Option<PathBuf>,
@@ -123,6 +127,7 @@ impl Default for Config {
             lease_ms: LEASE_MS_DEFAULT,
             tenant_tasks_max: TENANT_TASKS_MAX_DEFAULT,
             retention_days: RETENTION_DAYS_DEFAULT,
+            workspace_hours: WORKSPACE_HOURS_DEFAULT,
             archive: None,
             run_id: None,
             own_leases: false,
@@ -144,6 +149,8 @@ const LEASE_MS_DEFAULT: u32 = 15_000;
 const LEASE_MS: std::ops::RangeInclusive<u32> = 1_000..=600_000;
 /// Days for which an ended run is kept, where nothing else is set.
 const RETENTION_DAYS_DEFAULT: u32 = 90;
+/// Hours for which the workspace of an ended run is kept, where nothing else is set.
+const WORKSPACE_HOURS_DEFAULT: u32 = 24;
 /// Tasks of one tenant that runners work on at once, where nothing else is set.
 const TENANT_TASKS_MAX_DEFAULT: u32 = 1_000;
 
@@ -182,6 +189,7 @@ impl Config {
             tenant_tasks_max: self.tenant_tasks_max,
             only,
             own_leases: self.own_leases,
+            workspaces: Workspaces::new(self.workspace_hours, self.objects.is_some()),
         };
         if faults.is_empty() { Ok(options) } else { Err(faults) }
     }

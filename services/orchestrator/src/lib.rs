@@ -3,6 +3,7 @@
 
 pub mod config;
 pub mod core;
+pub mod gauges;
 pub mod grpc;
 pub mod judge;
 pub mod logs;
@@ -15,6 +16,7 @@ pub mod webhooks;
 
 pub use config::Config;
 
+use crate::gauges::{Gauges, Roster};
 use crate::grpc::answers::Answers;
 use crate::grpc::audit::Audit;
 use crate::grpc::keys::Keys;
@@ -122,6 +124,10 @@ impl Service for Orchestrator {
         let sessions = Sessions { tables: tables.clone(), credentials: credentials.clone() };
         let tenants = Tenants { tables, credentials: credentials.clone() };
         let stopping = engine.stopping.clone();
+        let roster = Roster::default();
+        let (engine_of, flags_of) = (engine.clone(), flags.clone());
+        let gauges = Gauges { engine: engine_of, roster: roster.clone(), flags: flags_of };
+        meta_telemetry::catalogue::announce_orchestrator();
         Ok(Wiring::default()
             .serve(limited!(SpecServiceServer::new(specs.clone())))
             .serve(limited!(PlanServiceServer::new(specs)))
@@ -134,10 +140,11 @@ impl Service for Orchestrator {
             .serve(limited!(AuditServiceServer::new(audit)))
             .serve(limited!(WebhookServiceServer::new(webhooks)))
             .serve(limited!(AnswerServiceServer::new(Answers { engine: engine.clone() })))
-            .serve(limited!(WorkServiceServer::new(Work { engine, seen: Arc::default() })))
+            .serve(limited!(WorkServiceServer::new(Work { engine, seen: Arc::default(), roster })))
             .ready_when(flags.ready())
             .background("flags", move |stop| flags.follow(resolver, Some(kept), stop))
             .background("judge", move |stop| judge.run(stop))
+            .background("gauges", move |stop| gauges.run(stop))
             .background("retention", move |stop| retention.run(retiring, stop))
             .background("writer", |stop| async move {
                 tokio::select! {
@@ -162,6 +169,12 @@ impl Service for Orchestrator {
                 let credentials = credentials.clone();
                 Box::pin(async move { credentials.shown(&key).await })
             })))
+    }
+
+    async fn migrate(config: Config) -> Result<(), StartError> {
+        let location = config.location().map_err(|f| StartError::Config(vec![f]))?;
+        let opened = Tables::open(&location).await;
+        opened.map(drop).map_err(|e| StartError::failed("store", chain(&e)))
     }
 }
 

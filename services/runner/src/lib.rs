@@ -71,8 +71,14 @@ impl meta_runtime::Service for Runner {
             capacity,
             leases: leases.clone(),
         };
+        let workshop = Arc::new(workshop);
+        let sweeper = work::Sweeper {
+            workshop: Arc::clone(&workshop),
+            client: client.clone(),
+            runner_id: Arc::clone(&runner_id),
+        };
         let puller = work::Puller {
-            workshop: Arc::new(workshop),
+            workshop,
             client,
             leases,
             runner_id,
@@ -82,6 +88,7 @@ impl meta_runtime::Service for Runner {
         };
         Ok(Wiring::default()
             .serve(RunnerServiceServer::new(grpc))
-            .background("work", move |stop| puller.run(stop)))
+            .background("work", move |stop| puller.run(stop))
+            .background("sweep", move |stop| sweeper.run(stop)))
     }
 }

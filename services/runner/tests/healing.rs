@@ -25,6 +25,7 @@ fn fixer(script: &str) -> FixerCommand {
         grant: PathGrant::default(),
         kind: meta_domain::autofix::FixerKind::Script,
         context: meta_domain::autofix::ContextPlan::default(),
+        sarif: false,
     }
 }
 
@@ -39,9 +40,13 @@ fn signal() -> meta_proto::common::FailureSignal {
 }
 
 async fn propose(rig: &Rig, step: &PlannedStep, script: &str) -> ProposeResult {
+    propose_by(rig, step, fixer(script)).await
+}
+
+async fn propose_by(rig: &Rig, step: &PlannedStep, fixer: FixerCommand) -> ProposeResult {
     let id = rig.submit(Work::Propose(ProposeWork {
         step: Some(step.clone().into()),
-        fixer: Some(fixer(script).into()),
+        fixer: Some(fixer.into()),
         signal: Some(signal()),
         log: b"a.txt: bad\n".to_vec(),
         cache_key: KEY.to_owned(),
@@ -548,4 +553,48 @@ async fn commits_of_the_loop_at_the_head_of_the_source_are_counted() {
     commit("by hand again");
     let other = Rig::start().await;
     assert_eq!(other.prepare(support::path(dir.path())).await.bot_commits, 0);
+}
+
+/// A fixer that leaves a log with one fix for each of these files: its first character becomes `!`.
+fn logging(uris: &[&str]) -> FixerCommand {
+    let changes = uris.iter().map(|uri| {
+        format!(
+            "{{\"fixes\": [{{\"artifactChanges\": [{{\"artifactLocation\": {{\"uri\": \"{uri}\"}}, \
+             \"replacements\": [{{\"deletedRegion\": {{\"charOffset\": 0, \"charLength\": 1}}, \
+             \"insertedContent\": {{\"text\": \"!\"}}}}]}}]}}]}}"
+        )
+    });
+    let results: Vec<String> = changes.collect();
+    let log =
+        format!("{{\"version\": \"2.1.0\", \"runs\": [{{\"results\": [{}]}}]}}", results.join(","));
+    FixerCommand {
+        sarif: true,
+        ..fixer(&format!("printf '%s' '{log}' > \"$STATE_DIR/fixes.sarif\""))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_fixes_of_a_log_are_applied_to_the_files_they_may_name() {
+    let rig = Rig::start().await;
+    rig.prepare_files(&[FILES, &[(".env", "SECRET=1\n")]].concat()).await;
+    let step = shell("true");
+    let names = ["a.txt", "link", ".env", "../../../etc/passwd", "/etc/passwd", "absent"];
+    let mut by = logging(&names);
+    by.script = format!("ln -s /etc/passwd link; {}", by.script);
+    let result = propose_by(&rig, &step, by).await;
+    let patch = String::from_utf8(result.patch).unwrap();
+    assert!(patch.contains("-bad\n+!ad\n"), "{} {patch}", result.detail);
+    assert!(!patch.contains(".env") && !patch.contains("root:"), "{patch}");
+
+    let result = propose_by(&rig, &step, logging(&[".env", "absent"])).await;
+    assert_eq!(result.verdict(), TryVerdict::NoChange);
+    assert!(result.detail.contains("none of its 2 fixes"), "{}", result.detail);
+
+    let broken = FixerCommand { sarif: true, ..fixer("echo '{' > \"$STATE_DIR/fixes.sarif\"") };
+    let result = propose_by(&rig, &step, broken).await;
+    assert_eq!(result.verdict(), TryVerdict::FixerError, "{}", result.detail);
+
+    let linked = "ln -s /etc/passwd \"$STATE_DIR/fixes.sarif\"";
+    let result = propose_by(&rig, &step, FixerCommand { sarif: true, ..fixer(linked) }).await;
+    assert_eq!(result.verdict(), TryVerdict::NoChange, "{}", result.detail);
 }

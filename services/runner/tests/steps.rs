@@ -338,3 +338,31 @@ async fn a_task_for_a_run_that_is_not_here_is_an_error() {
     let Outcome::Error(error) = rig.result(&id).await else { panic!() };
     assert!(error.message.contains("source"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn folders_that_are_not_needed_any_more_go_when_the_runner_starts() {
+    let data = tempfile::tempdir().unwrap();
+    let runs = data.path().join("runs");
+    let (old, new) =
+        ("0197a2c4-6f3e-7c11-9f6d-2a8b1c3d4e01", "0197a2c4-6f3e-7c11-9f6d-2a8b1c3d4e02");
+    for name in [old, new, "gone-0197a2c4-6f3e-7c11-9f6d-2a8b1c3d4e03", "mine"] {
+        std::fs::create_dir_all(runs.join(name).join("ws")).unwrap();
+        let folder = std::fs::File::open(runs.join(name)).unwrap();
+        let two_hours = std::time::Duration::from_millis(2 * support::OLD_MS);
+        if name != new {
+            let at = folder.metadata().unwrap().modified().unwrap() - two_hours;
+            folder.set_modified(at).unwrap();
+        }
+    }
+    let place = data.path().to_owned();
+    let rig = Rig::with(|config| config.data_dir = place, &[]).await;
+    let is_left = |name: &str| runs.join(name).exists();
+    let gone = async {
+        while is_left(old) || is_left("gone-0197a2c4-6f3e-7c11-9f6d-2a8b1c3d4e03") {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), gone).await.expect("they go");
+    assert!(is_left(new) && is_left("mine"), "what is needed, and what is no run's, stays");
+    drop(rig);
+}

@@ -73,6 +73,17 @@ pub enum Command {
     Audit(AuditCommand),
     /// Say what is missing on this machine, and what each thing is needed for.
     Doctor(OutputArgs),
+    /// Tell a run to other tools: Markdown for a comment, JUnit or SARIF for a report.
+    Report(ReportArgs),
+    /// Derive what runners on machines that are trusted less get in place of the services' secret,
+    /// which is read from standard input.
+    RunnerSecret,
+    /// Ask a server of this machine whether it serves; exit code 0 or 1.
+    Health {
+        /// Address of its web pages or of its gRPC services.
+        #[arg(default_value = "127.0.0.1:5001", env = "METABUILDER_LISTEN")]
+        address: SocketAddr,
+    },
     /// Print the completions of a shell.
     Completions {
         /// Which shell.
@@ -107,6 +118,9 @@ pub struct UpArgs {
     /// Address of the gRPC services.
     #[arg(long, default_value = "127.0.0.1:50051", env = "METABUILDER_GRPC")]
     pub grpc: SocketAddr,
+    /// Address of `/metrics`, `/livez` and `/readyz`, without credentials; not served without it.
+    #[arg(long, value_name = "ADDR", env = "METABUILDER_ADMIN")]
+    pub admin: Option<SocketAddr>,
     /// Folder of everything that is kept.
     #[arg(long, default_value = "./.metabuilder", value_name = "DIR")]
     pub data: PathBuf,
@@ -206,6 +220,10 @@ pub struct PlanArgs {
     /// Folder of the project.
     #[arg(default_value = ".")]
     pub path: PathBuf,
+    /// Make the steps from the `run:` steps of a GitHub Actions workflow and print them as a
+    /// metabuilder.toml; nothing is planned or written.
+    #[arg(long, value_name = "WORKFLOW.yml", conflicts_with_all = ["path", "output"])]
+    pub from: Option<PathBuf>,
     #[command(flatten)]
     pub output: OutputArgs,
 }
@@ -315,6 +333,27 @@ pub struct DecideArgs {
     /// Also print the output of the steps.
     #[arg(long, short)]
     pub verbose: bool,
+}
+
+/// How `report` tells a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    /// For a commit status or a comment on a change.
+    Markdown,
+    /// A suite of one test case a step.
+    Junit,
+    /// SARIF 2.1.0: a result a failure, at the places that it names.
+    Sarif,
+}
+
+/// `report`
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// The run; a part of its id is enough where it is unique. Without one: the latest.
+    pub run: Option<String>,
+    /// How it is told.
+    #[arg(long, short, value_enum, default_value = "markdown")]
+    pub format: ReportFormat,
 }
 
 /// `why`

@@ -10,7 +10,9 @@ pub mod doctor;
 pub mod fixers;
 pub mod flags;
 pub mod flaky;
+mod import;
 pub mod plan;
+pub mod report;
 mod rollback;
 pub mod rules;
 pub mod runs;
@@ -19,8 +21,10 @@ pub mod up;
 pub mod why;
 
 use crate::args::{Cli, Command};
-use crate::error::{Exit, Result};
+use crate::display::print;
+use crate::error::{Error, Exit, Result};
 use crate::session::Session;
+use std::io::Read;
 
 /// Carries out a command.
 pub async fn run(cli: Cli, session: &Session) -> Result<Exit> {
@@ -42,6 +46,30 @@ pub async fn run(cli: Cli, session: &Session) -> Result<Exit> {
         Command::Keys(command) => access::keys(command, session).await,
         Command::Audit(command) => access::audit(command, session).await,
         Command::Doctor(args) => doctor::run(args, session).await,
+        Command::Report(args) => report::run(args, session).await,
+        Command::RunnerSecret => runner_secret(),
+        Command::Health { address } => match meta_runtime::probe::serves(address).await {
+            Ok(()) => Ok(Exit::Done),
+            Err(problem) => Err(Error::failed("it does not serve", problem)),
+        },
         Command::Completions { shell } => completions::run(shell),
     }
+}
+
+/// Bytes of the services' secret at most.
+const SECRET_BYTES_MAX: u64 = 4096;
+
+/// Prints the secret that takes work and does nothing else.
+fn runner_secret() -> Result<Exit> {
+    let mut secret = String::new();
+    let read = std::io::stdin().take(SECRET_BYTES_MAX).read_to_string(&mut secret);
+    read.map_err(|e| Error::failed("cannot read standard input", e))?;
+    let secret = secret.trim();
+    let derived = meta_runtime::auth::runner_secret(secret).filter(|_| !secret.is_empty());
+    let derived = derived.ok_or_else(|| {
+        Error::usage("there is no secret", "standard input is empty, or already a runner's secret")
+            .next("metabuilder runner-secret <<<\"$SERVICE_TOKEN\"")
+    })?;
+    print(&derived)?;
+    Ok(Exit::Done)
 }

@@ -15,6 +15,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// How long the work may take to stop.
+/// Hours for which the workspace of a run that ended stays, so that `--resume` can go on with it.
+const WORKSPACE_HOURS: u32 = 7 * 24;
 const STOP: Drain = Drain { lame_duck: Duration::ZERO, grace: Duration::from_secs(10) };
 
 /// Which work a stack takes on.
@@ -111,6 +113,7 @@ impl Advisers {
             dev_key,
             jwt,
             limits: limits(serves, self.host.vars())?,
+            workspace_hours: WORKSPACE_HOURS,
             ..orchestrator::Config::default()
         };
         let mut wiring = Box::pin(orchestrator::Orchestrator::wire(config, &host)).await?;

@@ -111,7 +111,7 @@ impl Finish<'_> {
             }
         }
         if self.wanted.apply {
-            match git::apply(project, patch) {
+            match data::scratch(self.data).and_then(|s| git::apply(project, s.path(), patch)) {
                 Ok(()) => {
                     carried.said.push(format!("applied to {}", project.display()));
                     carried.applied = true;
@@ -185,6 +185,26 @@ impl Finish<'_> {
             branch: carried.branch.clone(),
         }
     }
+}
+
+/// Whether the diff of a build can be carried where it is wanted, as far as that is known before.
+pub fn check_targets(wanted: &PatchArgs, project: &Path) -> Result<()> {
+    if let Some(file) = &wanted.patch {
+        writable(file).map_err(|e| Error::usage(format!("cannot write {}", file.display()), e))?;
+    }
+    if let Some(name) = &wanted.branch {
+        git::branchable(project, name)?;
+    }
+    Ok(())
+}
+
+/// Whether a file can be written; nothing is changed.
+fn writable(file: &Path) -> std::io::Result<()> {
+    if std::fs::metadata(file).is_ok() {
+        return std::fs::OpenOptions::new().append(true).open(file).map(drop);
+    }
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    tempfile::tempfile_in(folder.unwrap_or(Path::new("."))).map(drop)
 }
 
 /// Only `--patch`, `--apply` and `--branch` for a run that ended earlier.
@@ -304,6 +324,25 @@ mod tests {
         let text = message(&run());
         assert!(text.starts_with("Heal the build\n\n- fmt: rustfmt"), "{text}");
         assert!(text.ends_with("\nMeta-Builder-Run: r\n") && !text.contains("fetch"), "{text}");
+    }
+
+    #[test]
+    fn a_target_that_cannot_be_is_refused_before_a_build() {
+        let dir = tempfile::tempdir().unwrap();
+        let check = |patch: Option<&str>, branch: Option<&str>| {
+            let patch = patch.map(|name| dir.path().join(name));
+            let wanted = PatchArgs { patch, apply: false, branch: branch.map(str::to_owned) };
+            check_targets(&wanted, dir.path())
+        };
+        std::fs::write(dir.path().join("there"), "mine").unwrap();
+        check(None, None).unwrap();
+        check(Some("new"), None).unwrap();
+        check(Some("there"), None).unwrap();
+        assert!(!dir.path().join("new").exists(), "the check leaves nothing behind");
+        assert_eq!(std::fs::read_to_string(dir.path().join("there")).unwrap(), "mine");
+        for (patch, branch) in [(Some("none/new"), None), (Some(""), None), (None, Some("heal"))] {
+            assert_eq!(check(patch, branch).unwrap_err().exit, Exit::Usage, "{patch:?} {branch:?}");
+        }
     }
 
     #[test]

@@ -13,12 +13,16 @@ const NAME: &str = "Meta-Builder";
 /// See [`NAME`].
 const EMAIL: &str = "metabuilder@localhost";
 
+/// Whatever the project says of its files: they are bytes, and no program turns them into others.
+const ATTRIBUTES: &str = "* -text -eol -filter -ident -working-tree-encoding\n";
+
 /// Git in a project's folder, with its own idea of which index to use.
 struct Git<'a> {
     project: &'a Path,
-    /// Whether repositories above the project count.
-    above: bool,
     index: Option<PathBuf>,
+    /// A repository that stands for the project's own, whose configuration is not read then, nor the
+    /// user's.
+    instead: Option<PathBuf>,
 }
 
 impl Git<'_> {
@@ -41,8 +45,10 @@ impl Git<'_> {
         ] {
             command.env_remove(variable);
         }
-        if let (false, Some(parent)) = (self.above, self.project.parent()) {
-            command.env("GIT_CEILING_DIRECTORIES", parent);
+        command.env("GIT_NO_LAZY_FETCH", "1");
+        if let Some(repository) = &self.instead {
+            command.env("GIT_DIR", repository).env("GIT_WORK_TREE", self.project);
+            command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
         }
         if let Some(index) = &self.index {
             command.env("GIT_INDEX_FILE", index);
@@ -61,13 +67,14 @@ impl Git<'_> {
 
 /// Whether the project lies in a git repository with at least one commit.
 pub fn in_repository(project: &Path) -> bool {
-    let git = Git { project, above: true, index: None };
+    let git = Git { project, index: None, instead: None };
     git.run(&["rev-parse", "--verify", "--quiet", "HEAD"], b"").is_ok()
 }
 
-/// Applies a diff to the project's files, when those it touches are still as they were.
-pub fn apply(project: &Path, patch: &[u8]) -> Result<()> {
-    let git = Git { project, above: false, index: None };
+/// Applies a diff to the project's files, when those it touches are still as they were. Neither the
+/// project's nor the user's filters are run: the diff is of the files as they are on the disk.
+pub fn apply(project: &Path, scratch: &Path, patch: &[u8]) -> Result<()> {
+    let git = plain(project, scratch)?;
     let refused = |why: String| {
         Error::failed("the files were not changed", why)
             .next("build again, or use --patch FILE and apply it by hand")
@@ -77,6 +84,21 @@ pub fn apply(project: &Path, patch: &[u8]) -> Result<()> {
     git.run(&arguments, patch).map_err(refused)?;
     git.run(&["apply", "--whitespace=nowarn", "-"], patch).map_err(refused)?;
     Ok(())
+}
+
+/// Git on the project's files with an empty repository of our own.
+fn plain<'a>(project: &'a Path, scratch: &Path) -> Result<Git<'a>> {
+    let repository = scratch.join("plain.git");
+    let made = ["objects", "refs", "info"]
+        .iter()
+        .try_for_each(|folder| fs::create_dir_all(repository.join(folder)))
+        .and_then(|()| fs::write(repository.join("HEAD"), "ref: refs/heads/none\n"))
+        .and_then(|()| fs::write(repository.join("info/attributes"), ATTRIBUTES));
+    made.map_err(|e| {
+        let why = format!("{}: {e}", repository.display());
+        Error::failed("the files were not changed", why)
+    })?;
+    Ok(Git { project, index: None, instead: Some(repository) })
 }
 
 /// Whether each file that the diff changes still has the content that the diff starts from.
@@ -103,16 +125,9 @@ fn unchanged(git: &Git, patch: &[u8]) -> std::result::Result<(), String> {
     Ok(())
 }
 
-/// Commits a diff to a new branch of the repository that the project lies in, by plumbing: neither
-/// the files nor the user's index are touched. Returns the commit.
-pub fn branch(
-    project: &Path,
-    scratch: &Path,
-    name: &str,
-    message: &str,
-    patch: &[u8],
-) -> Result<String> {
-    let git = Git { project, above: true, index: None };
+/// Whether the branch can be made in the repository that the project lies in; answers its last commit.
+pub fn branchable(project: &Path, name: &str) -> Result<String> {
+    let git = Git { project, index: None, instead: None };
     git.run(&["check-ref-format", "--branch", name], b"")
         .map_err(|_| Error::usage(format!("{name:?} is no branch name"), "git refuses it"))?;
     let head = git.run(&["rev-parse", "--verify", "--quiet", "HEAD"], b"").map_err(|_| {
@@ -124,12 +139,26 @@ pub fn branch(
         return Err(Error::usage(format!("the branch {name} exists"), "nothing was changed")
             .next("name another branch"));
     }
+    Ok(head)
+}
+
+/// Commits a diff to a new branch of the repository that the project lies in, by plumbing: neither
+/// the files nor the user's index are touched. Returns the commit.
+pub fn branch(
+    project: &Path,
+    scratch: &Path,
+    name: &str,
+    message: &str,
+    patch: &[u8],
+) -> Result<String> {
+    let git = Git { project, index: None, instead: None };
+    let (head, reference) = (branchable(project, name)?, format!("refs/heads/{name}"));
     let failed = |why: String| Error::failed(format!("cannot make the branch {name}"), why);
     let prefix = git.run(&["rev-parse", "--show-prefix"], b"").map_err(failed)?;
     let root = git.run(&["rev-parse", "--show-toplevel"], b"").map_err(failed)?;
     let root = PathBuf::from(root);
     let index = Some(scratch.join("index"));
-    let staged = Git { project: &root, above: true, index };
+    let staged = Git { project: &root, index, instead: None };
     staged.run(&["read-tree", &head], b"").map_err(failed)?;
     let directory = format!("--directory={}", prefix.trim_end_matches('/'));
     let mut arguments = vec!["apply", "--cached", "--whitespace=nowarn"];

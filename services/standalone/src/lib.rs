@@ -16,10 +16,12 @@ mod follow;
 mod git;
 mod patch;
 mod progress;
+mod report;
 mod rest;
 mod select;
 mod session;
 mod view;
+mod workflow;
 
 use args::{Cli, Command, Output};
 use clap::Parser;

@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 /// Runs, steps of each in sequence, and runs at once.
-const RUNS: usize = 60;
-const STEPS: usize = 20;
-const AT_ONCE: usize = 16;
+const RUNS: usize = 100;
+const STEPS: usize = 50;
+const AT_ONCE: usize = 50;
 /// Tasks that the runner carries out at once.
-const CAPACITY: u32 = 16;
+const CAPACITY: u32 = 32;
 
 /// Steps a second, with or without a sandbox.
 pub async fn measure(sandbox: SandboxMode) -> Result<Value> {

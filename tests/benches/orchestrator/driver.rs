@@ -6,6 +6,7 @@ use meta_proto::runner as work;
 use meta_proto::runner::complete_task_request::Result as Answer;
 use meta_proto::runner::task::Work;
 use meta_runtime::auth::machine_call;
+use meta_telemetry::trace::{KeyValue, Kind, Span};
 use meta_tests::stack::{Stack, Without, owner};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -130,6 +131,17 @@ async fn serve(stack: Arc<Stack>, ends: Ends, steps: Arc<AtomicU64>) {
             Err(status) => panic!("cannot poll: {status}"),
         };
         for task in answer.tasks {
+            // as a runner does
+            let span = match task.traceparent.parse() {
+                Ok(place) => Span::under(place, Kind::Consumer, "execute", || {
+                    vec![
+                        KeyValue::new("cicd.pipeline.run.id", task.run_id.clone()),
+                        KeyValue::new("metabuilder.task.id", task.task_id.clone()),
+                    ]
+                }),
+                Err(_) => Span::none(),
+            };
+            drop(span);
             let permit = permits.pop();
             let (stack, ends, steps) = (Arc::clone(&stack), Arc::clone(&ends), Arc::clone(&steps));
             tokio::spawn(async move {

@@ -6,6 +6,8 @@
 
 mod commands;
 mod driver;
+mod fairness;
+mod told;
 mod usage;
 
 use anyhow::{Result, ensure};
@@ -17,7 +19,7 @@ use std::time::{Duration, Instant};
 use usage::Usage;
 
 /// What is measured.
-const PARTS: [&str; 5] = ["sqlite", "postgres", "growth", "unsandboxed", "sandboxed"];
+const PARTS: [&str; 6] = ["sqlite", "postgres", "growth", "unsandboxed", "sandboxed", "fairness"];
 /// Runs of ten steps that are timed one after the other.
 const LONE_RUNS: usize = 200;
 /// Runs of the load, each of five steps, and how many go at once.
@@ -66,6 +68,10 @@ async fn one(part: &str) -> Result<Value> {
         "growth" => growth().await,
         "unsandboxed" => commands::measure(SandboxMode::Off).await,
         "sandboxed" => commands::measure(SandboxMode::Required).await,
+        "fairness" => fairness::measure().await,
+        "telemetry" => told::compare(),
+        "told" | "untold" | "unreached" => told::measure(part).await,
+        "collector" => told::collect().await,
         other => anyhow::bail!("{other:?} is not known (expected one of {})", PARTS.join(", ")),
     }
 }

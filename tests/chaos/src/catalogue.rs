@@ -1,7 +1,8 @@
 //! Every experiment: what it needs, what it does to the product, how often, what has to hold.
 
 use crate::checker::{
-    Evidence, Violation, database_away, disk_full, orphans_are_taken_over, zombies_are_ended,
+    Evidence, Violation, database_away, disk_full, late_results_are_refused,
+    orphans_are_taken_over, zombies_are_ended,
 };
 use crate::cluster::Shape;
 use crate::database::Kind;
@@ -56,6 +57,8 @@ pub struct Asked {
     pub database: Kind,
     /// The numbers of the night instead of those of a change.
     pub full: bool,
+    /// The share of the night's numbers in percent.
+    pub share: usize,
     /// Another version's binaries.
     pub other: Option<PathBuf>,
     /// Length of a lease.
@@ -66,7 +69,7 @@ pub struct Asked {
 
 impl Asked {
     fn times(&self, per_change: usize, nightly: usize) -> usize {
-        if self.full { nightly } else { per_change }
+        if self.full { (nightly * self.share / 100).max(1) } else { per_change }
     }
 
     /// A time that is longer than a lease.
@@ -122,7 +125,7 @@ pub fn experiment(name: &str, asked: &Asked) -> Result<Experiment, String> {
             ..base
         },
         "c8" => skewed(rng, asked, base)?,
-        "c9" => return Err("power loss needs a file system that forgets (LazyFS): not here".into()),
+        "c9" => power_loss(rng, asked, base)?,
         "c10" => return Err("torn files are tested with the store, on copies of a database".into()),
         "c11" => Experiment {
             name: "c11",
@@ -175,7 +178,13 @@ pub fn experiment(name: &str, asked: &Asked) -> Result<Experiment, String> {
 fn base(asked: &Asked) -> Experiment {
     Experiment {
         name: "",
-        shape: Shape { orchestrators: 1, runners: 3, database: asked.database, small_disk: false },
+        shape: Shape {
+            orchestrators: 1,
+            runners: 3,
+            database: asked.database,
+            small_disk: false,
+            power: false,
+        },
         kinds: Kinds::Mixed,
         last_step: None,
         branch_steps: if asked.full { 4 } else { 2 },
@@ -227,17 +236,32 @@ fn full_disk(rng: &mut StdRng, asked: &Asked, base: Experiment) -> Result<Experi
     })
 }
 
+/// The orchestrator's machine loses its power, and with it what was never synced.
+fn power_loss(rng: &mut StdRng, asked: &Asked, base: Experiment) -> Result<Experiment, String> {
+    if asked.database == Kind::Postgres {
+        return Err("c9 looks into a SQLite file: --db sqlite".into());
+    }
+    if !crate::power::is_possible() {
+        return Err("c9 builds a library that is loaded into the product: a C compiler".into());
+    }
+    let shape = Shape { power: true, ..base.shape };
+    let faults = often(rng, asked.times(20, 100), 200..1_500, |_| Fault::PowerLoss);
+    Ok(Experiment { name: "c9", shape, faults, ..base })
+}
+
 fn skewed(rng: &mut StdRng, asked: &Asked, base: Experiment) -> Result<Experiment, String> {
-    const OFF_SECONDS: [i64; 4] = [3_600, -3_600, 86_400, -86_400];
+    // Signatures of calls bear half a minute: with the first two everything goes on.
+    const OFF_SECONDS: [i64; 6] = [25, -25, 3_600, -3_600, 86_400, -86_400];
     if crate::nemesis::faketime().is_none() {
         return Err("clocks are skewed with libfaketime, which is not installed".into());
     }
     Ok(Experiment {
         name: "c8",
         one_clock: false,
-        faults: often(rng, asked.times(4, 30), 1_000..3_000, |rng| {
+        faults: often(rng, asked.times(6, 30), 1_000..3_000, |rng| {
             let role = if rng.random() { Role::Orchestrator } else { Role::Runner };
-            Fault::SkewClock(role, OFF_SECONDS[rng.random_range(0..OFF_SECONDS.len())])
+            let off = OFF_SECONDS[rng.random_range(0..OFF_SECONDS.len())];
+            Fault::SkewClock(role, off, asked.beyond_lease(rng))
         }),
         ..base
     })
@@ -273,12 +297,13 @@ fn soak(rng: &mut StdRng, asked: &Asked) -> Vec<Planned> {
     })
 }
 
-/// Three orchestrators and six runners on one server, each killed in turn.
+/// Three orchestrators and six runners on one server, each killed in turn; then some runners are
+/// stopped beyond their leases.
 fn scale_out(rng: &mut StdRng, asked: &Asked, base: Experiment) -> Result<Experiment, String> {
     let shape = needs_postgres("scale-out", base.shape)?;
     let shape = Shape { orchestrators: 3, runners: 6, ..shape };
     let mut turn = 0;
-    let faults = often(rng, asked.times(9, 90), 800..2_000, |_| {
+    let mut faults = often(rng, asked.times(9, 90), 800..2_000, |_| {
         let one = turn % 9;
         turn += 1;
         if one < 3 {
@@ -287,7 +312,11 @@ fn scale_out(rng: &mut StdRng, asked: &Asked, base: Experiment) -> Result<Experi
             Fault::KillOne(Role::Runner, one - 3)
         }
     });
-    Ok(Experiment { name: "scale-out", shape, faults, at_a_time: 10, ..base })
+    faults.extend(often(rng, asked.times(3, 30), 500..1_500, |rng| {
+        Fault::Pause(Role::Runner, asked.beyond_lease(rng))
+    }));
+    let expect = late_results_are_refused;
+    Ok(Experiment { name: "scale-out", shape, faults, expect, at_a_time: 10, ..base })
 }
 
 /// Runners keep their work while the orchestrator is gone, and new work follows at once.

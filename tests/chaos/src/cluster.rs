@@ -1,6 +1,7 @@
 //! The product as real processes on loopback: what a test starts, and where its clients connect.
 
 use crate::database::{Database, Kind};
+use crate::power::Power;
 use crate::proxy::Proxy;
 use crate::service::{Service, Start};
 use anyhow::{Context, Result};
@@ -14,6 +15,9 @@ pub const TOKEN: &str = "chaos-service-token-0123456789abcdef";
 const LEASE_MS_ASKED: u64 = 5_000;
 /// Length of a lease where it does not.
 const LEASE_MS_FIXED: u64 = 15_000;
+/// Quotas, which the load of a test would use up at once.
+const UNLIMITED: [&str; 4] =
+    ["specs_per_hour", "plans_per_hour", "runs_per_hour", "approvals_per_hour"];
 /// Tasks that a runner carries out at a time.
 const SLOTS: u32 = 8;
 /// Attempts that a step may have, as the settings of these tests say.
@@ -42,6 +46,8 @@ pub struct Shape {
     pub database: Kind,
     /// The orchestrators' data lies on a small file system of its own, which can be filled.
     pub small_disk: bool,
+    /// The orchestrator's machine may lose its power.
+    pub power: bool,
 }
 
 /// What the given binaries can do.
@@ -94,6 +100,8 @@ pub struct Cluster {
     pub runner_proxy: Proxy,
     /// Where the orchestrators keep everything.
     pub database: Database,
+    /// What becomes of the orchestrator's files without power.
+    pub power: Option<Power>,
     /// Where the orchestrators' files are.
     pub data: PathBuf,
     /// Classifier, auto-fixer, flag-resolver: they are left alone.
@@ -114,6 +122,7 @@ impl Cluster {
             std::fs::create_dir_all(folder)?;
         }
         let database = Database::start(shape.database, shape.small_disk, &data).await?;
+        let power = shape.power.then(|| Power::prepare(place, &data)).transpose()?;
         let mut made = Maker { binaries, place, logs: &logs };
         let mut advisers = Vec::new();
         for name in ["classifier", "autofixer", "flag-resolver"] {
@@ -130,6 +139,7 @@ impl Cluster {
         }
         let mut client_proxies = Vec::new();
         for (number, service) in orchestrators.iter_mut().enumerate() {
+            service.start.vars.extend(power.iter().flat_map(Power::vars));
             service.spawn()?;
             service.ready().await?;
             let seed = seed.wrapping_add(u64::try_from(number)?);
@@ -154,6 +164,7 @@ impl Cluster {
             client_proxies,
             runner_proxy,
             database,
+            power,
             data,
             _advisers: advisers,
         })
@@ -221,6 +232,8 @@ impl Maker<'_> {
         if self.binaries.has_setting("lease_ms") {
             sets.push(format!("lease_ms={LEASE_MS_ASKED}"));
         }
+        let unlimited = UNLIMITED.iter().filter(|name| self.binaries.has_setting(name));
+        sets.extend(unlimited.map(|name| format!("limits.{name}=0")));
         let mut service = self.service(&format!("orchestrator-{number}"), "orchestrator", &sets)?;
         if let Some(setting) = database.setting() {
             service.start.vars.push(("METABUILDER__DATABASE".to_owned(), setting));

@@ -29,6 +29,9 @@ const REST: Duration = Duration::from_secs(45);
 /// Load before the first fault.
 const WARM_UP: Duration = Duration::from_millis(1_500);
 
+/// What a runner says when its result is refused.
+const TOO_LATE: &str = "a result came too late";
+
 /// What makes an experiment.
 #[derive(Clone)]
 pub struct Experiment {
@@ -200,6 +203,7 @@ impl Experiment {
             effects: effects::read(&place.folder.join("effects.jsonl"))?,
             histories,
             faults,
+            late_results: late_results(&place.folder.join("logs"))?,
             limits: Limits {
                 lease_ms,
                 attempts_step: ATTEMPTS_STEP,
@@ -210,6 +214,20 @@ impl Experiment {
             },
         })
     }
+}
+
+/// How often runners were told that a result came after its lease.
+fn late_results(logs: &Path) -> Result<usize> {
+    let mut count = 0;
+    for entry in std::fs::read_dir(logs)? {
+        let path = entry?.path();
+        let of_runner = path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("runner"));
+        if of_runner {
+            let said = std::fs::read(&path)?;
+            count += String::from_utf8_lossy(&said).matches(TOO_LATE).count();
+        }
+    }
+    Ok(count)
 }
 
 /// A client for each tenant.

@@ -33,6 +33,13 @@ pub struct Figures {
     pub first_step_p50_ms: Option<i64>,
     /// The same, 95 of 100 times at most.
     pub first_step_p95_ms: Option<i64>,
+    /// Results that came after their leases and were refused.
+    pub late_results_refused: usize,
+    /// From the moment in which a step could start to its start, for the tenant with most of the runs:
+    /// half of the times at most, and 99 of 100, in milliseconds.
+    pub start_delay_of_the_flood_ms: [Option<i64>; 2],
+    /// The same for the other tenants.
+    pub start_delay_of_others_ms: [Option<i64>; 2],
     /// Resident memory of the first orchestrator before the faults, in KiB.
     pub rss_before_kib: Option<u64>,
     /// The same after them.
@@ -76,6 +83,9 @@ impl Figures {
             duplicates_per_fault: (per_fault * 100.0).round() / 100.0,
             first_step_p50_ms: percentile(&first, 50),
             first_step_p95_ms: percentile(&first, 95),
+            late_results_refused: evidence.late_results,
+            start_delay_of_the_flood_ms: start_delays(evidence, true),
+            start_delay_of_others_ms: start_delays(evidence, false),
             rss_before_kib: None,
             rss_after_kib: None,
             calls: evidence.calls.len(),
@@ -85,6 +95,33 @@ impl Figures {
             violations,
         }
     }
+}
+
+/// How long first executions waited that needed other steps: median and p99, of the tenant with most
+/// of the runs or of the others.
+fn start_delays(evidence: &Evidence, of_the_flood: bool) -> [Option<i64>; 2] {
+    let mut runs: BTreeMap<&str, usize> = BTreeMap::new();
+    for history in &evidence.histories {
+        *runs.entry(&history.tenant).or_default() += 1;
+    }
+    let flood = runs.iter().max_by_key(|(_, runs)| **runs).map(|(tenant, _)| *tenant);
+    let histories = evidence.histories.iter();
+    let mut delays: Vec<i64> = histories
+        .filter(|h| (Some(h.tenant.as_str()) == flood) == of_the_flood)
+        .flat_map(|history| {
+            let first = |kind: &str, step: &str| {
+                history.of(kind).find(|e| e.step == step).map(|event| event.at_ms)
+            };
+            let plain = history.steps.iter().filter(|s| !s.gated && !s.needs.is_empty());
+            plain.filter_map(move |step| {
+                let ready = step.needs.iter().map(|need| first("step.succeeded", need));
+                let ready = ready.collect::<Option<Vec<i64>>>()?.into_iter().max()?;
+                first("step.started", &step.name).map(|at| at - ready)
+            })
+        })
+        .collect();
+    delays.sort_unstable();
+    [percentile(&delays, 50), percentile(&delays, 99)]
 }
 
 /// The value that so many of 100 sorted ones do not exceed.

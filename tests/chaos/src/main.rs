@@ -12,6 +12,7 @@ mod experiment;
 mod figures;
 mod history;
 mod nemesis;
+mod power;
 mod proxy;
 mod records;
 mod service;
@@ -56,6 +57,9 @@ struct Args {
     /// The numbers of the night instead of those of a change.
     #[arg(long)]
     full: bool,
+    /// The share of the night's faults, in percent.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u8).range(1..=100))]
+    share: u8,
     /// How long the soak lasts, in minutes.
     #[arg(long)]
     soak_minutes: Option<u64>,
@@ -150,6 +154,7 @@ async fn one(
         seed: args.seed,
         database,
         full: args.full,
+        share: usize::from(args.share),
         other: args.other_bin.clone(),
         lease: Duration::from_millis(binaries.lease_ms()),
         soak: args.soak_minutes.map(|m| Duration::from_secs(m * 60)),
@@ -196,7 +201,11 @@ fn tell(figures: &Figures, args: &Args) {
     if broken > figures.violations.len() {
         eprintln!("  and {} more, in violations.json", broken - figures.violations.len());
     }
-    let full = if args.full { " --full" } else { "" };
+    let full = match args.share {
+        100 if args.full => " --full".to_owned(),
+        share if args.full => format!(" --full --share {share}"),
+        _ => String::new(),
+    };
     let (database, seed) = (&figures.database, figures.seed);
     eprintln!("  seed {seed}; records in {}", args.records.display());
     eprintln!(

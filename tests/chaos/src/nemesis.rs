@@ -58,8 +58,12 @@ pub enum Fault {
     Starve(Duration),
     /// SIGTERM, and started from these binaries.
     Swap(Role, PathBuf),
-    /// SIGKILL, and started with a clock that is so many seconds off.
-    SkewClock(Role, i64),
+    /// The orchestrator's machine loses its power: SIGKILL, and of its database's files only what was
+    /// synced is there for sure when it starts again.
+    PowerLoss,
+    /// SIGKILL, and started with a clock that is so many seconds off; after that time the same with a
+    /// clock that is right.
+    SkewClock(Role, i64, Duration),
 }
 
 /// A fault with the quiet time before it.
@@ -89,6 +93,7 @@ impl Cluster {
     /// Injects a fault and mends it; answers when it was.
     pub async fn inject(&mut self, fault: &Fault, rng: &mut StdRng) -> Result<Injected> {
         let at_ms = meta_runtime::now().0;
+        let mut told = format!("{fault:?}");
         let over_ms = match fault {
             Fault::Kill(role) => {
                 let one = rng.random_range(0..self.of(*role).len());
@@ -139,9 +144,20 @@ impl Cluster {
                 meta_runtime::now().0
             }
             Fault::Swap(role, folder) => self.swap(*role, folder).await?,
-            Fault::SkewClock(role, seconds) => self.skew(*role, *seconds, rng).await?,
+            Fault::PowerLoss => {
+                let power = self.power.as_ref().context("this test has power that stays")?;
+                self.orchestrators[0].kill().await?;
+                told = format!("PowerLoss({} pages lost)", power.fail(rng)?);
+                start(&mut self.orchestrators[0]).await?
+            }
+            Fault::SkewClock(role, seconds, time) => {
+                let one = rng.random_range(0..self.of(*role).len());
+                self.skew(*role, one, *seconds).await?;
+                tokio::time::sleep(*time).await;
+                self.kill(*role, one).await?
+            }
         };
-        Ok(Injected { at_ms, over_ms, fault: format!("{fault:?}"), first_step_ms: None })
+        Ok(Injected { at_ms, over_ms, fault: told, first_step_ms: None })
     }
 
     /// The processes of a role.
@@ -177,9 +193,8 @@ impl Cluster {
         Ok(last)
     }
 
-    async fn skew(&mut self, role: Role, seconds: i64, rng: &mut StdRng) -> Result<i64> {
+    async fn skew(&mut self, role: Role, one: usize, seconds: i64) -> Result<i64> {
         let library = faketime().context("libfaketime is not installed")?;
-        let one = rng.random_range(0..self.of(role).len());
         let service = &mut self.of(role)[one];
         service.kill().await?;
         let before = service.start.vars.clone();
@@ -188,6 +203,7 @@ impl Cluster {
         set("LD_PRELOAD", preload);
         set("FAKETIME", format!("{seconds:+}"));
         set("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned());
+        // Its health is asked without a signature, so that it is ready whatever its clock says.
         let started = start(service).await;
         service.start.vars = before;
         started

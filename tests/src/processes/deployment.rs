@@ -125,7 +125,8 @@ impl Deployment {
             peers.push((name, started.address.clone()));
             services.push((name, started));
         }
-        let gateway = service("gateway", folder.path(), &peers, ("127.0.0.1:0", &[])).await?;
+        let vars = vars_of(&more, "gateway");
+        let gateway = service("gateway", folder.path(), &peers, ("127.0.0.1:0", &vars)).await?;
         let rest = Rest::new(&gateway.address, DEV_KEY)?;
         let deployment = Self { services, more, peers, gateway, rest, folder };
         deployment.rest.ready().await?;

@@ -54,6 +54,11 @@ pub(crate) fn new_webhook() -> Schema {
     object(&[("url", json!({ "type": "string", "format": "uri" })), ("events?", events)])
 }
 
+/// An event that is sent again.
+pub(crate) fn redelivery() -> Schema {
+    object(&[("run_id", id()), ("seq", number(1, i64::MAX))])
+}
+
 /// A new spec.
 pub(crate) fn new_spec() -> Schema {
     let source = json!({ "anyOf": [

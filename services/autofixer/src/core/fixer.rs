@@ -128,7 +128,7 @@ pub struct Fixer {
     pub timeout_ms: u64,
     /// Place in a combined run of several fixers; 0 means never combined.
     pub stack: u32,
-    /// It writes `$STATE_DIR/fixes.sarif`, whose fixes are applied after it.
+    /// It leaves `$STATE_DIR/fixes.sarif`, whose fixes are applied when it is done.
     pub sarif: bool,
     /// Failures it must and must not claim.
     pub examples: Vec<Example>,

@@ -196,6 +196,7 @@ fn replay(healed: &Healed, maker: &FixerCommand) -> Option<FixerCommand> {
         grant: maker.grant.clone(),
         kind: FixerKind::Script,
         context: ContextPlan::default(),
+        sarif: false,
     })
 }
 

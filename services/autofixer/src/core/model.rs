@@ -75,6 +75,7 @@ pub fn fixer(case: &Case, terms: &Terms) -> Option<FixerCommand> {
         },
         kind: FixerKind::Model,
         context: meta_domain::autofix::ContextPlan::default(),
+        sarif: false,
     };
     command.context = context::plan(case, &command);
     (!command.context.files.is_empty()).then_some(command)

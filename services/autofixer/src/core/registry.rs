@@ -25,11 +25,8 @@ const BUILTIN: &[(&str, &str)] = &[
     ("web.toml", include_str!("../../fixers/web.toml")),
 ];
 
-/// The script that applies the fixes of a SARIF file.
-pub(super) const SARIF: &str = "apply_sarif.py";
 /// The scripts that they may ask for.
 const SCRIPTS: &[(&str, &str)] = &[
-    (SARIF, include_str!("../../fixers/scripts/apply_sarif.py")),
     ("cargo_args.sh", include_str!("../../fixers/scripts/cargo_args.sh")),
     ("cargo_add.py", include_str!("../../fixers/scripts/cargo_add.py")),
     ("py_imports.py", include_str!("../../fixers/scripts/py_imports.py")),
@@ -239,6 +236,7 @@ fn step_fix(case: &Case) -> Option<Candidate> {
             grant: PathGrant { add, modes: false, files_max: 60, lines_max: 6000 },
             kind: FixerKind::Script,
             context: ContextPlan::default(),
+            sarif: false,
         },
     })
 }
@@ -255,13 +253,12 @@ fn single(fixer: &Fixer, scene: &render::Scene<'_>) -> FixerCommand {
         grant: fixer.grant.clone(),
         kind: FixerKind::Script,
         context: ContextPlan::default(),
+        sarif: fixer.sarif,
     }
 }
 
 fn files_of(fixers: &[&Fixer]) -> Vec<FixerFile> {
-    let asked = |name: &str| {
-        fixers.iter().any(|f| f.scripts.iter().any(|s| s == name) || (f.sarif && name == SARIF))
-    };
+    let asked = |name: &str| fixers.iter().any(|f| f.scripts.iter().any(|s| s == name));
     SCRIPTS
         .iter()
         .filter(|(name, _)| asked(name))
@@ -302,6 +299,7 @@ fn combined(mut fixers: Vec<&Fixer>, scene: &render::Scene<'_>) -> Option<Candid
             grant,
             kind: FixerKind::Script,
             context: ContextPlan::default(),
+            sarif: fixers.iter().any(|f| f.sarif),
         },
     })
 }

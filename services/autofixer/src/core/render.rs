@@ -28,11 +28,6 @@ pub(super) fn script(fixers: &[&Fixer], scene: &Scene<'_>) -> String {
         for call in calls(fixer, scene) {
             out.push_str(&call);
         }
-        if fixer.sarif {
-            out.push_str(
-                "python3 \"$STATE_DIR/apply_sarif.py\" \"$STATE_DIR/fixes.sarif\"\nnote $?\n",
-            );
-        }
     }
     out.push_str(&put_back(fixers));
     out.push_str("exit \"$result\"\n");

@@ -79,6 +79,7 @@ pub fn apply(run: &mut Run, event: &RunEvent, at: Timestamp) {
             }
         }
         RunEvent::RunRetry { .. } => {
+            run.retried += 1;
             run.status = RunStatus::Running;
             run.reason.clear();
             run.finished_at = None;

@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod audit;
+pub mod counted;
 pub mod event;
 pub mod evidence;
 pub mod invariants;
@@ -10,6 +11,8 @@ pub mod queue;
 pub mod quota;
 pub mod ready;
 pub mod run;
+pub mod trace;
 pub mod transition;
 pub mod webhook;
 pub mod work;
+pub mod workspace;

@@ -10,6 +10,8 @@ use std::collections::{BTreeMap, HashMap};
 
 /// Tasks kept in memory; above it they are read from the tables when it is their turn.
 const READY_MAX: usize = 100_000;
+/// Tenants whose last turns are remembered; without one a tenant's is taken to be long ago.
+const TURNS_MAX: usize = 10_000;
 /// How long a task that is due waits for another runner than the one it avoids, in milliseconds:
 /// the others may be busy for long, or lack what it needs.
 const AVOID_MS_MAX: u64 = 10_000;
@@ -96,14 +98,19 @@ pub struct Ready {
     places: HashMap<TaskId, (QueueKey, Turn)>,
     /// When this was looked at last.
     now: Timestamp,
+    /// Which turn each tenant had last; those with no task may be missing.
+    turns: HashMap<TenantId, u64>,
+    /// How many turns there were.
+    turns_had: u64,
 }
 
 impl Ready {
-    /// Notes a task; false when there is no room for it.
+    /// Notes a task; false when there was no room for it, or another one had to go for it.
     pub fn put(&mut self, candidate: Candidate, now: Timestamp) -> bool {
         self.now = self.now.max(now);
         self.remove(candidate.task);
-        if self.places.len() >= READY_MAX {
+        let full = self.places.len() >= READY_MAX;
+        if full && !self.make_room(candidate.tenant) {
             return false;
         }
         let queue = (candidate.internal, candidate.tenant, candidate.labels.clone());
@@ -114,7 +121,18 @@ impl Ready {
         } else {
             self.queues.entry(queue).or_default().insert(turn, candidate);
         }
-        true
+        !full
+    }
+
+    /// Forgets the last task of the longest queue, unless that is the tenant's own: whoever has very
+    /// many tasks keeps nobody else's out.
+    fn make_room(&mut self, tenant: TenantId) -> bool {
+        let longest = self.queues.iter().max_by_key(|(_, queue)| queue.len());
+        let last = longest
+            .filter(|((_, of, _), queue)| *of != tenant && queue.len() > 1)
+            .and_then(|(_, queue)| queue.last_key_value())
+            .map(|(_, candidate)| candidate.task);
+        last.inspect(|task| self.remove(*task)).is_some()
     }
 
     /// Forgets a task.
@@ -158,7 +176,8 @@ impl Ready {
     }
 
     /// Takes the task whose turn it is: of the tenant that holds the fewest, and of none that holds
-    /// `limit` already; within a tenant the one of greatest priority that is due longest.
+    /// `limit` already; among those that hold as many, of the one whose last turn is longest ago;
+    /// within a tenant the one of greatest priority that is due longest.
     pub fn take(
         &mut self,
         offer: &Offer,
@@ -172,130 +191,26 @@ impl Ready {
                     && (offer.internal || holds(tenant) < limit)
                     && offer.offers(labels);
                 let found = queue.iter().find(|(_, c)| open && offer.takes(c, self.now));
-                found.map(|(turn, c)| (holds(tenant), *turn, c.task))
+                let last = self.turns.get(tenant).copied().unwrap_or(0);
+                found.map(|(turn, c)| (holds(tenant), last, *turn, c.task))
             };
-        let (_, _, task) = self.queues.iter().filter_map(fits).min()?;
+        let (.., task) = self.queues.iter().filter_map(fits).min()?;
         let (key, turn) = self.places.get(&task)?.clone();
         let found = self.queues.get(&key)?.get(&turn)?.clone();
         self.remove(task);
+        self.had_a_turn(found.tenant);
         Some(found)
+    }
+
+    fn had_a_turn(&mut self, tenant: TenantId) {
+        self.turns_had += 1;
+        self.turns.insert(tenant, self.turns_had);
+        if self.turns.len() > TURNS_MAX {
+            let oldest = self.turns_had.saturating_sub(TURNS_MAX as u64 / 2);
+            self.turns.retain(|_, turn| *turn > oldest);
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use uuid::Uuid;
-
-    fn tenant(n: u128) -> TenantId {
-        TenantId(Uuid::from_u128(n))
-    }
-
-    fn candidate(n: u128, of: u128) -> Candidate {
-        Candidate {
-            task: Uuid::from_u128(n).into(),
-            run: None,
-            tenant: tenant(of),
-            internal: false,
-            labels: String::new(),
-            avoid: String::new(),
-            tries: 0,
-            priority: 0,
-            due: Timestamp(1),
-        }
-    }
-
-    fn offer() -> Offer {
-        Offer {
-            owner: "r".to_owned(),
-            internal: false,
-            only: None,
-            labels: Vec::new(),
-            others: false,
-        }
-    }
-
-    fn ready(candidates: impl IntoIterator<Item = Candidate>) -> Ready {
-        let mut ready = Ready::default();
-        for candidate in candidates {
-            assert!(ready.put(candidate, Timestamp(5)));
-        }
-        ready
-    }
-
-    /// Takes until nothing is left, each taken task being held from then on.
-    fn drain(mut ready: Ready, offer: &Offer, held: &[(u128, u32)], limit: u32) -> Vec<u128> {
-        let mut held: HashMap<_, _> = held.iter().map(|(n, h)| (tenant(*n), *h)).collect();
-        let mut taken = Vec::new();
-        while let Some(next) = ready.take(offer, &held, limit) {
-            *held.entry(next.tenant).or_default() += 1;
-            taken.push(next.task.0.as_u128());
-        }
-        taken
-    }
-
-    #[test]
-    fn the_tenant_that_holds_the_fewest_is_next() {
-        let all =
-            || ready((0..4).map(|n| candidate(n, 1)).chain((20..22).map(|n| candidate(n, 2))));
-        assert_eq!(drain(all(), &offer(), &[], 100), [0, 20, 1, 21, 2, 3]);
-        assert_eq!(drain(all(), &offer(), &[(1, 2)], 100), [20, 21, 0, 1, 2, 3]);
-        assert_eq!(drain(all(), &offer(), &[], 1), [0, 20]);
-    }
-
-    #[test]
-    fn the_greater_priority_goes_first_then_what_is_due_longest() {
-        let first = Candidate { priority: 5, ..candidate(3, 1) };
-        let oldest = Candidate { due: Timestamp(0), ..candidate(2, 1) };
-        let all = ready([candidate(1, 1), oldest, first]);
-        assert_eq!(drain(all, &offer(), &[], 100), [3, 2, 1]);
-    }
-
-    #[test]
-    fn a_runner_takes_only_what_it_offers() {
-        let gpu = Candidate { labels: "gpu,linux".to_owned(), ..candidate(1, 1) };
-        let all = || ready([gpu.clone(), candidate(2, 1)]);
-        assert_eq!(drain(all(), &offer(), &[], 100), [2]);
-        let labels = vec!["linux".to_owned(), "gpu".to_owned(), "big".to_owned()];
-        assert_eq!(drain(all(), &Offer { labels, ..offer() }, &[], 100), [1, 2]);
-    }
-
-    #[test]
-    fn a_task_that_was_moved_away_goes_to_another_runner_where_there_is_one() {
-        let moved = Candidate { avoid: "r".to_owned(), ..candidate(1, 1) };
-        let others = Offer { others: true, ..offer() };
-        assert_eq!(drain(ready([moved.clone()]), &others, &[], 100), [] as [u128; 0]);
-        assert_eq!(drain(ready([moved.clone()]), &offer(), &[], 100), [1]);
-        let again = Candidate { tries: 1, ..moved };
-        assert_eq!(drain(ready([again]), &others, &[], 100), [1]);
-    }
-
-    #[test]
-    fn a_task_that_was_moved_away_does_not_wait_for_another_runner_for_ever() {
-        let others = Offer { others: true, ..offer() };
-        let mut all = ready([Candidate { avoid: "r".to_owned(), ..candidate(1, 1) }]);
-        assert!(!all.has(&others));
-        all.ripen(Timestamp(1 + 10_000));
-        assert!(all.take(&others, &HashMap::new(), 9).is_some());
-    }
-
-    #[test]
-    fn what_is_not_due_waits_for_its_time() {
-        let mut all = ready([Candidate { due: Timestamp(9), ..candidate(1, 1) }]);
-        assert_eq!(all.next_due(), Some(Timestamp(9)));
-        assert_eq!(all.take(&offer(), &HashMap::new(), 9), None);
-        all.ripen(Timestamp(9));
-        assert_eq!(all.next_due(), None);
-        assert!(all.take(&offer(), &HashMap::new(), 9).is_some());
-    }
-
-    #[test]
-    fn a_task_is_there_once() {
-        let mut all = ready([candidate(1, 1), Candidate { due: Timestamp(0), ..candidate(1, 1) }]);
-        assert!(all.take(&offer(), &HashMap::new(), 9).is_some());
-        assert!(all.take(&offer(), &HashMap::new(), 9).is_none());
-        all.put(candidate(2, 1), Timestamp(5));
-        all.remove(candidate(2, 1).task);
-        assert!(all.take(&offer(), &HashMap::new(), 9).is_none());
-    }
-}
+mod tests;

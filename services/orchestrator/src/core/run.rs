@@ -82,6 +82,12 @@ pub struct Run {
     /// Of two that wait for a runner, the run with the greater number goes first.
     #[serde(default)]
     pub priority: i32,
+    /// The W3C trace context of the request that made it; empty means that there was none.
+    #[serde(default)]
+    pub trace: String,
+    /// How often it was sent on after its end.
+    #[serde(default)]
+    pub retried: u32,
     /// Number of the last event.
     pub seq: u64,
 }

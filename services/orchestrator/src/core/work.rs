@@ -17,6 +17,9 @@ use uuid::Uuid;
 
 /// How often a task may be leased before its loss is taken for its own fault.
 pub const LEASES_MAX: i64 = 4;
+/// Wait before a task is leased again whose holder took it for out of date: this times two to the
+/// tries, in milliseconds.
+const UNWANTED_PAUSE_MS: i64 = 500;
 /// Events after which the run itself is kept again, so that it is soon read.
 const KEEP_EVERY: u64 = 64;
 
@@ -58,6 +61,10 @@ pub struct Work {
     pub request_id: Option<String>,
     /// Which events somebody asked for, and how.
     asked: Vec<(Range<usize>, Arc<By>)>,
+    /// What the tasks do whose holders were lost.
+    pub lost: Vec<TaskKind>,
+    /// The run before the events.
+    pub was: Arc<Run>,
     before: Arc<Vec<Task>>,
 }
 
@@ -65,6 +72,7 @@ impl Work {
     /// A run as it was read.
     pub fn new(run: Arc<Run>, rev: i64, tasks: Arc<Vec<Task>>) -> Self {
         Self {
+            was: Arc::clone(&run),
             run,
             rev,
             tasks: tasks.to_vec(),
@@ -73,6 +81,7 @@ impl Work {
             loose: Vec::new(),
             request_id: None,
             asked: Vec::new(),
+            lost: Vec::new(),
             before: tasks,
         }
     }
@@ -235,8 +244,7 @@ impl Work {
         task.lease(owner, given.now.plus_ms(given.lease_ms));
         let task = task.clone();
         if task.tries > LEASES_MAX && !task.kind.is_internal() {
-            self.lost_too_often(&task, given)?;
-            return Ok(None);
+            return self.lost_too_often(&task, given).or_else(|f| self.unless_stale(id, f, given));
         }
         let (step, log) = (task.step.clone(), log_name(task.id, task.epoch));
         let input = match task.kind {
@@ -249,17 +257,31 @@ impl Work {
         };
         match self.advance(input, Finish::default(), given) {
             Ok(()) => Ok(Some(task)),
-            Err(fault) if fault.kind == ErrorKind::FailedPrecondition => {
-                self.tasks.retain(|t| t.id != id);
-                self.settle(given.now);
-                Ok(None)
-            }
-            Err(fault) => Err(fault),
+            Err(fault) => self.unless_stale(id, fault, given),
         }
     }
 
+    /// The run does not take a task: one that fits it no longer goes.
+    fn unless_stale(
+        &mut self,
+        id: TaskId,
+        fault: Fault,
+        given: &Given<'_>,
+    ) -> Result<Option<Task>, Fault> {
+        if fault.kind != ErrorKind::FailedPrecondition {
+            return Err(fault);
+        }
+        self.tasks.retain(|t| t.id != id);
+        self.settle(given.now);
+        Ok(None)
+    }
+
     /// Each lease of the task ended with its runner: the step itself may be what kills runners.
-    fn lost_too_often(&mut self, task: &Task, given: &mut Given<'_>) -> Result<(), Fault> {
+    fn lost_too_often(
+        &mut self,
+        task: &Task,
+        given: &mut Given<'_>,
+    ) -> Result<Option<Task>, Fault> {
         let finish = Finish { task: Some((task.id, task.epoch)), ..Finish::default() };
         let executing = self.run.step(&task.step).is_some_and(|s| s.state == State::Executing);
         let input = if task.kind == TaskKind::Step && executing {
@@ -276,7 +298,7 @@ impl Work {
                 message: format!("{} runners were lost over it", task.tries - 1),
             }
         };
-        self.advance(input, finish, given)
+        self.advance(input, finish, given).map(|()| None)
     }
 
     /// Gives a leased task back, to be leased again from `due` on. `unused`: nobody began it, so
@@ -300,16 +322,27 @@ impl Work {
         Ok(())
     }
 
-    /// Forgets a task that is leased or dropped with this epoch.
+    /// Forgets a task of this epoch that the run wants no more: one that was dropped, and a timer that
+    /// came too late. What else is leased the run waits for, whatever its holder believes: it is
+    /// given back, since without it the run would stand still for ever.
     pub fn forget(&mut self, id: TaskId, epoch: i64, now: Timestamp) {
-        let held = |t: &Task| matches!(t.state, TaskState::Leased | TaskState::Dropped);
-        self.tasks.retain(|t| !(t.id == id && t.epoch == epoch && held(t)));
+        let timer = |t: &Task| matches!(t.kind, TaskKind::Expire | TaskKind::Deadline);
+        let this = |t: &Task| t.id == id && t.epoch == epoch;
+        self.tasks.retain(|t| {
+            let over = t.state == TaskState::Dropped || t.is_leased(epoch) && timer(t);
+            !(this(t) && over)
+        });
+        if let Some(task) = self.tasks.iter_mut().find(|t| this(t) && t.is_leased(epoch)) {
+            task.release(now.plus_ms(UNWANTED_PAUSE_MS << task.tries.clamp(0, 6)));
+        }
         self.settle(now);
     }
 
     /// Takes back what is leased for too long; answers whose holders are lost.
     pub fn expire(&mut self, now: Timestamp) -> Vec<TaskId> {
         let lost = expire(&mut self.tasks, now);
+        let of_lost = self.tasks.iter().filter(|t| lost.contains(&t.id));
+        self.lost.extend(of_lost.map(|t| t.kind));
         self.settle(now);
         lost
     }

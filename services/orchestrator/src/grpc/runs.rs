@@ -24,6 +24,7 @@ use meta_proto::orchestrator::approval_service_server::ApprovalService;
 use meta_proto::orchestrator::run_service_server::RunService;
 use meta_runtime::auth::Denial;
 use meta_runtime::{identity, new_id, now, principal};
+use meta_telemetry::trace;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use tonic::{Request, Response, Status};
@@ -101,6 +102,8 @@ impl Runs {
             held_by: String::new(),
             timeout_ms: timeout_ms(body.timeout_seconds)?,
             priority: priority(body.priority)?,
+            trace: trace::current().map(|of| of.to_string()).unwrap_or_default(),
+            retried: 0,
             seq: 0,
         })
     }
@@ -131,6 +134,13 @@ impl Runs {
         let input = input(asking.actor);
         let run = self.engine.advance_as(id, input, asking.by).await.map_err(refuse)?;
         Ok(encode::run(&run))
+    }
+
+    /// Refuses to go on with a run whose workspace may be gone.
+    async fn require_workspace(&self, asking: &Asking, run_id: &str) -> Result<(), Status> {
+        let id: RunId = parse("run_id", run_id).map_err(invalid)?;
+        let run = self.engine.load_of(asking.tenant, id).await.map_err(refuse)?;
+        self.engine.workspaces().require(&run, self.engine.clock.now()).map_err(refuse)
     }
 
     /// The gate that a decision names, directly or as its run's only pending one.
@@ -300,6 +310,7 @@ impl RunService for Runs {
         request: Request<pb::RetryRunRequest>,
     ) -> Result<Response<pb::RetryRunResponse>, Status> {
         let (asking, id) = (asking(&request)?, request.into_inner().run_id);
+        self.require_workspace(&asking, &id).await?;
         let run = self.change(asking, &id, |actor| Input::Retry { actor }).await?;
         Ok(Response::new(pb::RetryRunResponse { run: Some(run) }))
     }
@@ -309,6 +320,7 @@ impl RunService for Runs {
         request: Request<pb::RollbackRunRequest>,
     ) -> Result<Response<pb::RollbackRunResponse>, Status> {
         let (asking, id) = (asking(&request)?, request.into_inner().run_id);
+        self.require_workspace(&asking, &id).await?;
         let run = self.change(asking, &id, |actor| Input::Rollback { actor }).await?;
         Ok(Response::new(pb::RollbackRunResponse { run: Some(run) }))
     }

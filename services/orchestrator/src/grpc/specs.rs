@@ -12,7 +12,9 @@ use crate::shell::Engine;
 use crate::store::{PlanRow, SpecRow};
 use meta_domain::fault::{Fault, InvalidField};
 use meta_domain::id::{PlanId, SpecId, TenantId};
-use meta_domain::limits::{DESCRIPTION_CHARS_MAX, INLINE_BYTES_MAX, TITLE_CHARS_MAX};
+use meta_domain::limits::{
+    DESCRIPTION_CHARS_MAX, INLINE_BYTES_MAX, STEP_TIMEOUT_MS_DEFAULT, TITLE_CHARS_MAX,
+};
 use meta_domain::plan::PlannedStep;
 use meta_domain::project;
 use meta_domain::source::{Source, SourceListing};
@@ -162,10 +164,14 @@ fn checked(body: pb::CreateSpecRequest, actor: &str) -> Result<SpecRow, Fault> {
         faults.push(fault);
         None
     });
-    let steps: Vec<PlannedStep> = all("steps", body.steps).unwrap_or_else(|fault| {
+    let mut steps: Vec<PlannedStep> = all("steps", body.steps).unwrap_or_else(|fault| {
         faults.push(fault);
         Vec::new()
     });
+    // a client that does not name a limit sends 0
+    for step in steps.iter_mut().filter(|s| s.timeout_ms == 0) {
+        step.timeout_ms = STEP_TIMEOUT_MS_DEFAULT;
+    }
     if let Err(more) = check_planned(&steps) {
         faults.extend(more);
     }

@@ -1,7 +1,7 @@
 //! Classifies a failure and lets the auto-fixer decide about it.
 
 use super::draft::{DRAFT_TIMEOUT, LOG_BYTES_MAX, last_log};
-use super::{Judge, PEER_TIMEOUT, garbled, machine, peer};
+use super::{Judge, PEER_TIMEOUT, garbled, machine, peer, spent};
 use crate::core::run::{Run, Step};
 use crate::core::transition::{BY_MODEL, Input};
 use meta_domain::autofix::{Case, Decision};
@@ -16,6 +16,7 @@ use meta_proto::common::decision::Strategy;
 use meta_proto::convert::{Number, Required};
 use meta_proto::{autofixer as apb, classifier as cpb};
 use meta_runtime::{call, now};
+use std::time::Instant;
 
 /// How long a flake is remembered, in milliseconds.
 const FLAKY_MS: i64 = 30 * 24 * 3_600_000;
@@ -33,9 +34,11 @@ impl Judge {
             types.push(signal.failure_type);
         }
         let case = self.case(run, step, signal.clone(), types).await?;
+        let began = Instant::now();
         let request = apb::DecideRequest { case: Some(case.clone().into()) };
         let request = call(&machine(run), PEER_TIMEOUT, request);
         let answer = self.autofixer.decide(request).await.map_err(peer("autofixer"))?.into_inner();
+        spent("decide", began);
         let decision = answer.decision.required("decision").map_err(garbled("autofixer"))?;
         let decision = Decision::try_from(decision).map_err(garbled("autofixer"))?;
         let decision = self.with_models_plan(run, step, case, decision).await?;
@@ -61,10 +64,12 @@ impl Judge {
             previous_types_of_step: of_step,
             types_of_run: run.failure_types.iter().copied().map(Number::number).collect(),
         };
+        let began = Instant::now();
         let request = cpb::ClassifyRequest { context: Some(context), log };
         let request = call(&machine(run), PEER_TIMEOUT, request);
         let answer =
             self.classifier.classify(request).await.map_err(peer("classifier"))?.into_inner();
+        spent("classify", began);
         let signal = answer.signal.required("signal").map_err(garbled("classifier"))?;
         Signal::try_from(signal).map_err(garbled("classifier"))
     }

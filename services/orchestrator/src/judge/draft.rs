@@ -1,7 +1,7 @@
 //! Asks the auto-fixer's model for edits. A busy or absent endpoint costs no attempt: the task itself
 //! waits, as a row with a due time.
 
-use super::{Judge, garbled, machine, peer};
+use super::{Judge, garbled, machine, peer, spent};
 use crate::core::run::{Phase, Run, State, Step};
 use crate::core::transition::Input;
 use meta_domain::autofix::{FileEdit, SourceFile, TryVerdict};
@@ -9,7 +9,7 @@ use meta_domain::fault::{ErrorKind, Fault, InvalidField};
 use meta_proto::autofixer as apb;
 use meta_proto::autofixer::draft_edit_response::Answer;
 use meta_runtime::call;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The reason of the fault that means: ask again later.
 pub(super) const BUSY: &str = "MODEL_BUSY";
@@ -54,6 +54,7 @@ impl Judge {
             files: files.into_iter().map(Into::into).collect(),
             drafts: self.past_drafts(run, step, &fixer.id).await?,
         };
+        let began = Instant::now();
         let request = call(&machine(run), DRAFT_TIMEOUT, request);
         let answer = match self.autofixer.draft_edit(request).await {
             Ok(answer) => answer.into_inner(),
@@ -65,6 +66,7 @@ impl Judge {
                 return Err(fault);
             }
         };
+        spent("draft", began);
         let tokens = answer.tokens_in.saturating_add(answer.tokens_out);
         match answer.answer {
             Some(Answer::Edits(edits)) => {

@@ -28,7 +28,8 @@ use meta_proto::classifier::classifier_service_client::ClassifierServiceClient;
 use meta_proto::convert::Field;
 use meta_proto::status::from_status;
 use meta_runtime::Transport;
-use std::time::Duration;
+use meta_telemetry::trace::{KeyValue, Kind, Span};
+use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -97,9 +98,12 @@ impl Judge {
             let Ok(answer) = self.engine.poll(offer.clone(), room).await else { break };
             tokio::select! {
                 () = stop.cancelled() => break,
-                leased = answer => for Leased { task, .. } in leased.unwrap_or_default() {
-                    let judge = self.clone();
-                    tasks.spawn(async move { judge.carry_out(task).await });
+                leased = answer => for leased in leased.unwrap_or_default() {
+                    let (judge, span) = (self.clone(), traced(&leased));
+                    tasks.spawn(async move {
+                        let work = Box::pin(judge.carry_out(leased.task));
+                        span.carry(work).await;
+                    });
                 },
             }
         }
@@ -222,6 +226,25 @@ impl Judge {
     }
 }
 
+/// A task as a part of its run's trace, if that has one.
+fn traced(leased: &Leased) -> Span {
+    let task = &leased.task;
+    let Some(place) = leased.run.as_ref().and_then(|run| run.place_of(&task.step)) else {
+        return Span::none();
+    };
+    Span::under(place, Kind::Consumer, format!("{} {}", task.kind, task.step), || {
+        vec![
+            KeyValue::new("metabuilder.task.kind", task.kind.as_str()),
+            KeyValue::new("cicd.pipeline.task.name", task.step.clone()),
+        ]
+    })
+}
+
+/// Measures what the loop spends time on.
+fn spent(operation: &'static str, began: Instant) {
+    meta_telemetry::catalogue::AUTOFIX_PROCESSING.record(&[operation], began.elapsed());
+}
+
 /// How long a task waits before it is tried again: as long as a busy model asked for, else longer
 /// each time.
 fn wait_ms(task: &Task, fault: &Fault) -> i64 {
@@ -241,7 +264,15 @@ pub fn machine(run: &Run) -> Principal {
 fn peer(name: &'static str) -> impl Fn(tonic::Status) -> Fault {
     move |status| {
         let got = from_status(&status);
-        let passing = got.kind.is_transient() || got.kind == ErrorKind::DeadlineExceeded;
+        // Credentials that are not taken say nothing of the failure that is asked about: a clock is
+        // off, or a secret is being changed.
+        let passing = got.kind.is_transient()
+            || matches!(
+                got.kind,
+                ErrorKind::DeadlineExceeded
+                    | ErrorKind::Unauthenticated
+                    | ErrorKind::PermissionDenied
+            );
         let reason = if passing { "PEER_UNAVAILABLE" } else { "PEER_REFUSED" };
         let text = format!("{name}: {} ({})", got.message, got.reason);
         Fault::new(ErrorKind::Unavailable, reason, text).retry_after(Duration::from_secs(1))

@@ -1,12 +1,13 @@
 //! Lets the patch guard look at a patch.
 
-use super::{Judge, PEER_TIMEOUT, garbled, machine, peer};
+use super::{Judge, PEER_TIMEOUT, garbled, machine, peer, spent};
 use crate::core::run::{Patch, Phase, Run, State, Step};
 use crate::core::transition::Input;
 use meta_domain::autofix::{GuardVerdict, SourceFile};
 use meta_domain::fault::{Fault, InvalidField};
 use meta_proto::autofixer as apb;
 use meta_runtime::call;
+use std::time::Instant;
 
 /// Name of the artifact with the files that a step's patch touches, as they were.
 pub fn before_of(step: &str) -> String {
@@ -41,9 +42,11 @@ impl Judge {
             case: case.map(Into::into),
             before: before.into_iter().map(Into::into).collect(),
         };
+        let began = Instant::now();
         let request = call(&machine(run), PEER_TIMEOUT, request);
         let answer =
             self.autofixer.review_patch(request).await.map_err(peer("autofixer"))?.into_inner();
+        spent("review", began);
         let verdict = match answer.verdict() {
             apb::GuardVerdict::Accept => GuardVerdict::Accept,
             apb::GuardVerdict::NeedsApproval => {

@@ -8,6 +8,7 @@ mod cache;
 mod clock;
 mod hub;
 mod round;
+mod telling;
 mod writer;
 
 pub use clock::Clock;
@@ -18,6 +19,7 @@ use crate::core::ready::{Candidate, Offer};
 use crate::core::run::Run;
 use crate::core::transition::Input;
 pub use crate::core::work::{Finish, lease_lost};
+use crate::core::workspace::Workspaces;
 use crate::logs::Logs;
 use crate::store::Tables;
 use cache::Cache;
@@ -50,6 +52,8 @@ pub struct Options {
     pub only: Option<RunId>,
     /// Every other process is known to be dead: what it had leased is given back at once.
     pub own_leases: bool,
+    /// How long runners keep the workspaces of runs that ended.
+    pub workspaces: Workspaces,
 }
 
 /// A leased task, with its run as it was then.
@@ -169,6 +173,11 @@ impl Engine {
         self.options.lease_ms
     }
 
+    /// How long runners keep the workspaces of runs that ended.
+    pub fn workspaces(&self) -> Workspaces {
+        self.options.workspaces
+    }
+
     /// Stores a new run and starts it. A request id that was used before gives the first run.
     ///
     /// # Errors
@@ -231,7 +240,8 @@ impl Engine {
         self.change(run, Change::Release { task: id, epoch, due, unused }).await.map(drop)
     }
 
-    /// Forgets a task, unless somebody else holds it by now.
+    /// Forgets a task that its run wants no more, unless somebody else holds it by now. What the run
+    /// still waits for is given back instead.
     ///
     /// # Errors
     /// When the store fails.
@@ -288,7 +298,7 @@ impl Engine {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn renew(&self, leases: &[(TaskId, i64)]) -> Result<Vec<TaskId>, Fault> {
+    pub async fn renew(&self, leases: &[(TaskId, i64)]) -> Result<Vec<(TaskId, i64)>, Fault> {
         let until = self.clock.now().plus_ms(self.options.lease_ms);
         let lost = self.tables.renew(leases, until).await?;
         self.answered_at.store(self.clock.uptime_ms(), Ordering::Relaxed);

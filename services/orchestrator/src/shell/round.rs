@@ -12,8 +12,10 @@ use crate::store::{Writes, load, lock, of_request};
 use meta_domain::fault::{ErrorKind, Fault};
 use meta_domain::id::{RunId, TaskId};
 use meta_storage::{Error, Tx};
+use meta_telemetry::catalogue as metric;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// How often a batch is decided again when another process changed one of its runs in between.
 const CONFLICT_TRIES_MAX: usize = 10;
@@ -134,6 +136,7 @@ impl Writer {
 
     /// Decides and stores; nothing when another process was faster with one of the runs.
     async fn try_once(&mut self, wishes: &[Wish], claims: &[Claim]) -> Result<Option<Done>, Error> {
+        let began = Instant::now();
         let mut tx = self.tables.begin().await?;
         let decided = self.decide(&mut tx, wishes, claims).await?;
         let writes = writes(&decided);
@@ -158,6 +161,7 @@ impl Writer {
             self.forget(&decided);
             return Err(error);
         }
+        metric::STORE_COMMIT.record_in(&[], began.elapsed(), None);
         Ok(Some(decided))
     }
 
@@ -347,6 +351,7 @@ impl Writer {
         let mut runs = done.others;
         for (work, before) in &done.works {
             if work.is_changed() {
+                super::telling::tell(work);
                 self.stored(work, before);
             }
             runs.insert(work.run.id, Arc::clone(&work.run));

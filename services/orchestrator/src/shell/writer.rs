@@ -191,6 +191,7 @@ impl Writer {
             tracing::warn!(%fault, "the store failed; trying again");
         }
         self.failed = true;
+        meta_telemetry::catalogue::STORE_FAILURES.add(&[], 1);
     }
 
     /// Leases that are over; and, where others change the tables too, what they did.
@@ -215,8 +216,9 @@ impl Writer {
             return Ok(Vec::new());
         }
         let now = self.clock.now();
-        if self.tables.release_overdue_loose(now).await? > 0 {
+        for kind in self.tables.release_overdue_loose(now).await? {
             self.stale = true;
+            meta_telemetry::catalogue::LEASE_LOSSES.add(&[kind.as_str()], 1);
         }
         let overdue = self.tables.overdue(now).await?;
         Ok(overdue.into_iter().map(|run| Wish::change(run, Change::Expire, None)).collect())

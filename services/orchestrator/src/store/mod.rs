@@ -9,6 +9,7 @@ mod faults;
 mod flaky;
 mod hear;
 mod keys;
+mod look;
 pub(crate) mod queue;
 mod quota;
 mod retention;
@@ -59,6 +60,7 @@ statements! {
     AUDIT_SOURCE_SET = "audit_source_set";
     AUDIT_BEFORE = "audit_before";
     AUDIT_AFTER = "audit_after";
+    AUDIT_TENANTS = "audit_tenants";
     SPEC_INSERT = "spec_insert";
     SPEC_GET = "spec_get";
     SPECS_BEFORE = "specs_before";
@@ -68,6 +70,7 @@ statements! {
     PLAN_LATEST = "plan_latest";
     RUN_GET = "run_get";
     RUN_REV = "run_rev";
+    RUN_STANDING = "run_standing";
     RUN_STATUS = "run_status";
     RUN_OF_REQUEST = "run_of_request";
     RUN_COUNT = "run_count";
@@ -96,10 +99,13 @@ statements! {
     INSPECTION_GET = "inspection_get";
     INSPECTION_DELETE = "inspection_delete";
     QUEUE_HELD = "queue_held";
+    QUEUE_STATE = "queue_state";
+    QUEUE_OWNERS = "queue_owners";
     QUEUE_OVERDUE = "queue_overdue";
     QUEUE_OVERDUE_LOOSE = "queue_overdue_loose";
     QUEUE_LEASED_RUNS = "queue_leased_runs";
     QUEUE_CANDIDATES = "queue_candidates.sqlite" | "queue_candidates.postgres";
+    RUNS_OPEN = "runs_open";
     RUNS_ENDED_BEFORE = "runs_ended_before";
     PRUNE_RUN = "prune_run";
     PRUNING_BEGIN = "pruning_begin";

@@ -133,13 +133,13 @@ impl Tables {
         Ok(ids.into_iter().map(Into::into).collect())
     }
 
-    /// Gives back what belongs to no run and is leased for too long; answers how many.
-    pub async fn release_overdue_loose(&self, now: Timestamp) -> Result<u64, Error> {
+    /// Gives back what belongs to no run and is leased for too long; answers the kinds of the tasks.
+    pub async fn release_overdue_loose(&self, now: Timestamp) -> Result<Vec<String>, Error> {
         let mut tx = self.begin().await?;
         let sql = QUEUE_OVERDUE_LOOSE.on(&tx);
-        let rows = on!(tx, |db| sqlx::query(sql).bind(now.0).execute(db).await?.rows_affected());
+        let kinds = on!(tx, |db| sqlx::query_scalar(sql).bind(now.0).fetch_all(db).await?);
         self.commit(tx).await?;
-        Ok(rows)
+        Ok(kinds)
     }
 
     /// Runs of which somebody holds a task (all, or that one).
@@ -174,7 +174,7 @@ impl Tables {
         &self,
         leases: &[(TaskId, i64)],
         until: Timestamp,
-    ) -> Result<Vec<TaskId>, Error> {
+    ) -> Result<Vec<(TaskId, i64)>, Error> {
         let mut lost = Vec::new();
         let mut tx = self.begin().await?;
         for (task, epoch) in leases {
@@ -187,7 +187,7 @@ impl Tables {
                 .await?
                 .rows_affected());
             if renewed == 0 && !is_held(&mut tx, *task, *epoch).await? {
-                lost.push(*task);
+                lost.push((*task, *epoch));
             }
         }
         self.commit(tx).await?;

@@ -3,12 +3,13 @@
 use super::queue::{TaskRow, tasks_of};
 use super::{
     ARTIFACT_GET, EVENTS_AFTER, GATE_RUN, GATES_OF_STATUS, RUN_COUNT, RUN_GET, RUN_LIST,
-    RUN_OF_REQUEST, RUN_REV, Tables, corrupt, signed, unsigned,
+    RUN_OF_REQUEST, RUN_REV, RUN_STANDING, Tables, corrupt, signed, unsigned,
 };
 use crate::core::apply::apply;
 use crate::core::event::RunEvent;
 use crate::core::queue::Task;
 use crate::core::run::Run;
+use crate::core::workspace::Standing;
 use meta_domain::failure::FailureType;
 use meta_domain::gate::GateStatus;
 use meta_domain::id::{GateId, RunId, SpecId, TenantId};
@@ -129,6 +130,19 @@ impl Tables {
         let read = self.read()?;
         let sql = RUN_REV.on(&read);
         Ok(on!(read, |db| sqlx::query_scalar(sql).bind(id.0).fetch_optional(db).await?))
+    }
+
+    /// How a run stands, as far as its workspace goes.
+    pub async fn standing(&self, id: RunId) -> Result<Standing, Error> {
+        let read = self.read()?;
+        let sql = RUN_STANDING.on(&read);
+        let row: Option<(Option<i64>, i64)> =
+            on!(read, |db| sqlx::query_as(sql).bind(id.0).fetch_optional(db).await?);
+        Ok(match row {
+            None => Standing::Unknown,
+            Some((Some(at), 0)) => Standing::Ended(Timestamp(at)),
+            Some(_) => Standing::Needed,
+        })
     }
 
     /// A run as of its event `until`, built from its event log alone.

@@ -6,7 +6,7 @@ use crate::core::audit::Entry;
 use crate::core::webhook::{EventFilter, SigningKey};
 use crate::grpc::asking::asking;
 use meta_domain::fault::{ErrorKind, Fault, InvalidField};
-use meta_domain::id::WebhookId;
+use meta_domain::id::{RunId, WebhookId};
 use meta_proto::convert::{parse, timestamp};
 use meta_proto::orchestrator as pb;
 use meta_proto::orchestrator::webhook_service_server::WebhookService;
@@ -90,6 +90,34 @@ impl WebhookService for Webhooks {
         }
         tracing::info!(webhook = %id, tenant = %caller.tenant, by = caller.actor, "a webhook is removed");
         Ok(Response::new(pb::DeleteWebhookResponse {}))
+    }
+
+    async fn redeliver_webhook(
+        &self,
+        request: Request<pb::RedeliverWebhookRequest>,
+    ) -> Result<Response<pb::RedeliverWebhookResponse>, Status> {
+        let caller = asking(&request)?;
+        let body = request.into_inner();
+        let id: WebhookId = parse("webhook_id", &body.webhook_id).map_err(refuse)?;
+        let run: RunId = parse("run_id", &body.run_id).map_err(refuse)?;
+        let at = now();
+        let object = format!("webhook/{id}");
+        let after = json!({ "run": run, "seq": body.seq });
+        let entry = Entry::new(caller.tenant, at, "webhook.redelivered", &caller.actor, object);
+        let entry = entry.by(caller.by).change(&Value::Null, &after);
+        let event = (run, body.seq);
+        if self.store.again_as(caller.tenant, id, event, at, Some(entry)).await.map_err(refuse)? {
+            return Ok(Response::new(pb::RedeliverWebhookResponse {}));
+        }
+        let rows = self.store.list(caller.tenant).await.map_err(refuse)?;
+        Err(refuse(match rows.iter().find(|row| row.id == id) {
+            None => Fault::not_found("WEBHOOK_NOT_FOUND", "webhook", id),
+            Some(row) if !row.disabled_reason.is_empty() => {
+                let text = format!("webhook {id} is told nothing: {}", row.disabled_reason);
+                Fault::new(ErrorKind::FailedPrecondition, "WEBHOOK_DISABLED", text)
+            }
+            Some(_) => Fault::not_found("EVENT_NOT_FOUND", "event", format!("{run}:{}", body.seq)),
+        }))
     }
 }
 

@@ -18,6 +18,7 @@ statements! {
     WEBHOOK_URL = "webhook_url";
     WEBHOOK_SUBSCRIBERS = "webhook_subscribers";
     OUTBOX_INSERT = "outbox_insert";
+    OUTBOX_AGAIN = "outbox_again";
     OUTBOX_CLAIM = "outbox_claim.sqlite" | "outbox_claim.postgres";
     OUTBOX_DONE = "outbox_done";
     OUTBOX_PUT_BACK = "outbox_put_back";
@@ -171,6 +172,39 @@ impl WebhookStore {
         append(&mut tx, entry).await?;
         tx.commit().await?;
         self.refresh().await?;
+        Ok(true)
+    }
+
+    /// Puts an event of one of the tenant's runs into a webhook's outbox anew, due at once; `false`
+    /// when there is no such event, or no such webhook that is told anything.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn again_as(
+        &self,
+        tenant: TenantId,
+        id: WebhookId,
+        (run, seq): (RunId, u64),
+        now: Timestamp,
+        entry: Option<Entry>,
+    ) -> Result<bool, Error> {
+        let mut tx = self.engine.begin().await?;
+        let sql = OUTBOX_AGAIN.on(&tx);
+        let put = on!(tx, |db| sqlx::query(sql)
+            .bind(tenant.0)
+            .bind(id.0)
+            .bind(run.0)
+            .bind(number(seq))
+            .bind(now.0)
+            .execute(db)
+            .await?
+            .rows_affected());
+        if put == 0 {
+            tx.rollback().await?;
+            return Ok(false);
+        }
+        append(&mut tx, entry).await?;
+        tx.commit().await?;
         Ok(true)
     }
 

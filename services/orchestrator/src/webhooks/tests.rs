@@ -61,3 +61,29 @@ fn loopback() -> Policy {
         networks: vec!["127.0.0.0/8".parse().unwrap()],
     }
 }
+
+/// A run with one event of that number.
+async fn put_event(store: &WebhookStore, tenant: TenantId, run: RunId, seq: i64) {
+    let mut tx = store.engine.begin().await.unwrap();
+    meta_storage::on!(&mut tx, |db| sqlx::query(
+        "INSERT INTO runs (id, tenant_id, spec_id, status, seq, rev, body, body_seq, created_at) \
+         VALUES ($1, $2, $1, 'running', 1, 1, '{}', 1, 1)",
+    )
+    .bind(run.0)
+    .bind(tenant.0)
+    .execute(db)
+    .await
+    .map(drop)
+    .unwrap());
+    meta_storage::on!(&mut tx, |db| sqlx::query(
+        "INSERT INTO events (run_id, seq, type, step, at, body) \
+         VALUES ($1, $2, 'run.created', '', 1, '{}')",
+    )
+    .bind(run.0)
+    .bind(seq)
+    .execute(db)
+    .await
+    .map(drop)
+    .unwrap());
+    tx.commit().await.unwrap();
+}

@@ -84,6 +84,8 @@ pub fn run(random: &mut Random, tenant: TenantId, now: Timestamp) -> Run {
         held_by: String::new(),
         timeout_ms: 0,
         priority: i32::try_from(random.between(0, 2)).unwrap_or(0),
+        trace: String::new(),
+        retried: 0,
         seq: 0,
     }
 }
@@ -246,6 +248,7 @@ fn fixer(random: &mut Random, number: usize) -> FixerCommand {
         grant: PathGrant::default(),
         kind: *random.pick(&[FixerKind::Script, FixerKind::Script, FixerKind::Model]),
         context: ContextPlan::default(),
+        sarif: false,
     }
 }
 

@@ -221,13 +221,13 @@ impl World {
         self.slot(at, offer, room, None);
     }
 
-    fn renew(&mut self, leases: &[(TaskId, i64)], until: Timestamp) -> Option<Vec<TaskId>> {
+    fn renew(&mut self, leases: &[(TaskId, i64)], until: Timestamp) -> Option<Vec<(TaskId, i64)>> {
         let fate = self.call_store();
         if fate == Call::FailsBefore {
             return None;
         }
         let lost = self.store.renew(leases, until);
-        for (task, epoch) in leases.iter().filter(|(task, _)| !lost.contains(task)) {
+        for (task, epoch) in leases.iter().filter(|lease| !lost.contains(lease)) {
             self.checks.leased(*task, *epoch, self.now, LEASE_MS);
         }
         (fate == Call::Fine).then_some(lost)
@@ -237,7 +237,7 @@ impl World {
         let jobs = self.replicas[at].jobs.iter().filter(|(_, job)| job.renewed);
         let leases: Vec<_> = jobs.map(|(key, _)| *key).collect();
         let until = self.clock(at).plus_ms(LEASE_MS);
-        // Each by itself, as each task does: the answer names a task, not the epoch of its lease.
+        // Each by itself, as each task does.
         for key in leases {
             let lost = self.renew(&[key], until).is_some_and(|lost| !lost.is_empty());
             if let Some(job) = self.replicas[at].jobs.get_mut(&key).filter(|_| lost) {

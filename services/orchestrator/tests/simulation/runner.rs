@@ -169,7 +169,7 @@ impl World {
             }
             Answer::Lost(lost) => {
                 let runner = &mut self.runners[at];
-                for (_, work) in runner.at_work.iter_mut().filter(|(k, _)| lost.contains(&k.0)) {
+                for (_, work) in runner.at_work.iter_mut().filter(|(k, _)| lost.contains(k)) {
                     work.stopped = true;
                 }
             }

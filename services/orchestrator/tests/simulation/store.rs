@@ -166,12 +166,12 @@ impl Store {
     }
 
     /// Renews leases; answers those that do not hold any longer.
-    pub fn renew(&mut self, leases: &[(TaskId, i64)], until: Timestamp) -> Vec<TaskId> {
+    pub fn renew(&mut self, leases: &[(TaskId, i64)], until: Timestamp) -> Vec<(TaskId, i64)> {
         let mut lost = Vec::new();
         for (id, epoch) in leases {
             match self.tasks.get_mut(id).filter(|t| t.is_leased(*epoch)) {
                 Some(task) => task.lease_until = until,
-                None => lost.push(*id),
+                None => lost.push((*id, *epoch)),
             }
         }
         lost

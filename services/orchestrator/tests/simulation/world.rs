@@ -73,7 +73,7 @@ pub enum Answer {
     /// Tasks, leased.
     Tasks(Vec<Task>),
     /// Leases that do not hold.
-    Lost(Vec<TaskId>),
+    Lost(Vec<(TaskId, i64)>),
     /// Whether the result is stored.
     Done(Result<(), Fault>),
 }

@@ -123,6 +123,7 @@ fn fix() -> Decision {
         grant: PathGrant::default(),
         kind: FixerKind::Script,
         context: ContextPlan::default(),
+        sarif: false,
     };
     Decision::FixSpecificIssue { fixers: vec![fixer], reason: "it can".into() }
 }
@@ -208,6 +209,8 @@ impl Scenario {
             held_by: String::new(),
             timeout_ms: 0,
             priority: 0,
+            trace: String::new(),
+            retried: 0,
             seq: 0,
         }
     }

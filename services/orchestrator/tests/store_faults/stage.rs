@@ -10,6 +10,7 @@ use orchestrator::core::queue::Task;
 use orchestrator::core::ready::Offer;
 use orchestrator::core::run::Run;
 use orchestrator::core::transition::{Input, TaskKind};
+use orchestrator::core::workspace::Workspaces;
 use orchestrator::logs::Logs;
 use orchestrator::shell::{Engine, Finish, Leased, Options};
 use orchestrator::store::{ListRuns, Tables, When};
@@ -66,8 +67,13 @@ impl Stage {
 
     /// A process that does not come up is started again.
     async fn engine(&self) -> Engine {
-        let options =
-            Options { lease_ms: LEASE_MS, tenant_tasks_max: 4, only: None, own_leases: false };
+        let options = Options {
+            lease_ms: LEASE_MS,
+            tenant_tasks_max: 4,
+            only: None,
+            own_leases: false,
+            workspaces: Workspaces::new(24, false),
+        };
         loop {
             let logs = Logs::new(&self.folder.path().join("logs"));
             match Engine::start(self.tables.clone(), logs, options).await {

@@ -12,7 +12,7 @@
 pub const PRELUDE: &str = r#"set -eu
 refuse() { echo "$1" >&2; exit 92; }
 # A repository that borrows its objects: $1 is where, the index and the head are those of $GIT_DIR.
-borrow() { rm -rf "$1"; fill "$1"; }
+borrow() { [ ! -e "$1" ] && [ ! -L "$1" ] || rm -rf "$1"; fill "$1"; }
 # A lock that a killed git left behind: scripts on a history follow each other.
 unlock() { [ ! -e "$GIT_DIR/index.lock" ] || rm -f "$GIT_DIR/index.lock"; }
 # Whether there is something in folder $1.
@@ -23,7 +23,7 @@ filled() {
   return 1
 }
 fill() {
-  mkdir -p "$1/objects/info" "$1/refs/heads" "$1/info"
+  [ -d "$1/info" ] || mkdir -p "$1/objects/info" "$1/refs/heads" "$1/info"
   printf '%s\n' "$OBJECTS" > "$1/objects/info/alternates"
   printf 'ref: refs/heads/metabuilder\n' > "$1/HEAD"
   printf '[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = false\n' > "$1/config"
@@ -80,10 +80,15 @@ bring_since() {
   git diff --name-only -z --diff-filter=D "$1" HEAD | xargs -0 -r rm -f --
   git diff --name-only -z --diff-filter=d "$1" HEAD | git checkout-index -f -q -u -z --stdin
 }
-# Makes all tracked files equally new: the order in which they were written says nothing.
+# Makes the files that standard input names equally new: the order in which they were written says
+# nothing.
+touch_all() {
+  : > "$TMPDIR/now"
+  xargs -0 -r touch -h -c -r "$TMPDIR/now" --
+}
+# The same for all files that are tracked.
 make_new() {
-  touch "$TMPDIR/now"
-  git ls-files -z | xargs -0 -r touch -h -c -r "$TMPDIR/now" --
+  git ls-files -z | touch_all
   git update-index -q --refresh || true
 }
 # A commit of the index on the head, which it does not move. Three small commands are cheaper than
@@ -152,17 +157,24 @@ rm -rf .git
 
 /// Makes the history and its first commit. All files of the commit get one and the same time: the
 /// order in which they were copied says nothing.
-pub const PREPARE: &str = r"
-env -u GIT_WORK_TREE git init -q --bare
-git symbolic-ref HEAD refs/heads/metabuilder
-git add -A
-git commit -q --allow-empty -m base
-git update-ref refs/metabuilder/base HEAD
-make_new
-borrow .git
-git rev-parse HEAD
-git ls-files -z
-";
+pub const PREPARE: &str = r#"
+mkdir -p "$GIT_DIR/objects/info" "$GIT_DIR/objects/pack" "$GIT_DIR/refs/heads" \
+  "$GIT_DIR/refs/metabuilder" "$GIT_DIR/info" .git/objects/info .git/refs/heads .git/info
+printf 'ref: refs/heads/metabuilder\n' > "$GIT_DIR/HEAD"
+printf '[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n' \
+  > "$GIT_DIR/config"
+git ls-files -z --others --exclude-standard > "$TMPDIR/files"
+touch_all < "$TMPDIR/files"
+git update-index --add -z --stdin < "$TMPDIR/files"
+[ -e "$GIT_DIR/index" ] || git read-tree --empty
+tree=$(git write-tree)
+commit=$(git commit-tree "$tree" -m base)
+printf '%s\n' "$commit" > "$GIT_DIR/refs/heads/metabuilder"
+printf '%s\n' "$commit" > "$GIT_DIR/refs/metabuilder/base"
+fill .git
+printf '%s\n' "$commit"
+cat "$TMPDIR/files"
+"#;
 
 /// Puts the tracked files back to the head (`RESTORE`), and makes them all new (`TOUCH`).
 pub const BEFORE_STEP: &str = r#"

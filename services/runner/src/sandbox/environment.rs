@@ -110,6 +110,8 @@ impl Visible {
             ["/tmp", "/var/tmp", "/run", "/home", "/root"].iter().map(PathBuf::from).collect();
         for folder in std::iter::once(&home).chain(own) {
             if !hidden.iter().any(|h| folder.starts_with(h)) {
+                // what lies below it is hidden with it, and could not be hidden once more
+                hidden.retain(|h| !h.starts_with(folder));
                 hidden.push(folder.clone());
             }
         }
@@ -228,5 +230,21 @@ impl Visible {
         let host = path.canonicalize().ok()?;
         let inside = host.clone();
         self.is_hidden(&host).then_some(Bind { host, inside, writable: false })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_hidden_once_however_many_of_it_are_named() {
+        let own = ["/srv/data/runner", "/srv/data", "/srv/objects", "/tmp/x"].map(PathBuf::from);
+        let vars = BTreeMap::from([("HOME".to_owned(), "/srv/data/home".to_owned())]);
+        let visible = Visible::new(Profile::Service, &vars, &[], &own);
+        let below: Vec<_> = visible.hidden.iter().filter(|h| h.starts_with("/srv")).collect();
+        assert_eq!(below, [Path::new("/srv/data"), Path::new("/srv/objects")]);
+        assert!(own.iter().all(|folder| visible.is_hidden(folder)));
+        assert_eq!(visible.hidden.iter().filter(|h| h.starts_with("/tmp")).count(), 1);
     }
 }

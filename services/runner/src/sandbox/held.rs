@@ -1,11 +1,11 @@
 //! A sandbox that is made ready ahead of time.
 
 use super::group::Group;
+use super::scratch::Corner;
 use super::{Jail, Sandbox};
-use crate::error::{Error, doing};
+use crate::error::Error;
 use crate::exec::{Ended, Event, Held};
 use std::time::Duration;
-use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 /// A sandbox that is ready, whose command waits.
@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 pub struct HeldJail {
     process: Held,
     /// Holds the launch script until the process has ended.
-    scratch: TempDir,
+    scratch: Corner,
     group: Option<Group>,
 }
 
@@ -42,9 +42,7 @@ impl Sandbox {
     /// When it cannot be started.
     pub async fn hold(&self, jail: Jail) -> Result<HeldJail, Error> {
         let jail = Jail { held: true, ..jail };
-        let scratch = tempfile::Builder::new()
-            .tempdir_in(self.scratch.path())
-            .map_err(doing("cannot make a scratch folder"))?;
+        let scratch = self.scratch.corner()?;
         let group = self.limits.as_ref().map(Group::open).transpose()?.flatten();
         let command = self.command(scratch.path(), &jail, group.as_ref())?;
         let process = Held::start(&self.spawner, command).await?;

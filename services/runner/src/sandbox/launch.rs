@@ -43,6 +43,9 @@ impl Sandbox {
         group: Option<&Group>,
     ) -> Result<tokio::process::Command, Error> {
         self.check_network(jail.network)?;
+        if let Some(command) = self.direct(scratch, jail) {
+            return Ok(command);
+        }
         let launch = self.write_launch(scratch, jail)?;
         let mut command = tokio::process::Command::new(&self.programs.sh);
         command.env_clear().env("PATH", TRUSTED_PATH);
@@ -61,6 +64,19 @@ impl Sandbox {
             }
         }
         Ok(command)
+    }
+
+    /// Without a sandbox nothing has to stand in front of a program that is found. One that is not
+    /// is left to the launch script, whose shell says so as shells do.
+    fn direct(&self, scratch: &Path, jail: &Jail) -> Option<tokio::process::Command> {
+        if self.way != Way::Off || jail.held {
+            return None;
+        }
+        let (name, arguments) = jail.command.split_first()?;
+        let mut command = tokio::process::Command::new(program(name, jail.env.get("PATH")?)?);
+        command.arg0(name).args(arguments).current_dir(&jail.mount);
+        command.env_clear().envs(&jail.env).env("TMPDIR", scratch);
+        Some(command)
     }
 
     /// What is started in front of bubblewrap.
@@ -183,9 +199,6 @@ impl Sandbox {
     fn write_launch(&self, folder: &Path, jail: &Jail) -> Result<PathBuf, Error> {
         let path = folder.join("launch");
         let mut text = String::new();
-        if self.way == Way::Off {
-            text.push_str("ulimit -c 0\n");
-        }
         // Only its owner may enter the workspace, so it is entered here.
         text.push_str(&format!("cd -P {} || exit 126\n", quoted(&jail.mount.to_string_lossy())));
         text.push_str("unset OLDPWD\n");
@@ -213,6 +226,28 @@ impl Sandbox {
         write_for(&path, text.as_bytes(), Some(uid))?;
         Ok(path)
     }
+}
+
+/// No process leaves an image of its memory behind; those that are started inherit that.
+pub(super) fn without_core_dumps() -> Result<(), Error> {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let failed = |e: nix::Error| doing("cannot forbid core dumps")(e.into());
+    let (_, hard) = getrlimit(Resource::RLIMIT_CORE).map_err(failed)?;
+    setrlimit(Resource::RLIMIT_CORE, 0, hard).map_err(failed)
+}
+
+/// The file that a command's name means, if it surely is a program.
+fn program(name: &str, path: &str) -> Option<PathBuf> {
+    if name.contains('/') {
+        let file = Path::new(name);
+        return (file.is_absolute() && is_program(file)).then(|| file.to_owned());
+    }
+    let folders = std::env::split_paths(path).filter(|folder| folder.is_absolute());
+    folders.map(|folder| folder.join(name)).find(|file| is_program(file))
+}
+
+fn is_program(file: &Path) -> bool {
+    file.metadata().is_ok_and(|meta| meta.is_file() && meta.mode() & 0o111 == 0o111)
 }
 
 /// A word for the shell.

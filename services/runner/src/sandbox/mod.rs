@@ -18,6 +18,7 @@ mod mounts;
 mod owners;
 mod probe;
 mod programs;
+mod scratch;
 mod strict;
 mod toolchains;
 mod volumes;
@@ -36,12 +37,11 @@ use crate::nofollow::{self, Owner};
 use group::Group;
 use owners::Owners;
 use programs::Programs;
+use scratch::Scratch;
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 /// Folder inside of the sandbox for what the runner lays there.
@@ -171,10 +171,13 @@ impl Sandbox {
             data_dir,
         };
         match asked {
-            Level::None => tracing::warn!(
-                "sandbox is off: steps run with all rights of this process; \
-                 use it only where every project is trusted"
-            ),
+            Level::None => {
+                tracing::warn!(
+                    "sandbox is off: steps run with all rights of this process; \
+                     use it only where every project is trusted"
+                );
+                launch::without_core_dumps()?;
+            }
             Level::Bwrap => sandbox.way = probe::way_in(&mut sandbox).await?,
             Level::Strict => {
                 sandbox.way = probe::way_in(&mut sandbox).await?;
@@ -300,9 +303,7 @@ impl Sandbox {
         on: impl FnMut(Event<'_>),
     ) -> Result<Ended, Error> {
         // Holds the launch script until the process has ended.
-        let scratch = tempfile::Builder::new()
-            .tempdir_in(self.scratch.path())
-            .map_err(doing("cannot make a scratch folder"))?;
+        let scratch = self.scratch.corner()?;
         let group = self.limits.as_ref().map(Group::open).transpose()?.flatten();
         let command = self.command(scratch.path(), jail, group.as_ref())?;
         let ended = exec::run(&self.spawner, command, limit, stop, on).await;
@@ -320,53 +321,9 @@ impl Sandbox {
     }
 }
 
-/// A folder for what lives as long as this process; the lock says that it does.
-#[derive(Debug)]
-struct Scratch {
-    folder: TempDir,
-    _lock: File,
-}
-
-impl Scratch {
-    /// Makes the folder, and removes those whose process was killed.
-    fn open(data_dir: &Path) -> Result<Self, Error> {
-        let what = || doing("cannot make a scratch folder");
-        let all = data_dir.join("scratch");
-        nofollow::make_own(&all, None)?;
-        // One process at a time looks, so that none sees a folder before its lock is taken.
-        let looking = File::create(data_dir.join("scratch.lock")).map_err(what())?;
-        looking.lock().map_err(what())?;
-        for entry in std::fs::read_dir(&all).map_err(what())?.flatten() {
-            let lock = File::open(entry.path().join("lock"));
-            if lock.map_or(true, |lock| lock.try_lock().is_ok()) {
-                volumes::let_go(data_dir, &entry.path())?;
-                nofollow::remove_tree(&entry.path())?;
-            }
-        }
-        let folder = tempfile::Builder::new().tempdir_in(&all).map_err(what())?;
-        let lock = File::create(folder.path().join("lock")).map_err(what())?;
-        lock.lock().map_err(what())?;
-        Ok(Self { folder, _lock: lock })
-    }
-
-    fn path(&self) -> &Path {
-        self.folder.path()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_scratch_folder_lasts_as_long_as_its_process() {
-        let data = tempfile::tempdir().unwrap();
-        let left_behind = data.path().join("scratch/killed");
-        std::fs::create_dir_all(&left_behind).unwrap();
-        let first = Scratch::open(data.path()).unwrap();
-        let second = Scratch::open(data.path()).unwrap();
-        assert!(first.path().exists() && second.path().exists() && !left_behind.exists());
-    }
 
     #[test]
     fn words_for_the_shell_are_taken_literally() {

@@ -9,7 +9,9 @@ mod inspect;
 mod prepare;
 mod propose;
 mod reports;
+mod sarif;
 mod step;
+mod sweep;
 mod travel;
 mod verify;
 
@@ -21,6 +23,8 @@ use crate::nofollow::{self, Owner};
 use crate::sandbox::Sandbox;
 use crate::source::LocalFolders;
 use crate::work::LogWriter;
+pub use sweep::Kept;
+
 use meta_domain::fault::InvalidField;
 use meta_objects::Objects;
 use meta_proto::runner::complete_task_request::Result as Outcome;
@@ -38,6 +42,8 @@ pub struct Workshop {
     pub(crate) sandbox: Sandbox,
     /// One writer to a run's history at a time.
     histories: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    /// Who works in a run's folder, so that nobody removes it meanwhile.
+    uses: Mutex<HashMap<String, Arc<tokio::sync::RwLock<()>>>>,
     /// Where git works on the runs' files.
     pub(crate) rooms: Rooms,
     /// Where commits travel to other runners, if they do.
@@ -86,6 +92,7 @@ impl Workshop {
             folders,
             sandbox,
             histories: Mutex::default(),
+            uses: Mutex::default(),
             rooms: Rooms::default(),
             objects,
         })
@@ -120,6 +127,8 @@ impl Workshop {
             stop,
             log,
         };
+        let in_use = self.use_lock(&job.run_id);
+        let _used = in_use.read().await;
         if !job.run_id.is_empty() {
             self.sandbox.volumes().attach(self.run_folder(&job)?.root()).await?;
         }

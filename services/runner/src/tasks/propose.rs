@@ -2,7 +2,7 @@
 //! here, whatever the fixer says it did.
 
 use super::heal::Copy;
-use super::{Job, Place, Workshop};
+use super::{Job, Place, Workshop, sarif};
 use crate::core::protected::denied;
 use crate::error::{Error, doing};
 use crate::exec::{Ended, Event};
@@ -39,6 +39,9 @@ const EXIT_NOTHING: i32 = 3;
 /// It cannot fix this safely.
 const EXIT_UNSAFE: i32 = 4;
 
+/// What became of a proposal that has no patch, and why.
+pub(super) type Verdict = (TryVerdict, String);
+
 impl Workshop {
     pub(super) async fn propose(
         &self,
@@ -67,7 +70,11 @@ impl Workshop {
                     (filling.await?, self.sandbox.hold(jail()?).await?)
                 };
                 let (ended, said) = follow(held, &fixer, &job.stop).await?;
-                (litter.stdout, verdict_of(ended, &said, &self.masker(&step)))
+                let verdict = match verdict_of(ended, &said, &self.masker(&step)) {
+                    None if fixer.sarif => sarif::apply(job, &mut room, &copy).await?,
+                    verdict => verdict,
+                };
+                (litter.stdout, verdict)
             }
             FixerKind::Model => {
                 let litter = room.carry_out(&fill, &job.stop).await?.stdout;
@@ -138,14 +145,24 @@ async fn edit(
     copy: &Copy,
     fixer: &FixerCommand,
     edits: Vec<FileEdit>,
-) -> Result<Option<(TryVerdict, String)>, Error> {
+) -> Result<Option<Verdict>, Error> {
     let shown = |path: &str| fixer.context.files.iter().any(|f| f.path == path && f.read_only);
+    if let Some(edit) = edits.iter().find(|edit| denied(&edit.path) || shown(&edit.path)) {
+        let detail = format!("the model edits {:?}, which it may not", edit.path);
+        return Ok(Some((TryVerdict::GuardReject, detail)));
+    }
+    write_edits(job, room, copy, edits).await
+}
+
+/// Writes files of the copy anew; answers why not, when a link is in the way.
+pub(super) async fn write_edits(
+    job: &Job,
+    room: &mut Room,
+    copy: &Copy,
+    edits: Vec<FileEdit>,
+) -> Result<Option<Verdict>, Error> {
     let mut order = copy.order(&room.seen, EDIT);
     for (i, edit) in edits.into_iter().enumerate() {
-        if denied(&edit.path) || shown(&edit.path) {
-            let detail = format!("the model edits {:?}, which it may not", edit.path);
-            return Ok(Some((TryVerdict::GuardReject, detail)));
-        }
         let name = edit.contents.as_ref().map(|_| format!("edit-{i}")).unwrap_or_default();
         if let Some(contents) = edit.contents {
             order = order.file(&name, contents.into());
@@ -154,7 +171,7 @@ async fn edit(
     }
     let answer = room.carry_out(&order, &job.stop).await?;
     Ok((answer.code == EXIT_REFUSED)
-        .then(|| (TryVerdict::GuardReject, format!("the model edits a link: {}", answer.why()))))
+        .then(|| (TryVerdict::GuardReject, format!("it edits a link: {}", answer.why()))))
 }
 
 /// The patch that a copy has become, and the files that it touches as they were.
@@ -230,7 +247,7 @@ fn lay_out(
 }
 
 /// What the exit alone decides; `None` leaves it to the difference.
-fn verdict_of(ended: Ended, said: &[u8], masker: &Masker) -> Option<(TryVerdict, String)> {
+fn verdict_of(ended: Ended, said: &[u8], masker: &Masker) -> Option<Verdict> {
     let last = || last_line(said, masker);
     match ended {
         Ended::Code(0) => None,

@@ -16,7 +16,7 @@ impl Workshop {
     pub(super) async fn step(&self, job: &Job, work: StepWork) -> Result<StepResult, Error> {
         let step = PlannedStep::try_from(work.step.required("step")?).field("step")?;
         let place = self.place(job, &work.head, (&work.cache_key, &work.mount)).await?;
-        let foreign = place.caches.claim(&job.run_id)?;
+        let foreign = !step.cache.is_empty() && place.caches.claim(&job.run_id)?;
         if step.clean_cache {
             for path in &step.cache {
                 place.caches.clean(path)?;

@@ -1,7 +1,7 @@
 //! The leases that this runner holds, and the heartbeat that keeps them.
 
 use super::{CALL_LIMIT, Orchestrator};
-use meta_proto::runner::{HeartbeatRequest, Lease};
+use meta_proto::runner::{HeartbeatRequest, HeartbeatResponse, Lease};
 use meta_runtime::auth::machine_call;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -138,7 +138,7 @@ impl Leases {
             match tokio::time::timeout(limit, call).await {
                 Ok(Ok(answer)) => {
                     self.renew(&leases, sent);
-                    self.stop(&answer.into_inner().stop_task_ids, &leases);
+                    self.stop(&to_stop(answer.into_inner(), &leases));
                 }
                 Ok(Err(status)) => tracing::debug!(%status, "no answer to a heartbeat"),
                 Err(_) => tracing::debug!("no answer to a heartbeat in time"),
@@ -169,14 +169,13 @@ impl Leases {
         }
     }
 
-    /// Stops tasks that were named in the answer to a heartbeat about these leases. One that was
-    /// leased again since then is another lease.
-    fn stop(&self, task_ids: &[String], asked: &[Lease]) {
+    /// Stops the tasks of these leases. One that was leased again since then is another lease.
+    fn stop(&self, leases: &[Lease]) {
         let held = self.lock();
-        for id in task_ids {
-            let epoch = asked.iter().find(|l| l.task_id == *id).map(|l| l.lease_epoch);
-            if let Some(h) = held.get(id).filter(|h| Some(h.epoch) == epoch) {
-                tracing::info!(task_id = %id, "stopping a task on request");
+        for lease in leases {
+            let h = held.get(&lease.task_id).filter(|h| h.epoch == lease.lease_epoch);
+            if let Some(h) = h {
+                tracing::info!(task_id = %lease.task_id, "stopping a task on request");
                 h.stop(Stopped::Asked);
             }
         }
@@ -195,6 +194,16 @@ impl Leases {
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Held>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The leases that an answer to a heartbeat about `asked` ends. An orchestrator that does not know
+/// `stop` names tasks alone: it means the leases that it was asked about.
+fn to_stop(answer: HeartbeatResponse, asked: &[Lease]) -> Vec<Lease> {
+    if !answer.stop.is_empty() {
+        return answer.stop;
+    }
+    let named = |lease: &&Lease| answer.stop_task_ids.contains(&lease.task_id);
+    asked.iter().filter(named).cloned().collect()
 }
 
 #[cfg(test)]
@@ -232,10 +241,21 @@ mod tests {
         let _old = leases.take("a", 1, 60_000);
         let asked = leases.snapshot();
         let new = leases.take("a", 2, 60_000);
-        leases.stop(&["a".to_owned()], &asked);
+        let old_style =
+            || HeartbeatResponse { stop_task_ids: vec!["a".to_owned()], stop: Vec::new() };
+        leases.stop(&to_stop(old_style(), &asked));
         assert!(!new.stop().is_cancelled());
-        leases.stop(&["a".to_owned()], &leases.snapshot());
+        let by_epoch = |lease_epoch| {
+            let stop = vec![Lease { task_id: "a".to_owned(), lease_epoch }];
+            HeartbeatResponse { stop, ..old_style() }
+        };
+        leases.stop(&to_stop(by_epoch(1), &leases.snapshot()));
+        assert!(!new.stop().is_cancelled(), "the epoch says which lease is over");
+        leases.stop(&to_stop(by_epoch(2), &leases.snapshot()));
         assert!(new.stop().is_cancelled());
+        let newest = leases.take("a", 3, 60_000);
+        leases.stop(&to_stop(old_style(), &leases.snapshot()));
+        assert!(newest.stop().is_cancelled());
     }
 
     #[test]

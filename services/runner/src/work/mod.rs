@@ -4,10 +4,13 @@ mod leases;
 mod log;
 mod pull;
 mod report;
+mod sweep;
+mod traced;
 
 pub use leases::{Hold, Leases, Stopped};
 pub use log::LogWriter;
 pub use pull::Puller;
+pub use sweep::Sweeper;
 
 use meta_domain::limits::MESSAGE_BYTES_MAX;
 use meta_proto::runner::work_service_client::WorkServiceClient;
@@ -50,7 +53,10 @@ impl Refusal {
     fn of(status: &Status) -> Self {
         match status.code() {
             Code::FailedPrecondition => Self::Lost,
-            Code::Unavailable | Code::DeadlineExceeded | Code::Aborted => Self::Later,
+            // Credentials that are not taken say nothing of the result: a clock may be off.
+            Code::Unavailable | Code::DeadlineExceeded | Code::Aborted | Code::Unauthenticated => {
+                Self::Later
+            }
             // A full disk says when to come back; a message that is too large does not.
             Code::ResourceExhausted if from_status(status).retry_after.is_some() => Self::Later,
             Code::Unknown | Code::Internal | Code::Cancelled => Self::Perhaps,
@@ -86,5 +92,6 @@ mod tests {
             .retry_after(Duration::from_secs(5));
         assert_eq!(Refusal::of(&to_status(&full)), Refusal::Later);
         assert_eq!(Refusal::of(&Status::resource_exhausted("too large")), Refusal::Never);
+        assert_eq!(Refusal::of(&Status::unauthenticated("not yet")), Refusal::Later);
     }
 }

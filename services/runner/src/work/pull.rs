@@ -1,6 +1,7 @@
 //! The loop that takes tasks and reports their results.
 
 use super::report::Report;
+use super::traced::Traced;
 use super::{CALL_LIMIT, Leases, Orchestrator, Retry, Stopped, log};
 use crate::error::Error;
 use crate::tasks::Workshop;
@@ -131,8 +132,13 @@ impl Puller {
         let (log, sender) = log::channel();
         let sending = sender.run(self.client.clone(), task_id.clone(), epoch, hold.stop().clone());
         let (workshop, stop) = (Arc::clone(&self.workshop), hold.stop().clone());
+        let traced = Arc::new(Traced::begin(&task, &self.runner_id));
+        let within = Arc::clone(&traced);
         // A task of its own, so that a panic ends the work and not its report.
-        let work = tokio::spawn(async move { workshop.perform(task, stop, log).await });
+        let work = tokio::spawn(async move {
+            let work = Box::pin(workshop.perform(task, stop, log));
+            within.carry(work).await
+        });
         let work = AbortOnDropHandle::new(work);
         // The writer goes with the work, and the sender ends when it has sent the rest.
         let (ended, ()) = tokio::join!(work, sending);
@@ -140,7 +146,10 @@ impl Puller {
         drop(permit);
         let report =
             Report { client: self.client.clone(), runner_id: &self.runner_id, hold: &hold };
-        report.send(outcome(&task_id, ended, hold.stopped())).await;
+        let outcome = outcome(&task_id, ended, hold.stopped());
+        traced.end(&outcome);
+        drop(traced);
+        report.send(outcome).await;
     }
 }
 

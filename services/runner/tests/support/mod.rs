@@ -22,6 +22,8 @@ use tonic::{Request, Response, Status, Streaming};
 
 pub const TENANT: &str = "0197a2c4-6f3e-7c11-9f6d-2a8b1c3d4e5f";
 pub const KEY: &str = "a source";
+/// Workspaces that nothing touched for longer are not needed, in milliseconds.
+pub const OLD_MS: u64 = 3_600_000;
 
 /// What the orchestrator's side remembers.
 #[derive(Default)]
@@ -72,7 +74,16 @@ impl WorkService for Queue {
     ) -> Result<Response<HeartbeatResponse>, Status> {
         self.check()?;
         let stop_task_ids = self.stops.lock().unwrap().clone();
-        Ok(Response::new(HeartbeatResponse { stop_task_ids }))
+        Ok(Response::new(HeartbeatResponse { stop_task_ids, stop: Vec::new() }))
+    }
+
+    async fn sweep_runs(
+        &self,
+        request: Request<SweepRunsRequest>,
+    ) -> Result<Response<SweepRunsResponse>, Status> {
+        self.check()?;
+        let old = request.into_inner().workspaces.into_iter().filter(|w| w.idle_ms > OLD_MS);
+        Ok(Response::new(SweepRunsResponse { run_ids: old.map(|w| w.run_id).collect() }))
     }
 
     async fn append_log(
@@ -209,6 +220,7 @@ impl Rig {
             tenant_id: TENANT.to_owned(),
             run_id: self.run_id.clone(),
             work: Some(work),
+            traceparent: String::new(),
         });
         self.queue.changed.notify_waiters();
     }

@@ -178,6 +178,9 @@ pub struct FixerCommand {
     /// What to collect first; only for models.
     #[serde(default)]
     pub context: ContextPlan,
+    /// It leaves a SARIF log as `$STATE_DIR/fixes.sarif`, whose fixes are applied when it is done.
+    #[serde(default)]
+    pub sarif: bool,
 }
 
 /// What a stored fixer is that names no kind.

@@ -22,6 +22,9 @@ const MASK: &str = "********";
 pub struct Common {
     /// Where it listens.
     pub listen: Option<SocketAddr>,
+    /// Where it serves `/metrics`, `/livez` and `/readyz`, without credentials; nowhere unless it is
+    /// set.
+    pub admin: Option<SocketAddr>,
     /// Log format and level.
     pub log: logs::Config,
     /// How it knows its callers.
@@ -38,6 +41,7 @@ impl Default for Common {
     fn default() -> Self {
         Self {
             listen: None,
+            admin: None,
             log: logs::Config::default(),
             auth: AuthConfig::default(),
             peers: BTreeMap::new(),

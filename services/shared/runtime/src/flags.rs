@@ -14,10 +14,18 @@ use meta_domain::settings::{
     Value,
 };
 use meta_domain::time::Timestamp;
+use meta_telemetry::catalogue::FLAGS_AGE;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// The greatest age that is told.
+const AGE_MAX: Duration = Duration::from_hours(24);
+
+/// How often the age is shown.
+const AGE_SHOWN_EVERY: Duration = Duration::from_secs(5);
 
 /// The settings of an owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,6 +145,24 @@ impl Flags {
     /// The whole snapshot.
     pub fn whole(&self) -> SnapshotChange {
         self.snapshot().whole()
+    }
+
+    /// How long ago the flag-resolver's store was last heard; with nothing known since the process
+    /// started, the longest time that is told.
+    pub fn age(&self) -> Duration {
+        let since = now().since_ms(self.heard_at());
+        Duration::from_millis(since).min(AGE_MAX)
+    }
+
+    /// Shows the age of the settings in the metrics, until told to stop.
+    pub async fn show_age(self, stop: CancellationToken) {
+        loop {
+            FLAGS_AGE.set(&[], self.age().as_secs_f64());
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(AGE_SHOWN_EVERY) => {}
+            }
+        }
     }
 
     /// When the flag-resolver's store was last heard.

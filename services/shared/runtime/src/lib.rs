@@ -3,15 +3,19 @@
 
 mod accept;
 pub mod access;
+mod admin;
 pub mod auth;
 pub mod clock;
 pub mod config;
 mod deadline;
 pub mod flags;
 pub mod logs;
+mod observed;
+pub mod probe;
 pub mod serve;
 pub mod service;
 pub mod start;
+pub mod telemetry;
 pub mod transport;
 
 pub use auth::{asked, call, call_as, identity, principal, trace_id};

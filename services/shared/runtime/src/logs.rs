@@ -1,7 +1,16 @@
 //! Logs on standard error: JSON for machines, pretty for people.
 
+use meta_telemetry::otlp::Bridge;
+use meta_telemetry::trace;
 use serde::{Deserialize, Serialize};
-use tracing_subscriber::EnvFilter;
+use tracing::{Event, Subscriber};
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{self, FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,15 +44,62 @@ impl Default for Config {
 /// # Errors
 /// When the level is no filter.
 pub fn install(config: &Config) -> Result<(), String> {
+    install_with(config, None)
+}
+
+/// The same, with what gives logs to a collector.
+pub(crate) fn install_with(config: &Config, bridge: Option<Bridge>) -> Result<(), String> {
     let filter = EnvFilter::try_new(&config.level)
         .map_err(|e| format!("log.level: {:?} is not a filter ({e})", config.level))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let installed = match config.format {
-        Format::Json => builder.json().flatten_event(true).try_init(),
-        Format::Pretty => builder.compact().try_init(),
+    let lines = fmt::layer().with_writer(std::io::stderr);
+    let lines = match config.format {
+        Format::Json => {
+            let format = Traced(fmt::format().json().flatten_event(true));
+            lines.json().event_format(format).boxed()
+        }
+        Format::Pretty => lines.compact().boxed(),
     };
-    if let Err(error) = installed {
+    let bridge = bridge.map(|b| b.with_filter(filter_fn(|about| !is_sending(about.target()))));
+    let layers = tracing_subscriber::registry().with(filter).with(lines).with(bridge);
+    if let Err(error) = layers.try_init() {
         tracing::debug!(%error, "the log subscriber was installed before");
     }
     Ok(())
+}
+
+/// Whether a line is about what sends lines: sending it would make the next one.
+fn is_sending(target: &str) -> bool {
+    ["h2", "hyper", "hyper_util", "tonic", "tower", "reqwest", "opentelemetry", "meta_telemetry"]
+        .iter()
+        .any(|name| target.split("::").next().is_some_and(|first| first.starts_with(name)))
+}
+
+/// JSON lines that say which trace and which span they belong to.
+struct Traced<F>(F);
+
+impl<S, N, F> FormatEvent<S, N> for Traced<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> std::fmt::Result {
+        let Some(of) = trace::current() else {
+            return self.0.format_event(context, writer, event);
+        };
+        let mut line = String::new();
+        self.0.format_event(context, Writer::new(&mut line), event)?;
+        match line.strip_prefix('{') {
+            Some(rest) if !rest.contains("\"trace_id\":") => {
+                let (trace, span) = (of.trace, of.span);
+                write!(writer, "{{\"trace_id\":\"{trace:032x}\",\"span_id\":\"{span:016x}\",{rest}")
+            }
+            Some(_) | None => writer.write_str(&line),
+        }
+    }
 }

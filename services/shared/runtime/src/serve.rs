@@ -1,8 +1,11 @@
 //! Listens, serves, and drains.
 
+use crate::admin::Readiness;
 use crate::auth::Auth;
 use crate::service::{Background, OpenListener, StartError, Wiring};
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -29,6 +32,7 @@ pub struct Bound {
     reporter: tonic_health::server::HealthReporter,
     names: Vec<&'static str>,
     ready: Vec<watch::Receiver<bool>>,
+    draining: Arc<AtomicBool>,
 }
 
 impl Bound {
@@ -70,7 +74,23 @@ impl Bound {
         }
         let router = plain.unwrap_or(router);
         let ready = wirings.iter().flat_map(|w| w.ready.iter().cloned()).collect();
-        Ok(Self { listener, router, reporter, names, ready })
+        Ok(Self { listener, router, reporter, names, ready, draining: Arc::default() })
+    }
+
+    /// Binds the admin address of a process that serves these: metrics and health over plain HTTP.
+    ///
+    /// # Errors
+    /// When the address cannot be bound.
+    pub async fn admin(listen: SocketAddr, of: &[Self]) -> Result<Self, StartError> {
+        let listener = TcpListener::bind(listen)
+            .await
+            .map_err(|e| StartError::failed(&format!("cannot listen on {listen}"), e))?;
+        let (reporter, _) = tonic_health::server::health_reporter();
+        let draining: Arc<AtomicBool> = Arc::default();
+        let ready = of.iter().flat_map(|one| one.ready.iter().cloned()).collect();
+        let readiness = Readiness { ready, draining: Arc::clone(&draining) };
+        let router = crate::admin::routes(readiness);
+        Ok(Self { listener, router, reporter, names: Vec::new(), ready: Vec::new(), draining })
     }
 
     /// Binds the further addresses that services asked for.
@@ -160,6 +180,7 @@ pub async fn run(
     let mut health = Vec::new();
     let mut servers = JoinSet::new();
     let mut readying = JoinSet::new();
+    let draining: Vec<_> = bound.iter().map(|one| Arc::clone(&one.draining)).collect();
     for one in bound {
         // what waits for nothing serves from the first connection on
         let first =
@@ -184,6 +205,9 @@ pub async fn run(
         }),
     };
     readying.shutdown().await;
+    for draining in &draining {
+        draining.store(true, Ordering::Relaxed);
+    }
     for (reporter, name) in &health {
         reporter.set_service_status(*name, ServingStatus::NotServing).await;
     }

@@ -31,6 +31,16 @@ pub trait Service: Sized {
         config: Self::Config,
         host: &Host,
     ) -> impl Future<Output = Result<Wiring, StartError>> + Send;
+
+    /// Makes its tables, or brings them up to this version, for a deployment that does so before it
+    /// starts the service. A service without tables has nothing to do.
+    ///
+    /// # Errors
+    /// When the database cannot be opened or is of a later version.
+    fn migrate(config: Self::Config) -> impl Future<Output = Result<(), StartError>> + Send {
+        drop(config);
+        async { Ok(()) }
+    }
 }
 
 /// Why a service does not start.
@@ -233,6 +243,7 @@ impl Wiring {
             .into_axum_router()
             .layer(crate::deadline::DeadlineLayer)
             .layer(crate::auth::AuthLayer(auth))
+            .layer(crate::observed::ObserveLayer)
     }
 
     /// A channel to this service for peers in the same process.

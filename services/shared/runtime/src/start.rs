@@ -4,7 +4,8 @@ use crate::auth::{Auth, Mode};
 use crate::config::{self, Common};
 use crate::serve::{Bound, Drain, run};
 use crate::service::{Host, Service, StartError};
-use crate::{logs, transport};
+use crate::telemetry::Telemetry;
+use crate::{probe, transport};
 use clap::Parser;
 use meta_domain::fault::InvalidField;
 use std::collections::BTreeMap;
@@ -26,6 +27,12 @@ struct Flags {
     /// Prints the resolved configuration, secrets masked, and exits.
     #[arg(long)]
     print_config: bool,
+    /// Asks the service that runs with this configuration whether it serves; exit code 0 or 1.
+    #[arg(long)]
+    probe: bool,
+    /// Makes the tables or brings them up to this version, and exits.
+    #[arg(long, conflicts_with = "probe")]
+    migrate: bool,
 }
 
 /// Runs a service as a process: 0 after a drain, 1 when something fails, 64 when the
@@ -66,14 +73,33 @@ async fn serve<S: Service>(flags: Flags) -> Result<(), StartError> {
     if flags.print_config {
         return print::<S>(&common, &own, listen);
     }
+    if flags.probe {
+        return probe::serves(listen).await.map_err(StartError::Failed);
+    }
     let faults = common.check(listen);
     if !faults.is_empty() {
         return Err(StartError::Config(faults));
     }
-    logs::install(&common.log)
-        .map_err(|problem| StartError::Config(vec![InvalidField::new("log.level", problem)]))?;
+    let telemetry = Telemetry::start(S::NAME, &vars(), &common.log).map_err(StartError::Config)?;
+    let served = if flags.migrate {
+        S::migrate(own).await.inspect(|()| {
+            tracing::info!(service = S::NAME, "the tables are those of this version");
+        })
+    } else {
+        served::<S>(&common, own, listen).await
+    };
+    telemetry.end().await;
+    served
+}
+
+/// Wires and serves until the process is told to stop.
+async fn served<S: Service>(
+    common: &Common,
+    own: S::Config,
+    listen: SocketAddr,
+) -> Result<(), StartError> {
     let token = common.auth.service_token.as_str();
-    let mut host = Host::new(std::env::vars().collect());
+    let mut host = Host::new(vars());
     for (name, address) in &common.peers {
         let peer = transport::remote(address, token).map_err(|problem| {
             StartError::Config(vec![InvalidField::new(format!("peers.{name}"), problem)])
@@ -95,6 +121,11 @@ async fn serve<S: Service>(flags: Flags) -> Result<(), StartError> {
     };
     let mut bounds = vec![bound];
     bounds.extend(Bound::open(&mut [&mut wiring]).await?);
+    if let Some(listen) = common.admin {
+        let admin = Bound::admin(listen, &bounds).await?;
+        tracing::info!(address = %admin.address()?, "serving metrics and health");
+        bounds.push(admin);
+    }
     let result = run(bounds, &mut wiring, stop_signal(), drain).await;
     tracing::info!(service = S::NAME, "stopped");
     result
@@ -102,7 +133,8 @@ async fn serve<S: Service>(flags: Flags) -> Result<(), StartError> {
 
 /// Splits the document into what every service has and what is this service's own.
 fn split<S: Service>(document: serde_json::Value) -> Result<(Common, S::Config), StartError> {
-    const COMMON: [&str; 6] = ["listen", "log", "auth", "peers", "lame_duck_ms", "drain_ms"];
+    const COMMON: [&str; 7] =
+        ["listen", "admin", "log", "auth", "peers", "lame_duck_ms", "drain_ms"];
     let mut common = serde_json::Map::new();
     let mut own = serde_json::Map::new();
     if let serde_json::Value::Object(map) = document {

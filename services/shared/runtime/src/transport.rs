@@ -1,6 +1,8 @@
 //! One kind of client channel, whether the peer is in this process or elsewhere.
 
 use crate::auth::Signer;
+use crate::observed::Asked;
+use futures::future::BoxFuture;
 use http::{HeaderValue, Request, Response};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -94,7 +96,7 @@ fn bearer(credential: &str) -> Option<HeaderValue> {
     Some(value)
 }
 
-/// Puts the credential on every call.
+/// Puts the credential and the trace on every call, and measures it.
 #[derive(Clone)]
 struct Showing<S> {
     inner: S,
@@ -109,20 +111,28 @@ impl<S> Showing<S> {
 
 impl<S> Service<Request<tonic::body::Body>> for Showing<S>
 where
-    S: Service<Request<tonic::body::Body>>,
+    S: Service<Request<tonic::body::Body>, Response = Response<tonic::body::Body>>,
+    S::Future: Send + 'static,
+    S::Error: 'static,
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = S::Future;
+    type Future = BoxFuture<'static, Result<S::Response, S::Error>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request<tonic::body::Body>) -> S::Future {
+    fn call(&mut self, mut request: Request<tonic::body::Body>) -> Self::Future {
         if let Some(header) = self.credential.header(request.uri().path(), request.headers()) {
             request.headers_mut().insert(http::header::AUTHORIZATION, header);
         }
-        self.inner.call(request)
+        let asked = Asked::of(&mut request);
+        let answer = self.inner.call(request);
+        Box::pin(async move {
+            let answer = answer.await;
+            asked.answered(&answer);
+            answer
+        })
     }
 }

@@ -5,7 +5,7 @@ use crate::client::{Client, RUNS_SEARCHED_MAX, status_of};
 use crate::display::Display;
 use crate::embedded::Scope;
 use crate::error::{Error, Exit, Result};
-use crate::finish::Finish;
+use crate::finish::{Finish, check_targets};
 use crate::follow::Follow;
 use crate::progress::{PlanStep, Progress};
 use crate::session::{Local, Session};
@@ -18,6 +18,7 @@ use std::time::Instant;
 /// Builds a project.
 pub async fn run(args: BuildArgs, session: &Session) -> Result<Exit> {
     let path = project(&args.path)?;
+    check_targets(&args.patch, &path)?;
     let local = Local::open(session).await?;
     let mut display = Display::new(args.output.output, &session.vars);
     let reader = local.reader().await?;

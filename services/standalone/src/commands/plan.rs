@@ -14,6 +14,9 @@ use std::path::Path;
 
 /// Shows the plan of a project.
 pub async fn run(args: PlanArgs, session: &Session) -> Result<Exit> {
+    if let Some(workflow) = &args.from {
+        return super::import::run(workflow);
+    }
     let path = project(&args.path)?;
     let local = Local::open(session).await?;
     let stack = local.stack(Scope::Planning).await?;

@@ -3,7 +3,7 @@
 use super::build::{GoOn, told};
 use super::{control, rollback};
 use crate::args::{Output, OutputArgs, PatchArgs, RunArgs, RunsCommand};
-use crate::client::{Client, RUNS_SEARCHED_MAX};
+use crate::client::{Client, RUNS_SEARCHED_MAX, status_of};
 use crate::display::{Display, colour, lines::Paint, print, print_json};
 use crate::error::{Error, Exit, Result};
 use crate::finish::{Finish, exit_of};
@@ -153,6 +153,12 @@ async fn watch(client: &Client, args: &RunArgs, session: &Session) -> Result<Exi
 
 async fn retry(local: &Local, client: &Client, args: &RunArgs, session: &Session) -> Result<Exit> {
     let run = client.run(&run_id(client, &args.run).await?).await?;
+    if status_of(&run)? == RunStatus::Succeeded {
+        let next = format!("a new run: {} build", session.program);
+        return Err(
+            Error::failed(format!("cannot retry {}", run.id), "it has succeeded").next(next)
+        );
+    }
     let folder = client.folder(&run.spec_id).await?;
     let mut display = Display::new(args.output.output, &session.vars);
     display.show(&told(&run.id, &client.plan(&run.plan_id).await?)?)?;
@@ -232,9 +238,10 @@ async fn remote_watch(rest: &Rest, args: &RunArgs, session: &Session) -> Result<
     let watching = async {
         let mut seen = 0;
         loop {
+            let mut paused = false;
             rest.events(&id, seen, true, |seq, happened| {
                 seen = seq;
-                let paused = happened == Happened::Paused;
+                paused = happened == Happened::Paused;
                 for progress in tracker.next(happened) {
                     display.show(&progress)?;
                 }
@@ -242,6 +249,11 @@ async fn remote_watch(rest: &Rest, args: &RunArgs, session: &Session) -> Result<
             })
             .await?;
             let status = rest.run(&id).await?.status;
+            let waits = status == RunStatus::PausedAwaitingApproval.as_str();
+            if paused && !waits {
+                // somebody decided meanwhile: the log goes on
+                continue;
+            }
             if status != RunStatus::Running.as_str() && status != RunStatus::Pending.as_str() {
                 return Ok::<(), Error>(());
             }

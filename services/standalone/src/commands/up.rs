@@ -11,10 +11,11 @@ use crate::session::Session;
 use flag_resolver::{ANY_TENANT, Flagd};
 use meta_runtime::auth::{Auth, Mode};
 use meta_runtime::serve::{Bound, Drain, run as serve};
-use meta_runtime::{Host, Service, Wiring, logs};
+use meta_runtime::telemetry::Telemetry;
+use meta_runtime::{Host, Service, StartError, Wiring, logs};
 use std::io::IsTerminal;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How it stops: not ready for a moment, then requests in flight may end.
@@ -28,8 +29,16 @@ pub async fn run(args: UpArgs, session: &Session) -> Result<Exit> {
     let _lock = Lock::exclusive(&dir)?;
     let pretty = std::io::stderr().is_terminal();
     let format = if pretty { logs::Format::Pretty } else { logs::Format::Json };
-    logs::install(&logs::Config { format, level: args.log })
-        .map_err(|e| Error::usage("--log is not valid", e))?;
+    let log = logs::Config { format, level: args.log.clone() };
+    let telemetry = Telemetry::start("up", &session.vars, &log)
+        .map_err(|faults| Error::from(StartError::Config(faults)))?;
+    let done = served(args, dir, session).await;
+    telemetry.end().await;
+    done
+}
+
+/// Wires and serves until the process is told to stop.
+async fn served(args: UpArgs, dir: PathBuf, session: &Session) -> Result<Exit> {
     let folders = args.allow_path.iter().map(|p| project(p)).collect::<Result<Vec<_>>>()?;
     let dev_key = data::dev_token(&dir)?;
 
@@ -61,6 +70,12 @@ pub async fn run(args: UpArgs, session: &Session) -> Result<Exit> {
     let open = Bound::open(&mut wirings.iter_mut().collect::<Vec<_>>()).await?;
     let flagd_at = open.first().map(Bound::address).transpose()?;
     bound.extend(open);
+    let mut admin_at = None;
+    if let Some(listen) = args.admin {
+        let admin = Bound::admin(listen, &bound).await?;
+        admin_at = Some(admin.address()?);
+        bound.push(admin);
+    }
 
     let mut background = gateway;
     for wiring in &mut wirings {
@@ -70,6 +85,9 @@ pub async fn run(args: UpArgs, session: &Session) -> Result<Exit> {
     print(&format!("gRPC                     {grpc_at}"))?;
     if let Some(address) = flagd_at {
         print(&format!("OpenFeature (flagd)      {address}"))?;
+    }
+    if let Some(address) = admin_at {
+        print(&format!("metrics and health       http://{address}/metrics"))?;
     }
     print(&format!("data                     {}", dir.display()))?;
     print(&format!("development token        {dev_key}"))?;

@@ -168,7 +168,7 @@ fn tests(check: &Check) -> String {
     check.after.iter().map(told).collect()
 }
 
-async fn local_log(session: &Session, run: &str) -> Result<Vec<Happened>> {
+pub(super) async fn local_log(session: &Session, run: &str) -> Result<Vec<Happened>> {
     let local = Local::open(session).await?;
     let client = local.reader().await?;
     let run = super::runs::run_id(&client, run).await?;
@@ -183,7 +183,7 @@ async fn local_log(session: &Session, run: &str) -> Result<Vec<Happened>> {
     Ok(log)
 }
 
-async fn remote_log(rest: &Rest, run: &str) -> Result<Vec<Happened>> {
+pub(super) async fn remote_log(rest: &Rest, run: &str) -> Result<Vec<Happened>> {
     let run = rest.run_id(run).await?;
     let mut log = Vec::new();
     rest.events(&run, 0, false, |_, happened| {

@@ -3,7 +3,7 @@ use crate::error::Exit;
 use std::os::unix::fs::PermissionsExt;
 
 fn git(dir: &Path, args: &[&str]) -> String {
-    Git { project: dir, above: true, index: None }.run(args, b"").unwrap()
+    Git { project: dir, index: None, instead: None }.run(args, b"").unwrap()
 }
 
 /// A project whose file `a.txt` is `one`, and the diff that makes it `two` and adds `run.sh`.
@@ -35,10 +35,39 @@ fn a_diff_is_applied_with_and_without_a_repository() {
     for repository in [true, false] {
         let (dir, patch) = project(repository);
         let work = dir.path().join("work");
-        apply(&work, &patch).unwrap();
+        apply(&work, dir.path(), &patch).unwrap();
         assert_eq!(fs::read_to_string(work.join("a.txt")).unwrap(), "head\ntwo\ntail\n");
         assert_eq!(work.join("run.sh").metadata().unwrap().permissions().mode() & 0o111, 0o111);
     }
+}
+
+#[test]
+fn no_filter_and_no_hook_of_the_project_is_run() {
+    let (dir, patch) = project(true);
+    let work = dir.path().join("work");
+    let mark = dir.path().join("executed");
+    let program = format!("touch {} && tr a-z A-Z", mark.display());
+    for (name, value) in [
+        ("filter.theirs.clean", program.as_str()),
+        ("filter.theirs.smudge", &program),
+        ("filter.theirs.required", "true"),
+        ("core.autocrlf", "true"),
+    ] {
+        git(&work, &["config", name, value]);
+    }
+    fs::write(work.join(".gitattributes"), "*.txt filter=theirs text eol=crlf\n* ident\n").unwrap();
+    fs::create_dir_all(work.join(".git/info")).unwrap();
+    fs::write(work.join(".git/info/attributes"), "*.txt filter=theirs\n").unwrap();
+    fs::create_dir_all(work.join(".git/hooks")).unwrap();
+    for hook in ["reference-transaction", "post-index-change", "applypatch-msg", "post-checkout"] {
+        let hook = work.join(".git/hooks").join(hook);
+        fs::write(&hook, format!("#!/bin/sh\ntouch {}\n", mark.display())).unwrap();
+        fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    branch(&work, dir.path(), "heal", "Heal\n", &patch).unwrap();
+    apply(&work, dir.path(), &patch).unwrap();
+    assert_eq!(fs::read_to_string(work.join("a.txt")).unwrap(), "head\ntwo\ntail\n");
+    assert!(!mark.exists(), "something of the project was executed");
 }
 
 #[test]
@@ -47,7 +76,7 @@ fn a_file_that_changed_meanwhile_is_left_alone() {
     let work = dir.path().join("work");
     let mine = "head\none\ntail\nmine\n";
     fs::write(work.join("a.txt"), mine).unwrap();
-    let error = apply(&work, &patch).unwrap_err();
+    let error = apply(&work, dir.path(), &patch).unwrap_err();
     assert!(error.to_string().contains("a.txt has changed"), "{error}");
     assert_eq!(fs::read_to_string(work.join("a.txt")).unwrap(), mine);
     assert!(!work.join("run.sh").exists());
@@ -58,7 +87,7 @@ fn a_file_that_appeared_meanwhile_is_not_overwritten() {
     let (dir, patch) = project(false);
     let work = dir.path().join("work");
     fs::write(work.join("run.sh"), "mine").unwrap();
-    assert!(apply(&work, &patch).unwrap_err().to_string().contains("run.sh exists"));
+    assert!(apply(&work, dir.path(), &patch).unwrap_err().to_string().contains("run.sh exists"));
     assert_eq!(fs::read_to_string(work.join("a.txt")).unwrap(), "head\none\ntail\n");
 }
 
@@ -67,7 +96,7 @@ fn a_project_inside_a_repository_of_somebody_is_applied_to_where_it_is() {
     let (dir, patch) = project(false);
     git(dir.path(), &["init", "-q"]);
     let work = dir.path().join("work");
-    apply(&work, &patch).unwrap();
+    apply(&work, dir.path(), &patch).unwrap();
     assert_eq!(fs::read_to_string(work.join("a.txt")).unwrap(), "head\ntwo\ntail\n");
 }
 

@@ -23,7 +23,7 @@ mod zombies;
 pub use database_away::database_away;
 pub use disk_full::disk_full;
 pub use orphans::orphans_are_taken_over;
-pub use zombies::zombies_are_ended;
+pub use zombies::{late_results_are_refused, zombies_are_ended};
 
 use crate::effects::Effect;
 use crate::history::History;
@@ -63,6 +63,8 @@ pub struct Evidence {
     pub histories: Vec<History>,
     /// What was injected.
     pub faults: Vec<Injected>,
+    /// Results that runners say were refused, because they came after their leases.
+    pub late_results: usize,
     /// What was promised.
     pub limits: Limits,
 }

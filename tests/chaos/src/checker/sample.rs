@@ -45,6 +45,7 @@ pub fn sound() -> Evidence {
             events,
         }],
         faults: Vec::new(),
+        late_results: 0,
         limits: Limits {
             lease_ms: 5_000,
             attempts_step: 3,

@@ -39,12 +39,34 @@ pub fn zombies_are_ended(evidence: &Evidence) -> Vec<Violation> {
     found
 }
 
+/// A runner that was stopped beyond its leases reports what ended meanwhile, and is told that it is
+/// too late. That no such result is on record is I3's to see; here, that some were refused at all.
+pub fn late_results_are_refused(evidence: &Evidence) -> Vec<Violation> {
+    let pauses = evidence.faults.iter().filter(|f| f.fault.starts_with("Pause")).count();
+    if pauses > 0 && evidence.late_results == 0 {
+        let what = format!("{pauses} runners were stopped and no late result was refused");
+        return vec![Violation::new("C3", what)];
+    }
+    Vec::new()
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::sample::{effect, sound};
     use super::*;
     use crate::effects::Mark;
     use crate::records::Injected;
+
+    #[test]
+    fn a_pause_after_which_nothing_is_refused_is_found() {
+        let mut evidence = sound();
+        assert_eq!(late_results_are_refused(&evidence), []);
+        let fault = "Pause(Runner, 7s)".to_owned();
+        evidence.faults.push(Injected { at_ms: 1_100, over_ms: 8_100, fault, first_step_ms: None });
+        assert_eq!(late_results_are_refused(&evidence).len(), 1);
+        evidence.late_results = 1;
+        assert_eq!(late_results_are_refused(&evidence), []);
+    }
 
     #[test]
     fn a_zombie_that_lives_on_is_found() {

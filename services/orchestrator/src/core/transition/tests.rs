@@ -64,6 +64,8 @@ pub(crate) fn run(file: &str) -> Run {
         held_by: String::new(),
         timeout_ms: 0,
         priority: 0,
+        trace: String::new(),
+        retried: 0,
         seq: 0,
     }
 }
@@ -193,6 +195,7 @@ fn fixer(id: &str) -> FixerCommand {
         grant: PathGrant::default(),
         kind: meta_domain::autofix::FixerKind::Script,
         context: meta_domain::autofix::ContextPlan::default(),
+        sarif: false,
     }
 }
 

@@ -2,12 +2,14 @@
 
 mod orders;
 mod results;
+mod sweep;
 
 use super::inspect::archived;
 use super::{invalid, refuse};
 use crate::core::queue::Task;
 use crate::core::ready::Offer;
 use crate::core::work::{LEASES_MAX, log_name};
+use crate::gauges::Roster;
 use crate::logs::{Owned, Record};
 use crate::shell::{Engine, Finish, Leased, lease_lost, stopping};
 use meta_domain::fault::{ErrorKind, Fault, InvalidField};
@@ -43,6 +45,8 @@ pub struct Work {
     pub engine: Engine,
     /// When each runner last asked for work.
     pub seen: Arc<Mutex<HashMap<String, Timestamp>>>,
+    /// When each runner was last heard at all, for the metrics.
+    pub roster: Roster,
 }
 
 impl Work {
@@ -205,6 +209,7 @@ impl WorkService for Work {
         let labels = project::labels(&body.labels)
             .map_err(|problem| invalid(InvalidField::new("labels", problem)))?;
         let others = self.others_than(&body.runner_id);
+        self.roster.hear(&body.runner_id, self.engine.clock.now());
         let offer = Offer { owner: body.runner_id, internal: false, only, labels, others };
         if body.recovering {
             self.take_back(&offer.owner, &body.held).await.map_err(refuse)?;
@@ -233,7 +238,9 @@ impl WorkService for Work {
         request: Request<pb::HeartbeatRequest>,
     ) -> Result<Response<pb::HeartbeatResponse>, Status> {
         let mut leases = Vec::new();
-        for lease in request.into_inner().leases {
+        let body = request.into_inner();
+        self.roster.hear(&body.runner_id, self.engine.clock.now());
+        for lease in body.leases {
             let id: TaskId = parse("task_id", &lease.task_id).map_err(invalid)?;
             leases.push((id, i64::try_from(lease.lease_epoch).unwrap_or(-1)));
         }
@@ -243,8 +250,13 @@ impl WorkService for Work {
             Err(fault) if is_outage(&fault) && self.engine.store_left_lately() => Vec::new(),
             Err(fault) => return Err(refuse(fault)),
         };
-        let stop_task_ids = lost.iter().map(ToString::to_string).collect();
-        Ok(Response::new(pb::HeartbeatResponse { stop_task_ids }))
+        let stop_task_ids = lost.iter().map(|(task, _)| task.to_string()).collect();
+        let lease = |(task, epoch): (TaskId, i64)| pb::Lease {
+            task_id: task.to_string(),
+            lease_epoch: u64::try_from(epoch).unwrap_or(0),
+        };
+        let stop = lost.into_iter().map(lease).collect();
+        Ok(Response::new(pb::HeartbeatResponse { stop_task_ids, stop }))
     }
 
     async fn append_log(
@@ -280,6 +292,13 @@ impl WorkService for Work {
     ) -> Result<Response<pb::CompleteTaskResponse>, Status> {
         self.complete(request.into_inner()).await?;
         Ok(Response::new(pb::CompleteTaskResponse {}))
+    }
+
+    async fn sweep_runs(
+        &self,
+        request: Request<pb::SweepRunsRequest>,
+    ) -> Result<Response<pb::SweepRunsResponse>, Status> {
+        self.unneeded(request.into_inner()).await.map(Response::new)
     }
 }
 

@@ -35,6 +35,7 @@ impl Work {
             tenant_id: task.tenant.to_string(),
             run_id: task.run.map(|r| r.to_string()).unwrap_or_default(),
             work: Some(work),
+            traceparent: traced(leased),
         })
     }
 
@@ -131,6 +132,12 @@ impl Work {
             head: run.head.clone(),
         }))
     }
+}
+
+/// The place of the task's step in the run's trace.
+fn traced(leased: &Leased) -> String {
+    let place = leased.run.as_ref().and_then(|run| run.place_of(&leased.task.step));
+    place.map(|place| place.to_string()).unwrap_or_default()
 }
 
 fn commit_work(run: &Run, step: &Step) -> Result<pb::task::Work, Fault> {

@@ -24,6 +24,7 @@ meta_storage::on_both_engines! {
     a_late_result_of_another_try_changes_nothing;
     what_fails_waits_or_is_given_up;
     a_disabled_webhook_is_told_nothing;
+    an_event_is_sent_again_to_its_own_tenants_webhook;
     another_process_knows_of_a_webhook_once_it_looks;
 }
 
@@ -172,6 +173,30 @@ async fn a_disabled_webhook_is_told_nothing(fresh: Fresh) {
     let listed = &store.list(TENANT).await.unwrap()[0];
     assert_eq!((listed.disabled_reason.as_str(), listed.waiting, listed.dead), ("gone", 0, 1));
     assert!(!store.anybody());
+    assert_eq!(claim(&store, NOW).await, []);
+}
+
+async fn an_event_is_sent_again_to_its_own_tenants_webhook(fresh: Fresh) {
+    let store = open(&fresh).await;
+    store.create(TENANT, &row(10, "https://a.example/", &["run.*"])).await.unwrap();
+    store.create(OTHER, &row(11, "https://b.example/", &[])).await.unwrap();
+    put_event(&store, TENANT, RUN, 7).await;
+    let again = async |tenant, id: u128, seq| {
+        store.again_as(tenant, webhook(id), (RUN, seq), NOW, None).await.unwrap()
+    };
+    assert!(again(TENANT, 10, 7).await, "it was never told of it");
+    let sent = claim(&store, NOW).await;
+    store.put_back(&sent[0], None, NOW, "refused").await.unwrap();
+    assert_eq!(store.list(TENANT).await.unwrap()[0].dead, 1);
+    assert!(again(TENANT, 10, 7).await, "it was given up");
+    let sent = claim(&store, NOW).await;
+    assert_eq!((sent.len(), sent[0].tries, sent[0].seq), (1, 1, 7));
+    store.done(&sent[0]).await.unwrap();
+    assert!(!again(TENANT, 10, 8).await, "no such event");
+    assert!(!again(TENANT, 11, 7).await, "another tenant's webhook");
+    assert!(!again(OTHER, 11, 7).await, "another tenant's run");
+    store.disable(webhook(10), NOW, "gone").await.unwrap();
+    assert!(!again(TENANT, 10, 7).await, "it is told nothing any more");
     assert_eq!(claim(&store, NOW).await, []);
 }
 

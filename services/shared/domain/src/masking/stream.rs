@@ -8,6 +8,7 @@ use super::tokens::TOKENS;
 use regex::bytes::{Captures, Regex};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 /// What stands in place of a secret.
 pub const MASK: &[u8] = b"***";
@@ -27,6 +28,12 @@ const KEY_BLOCK: &str = r"-----(BEGIN|END) [A-Z0-9 ]*PRIVATE KEY( BLOCK)?-----";
 #[derive(Debug)]
 pub struct Masker {
     values: Needles,
+    looks: &'static Looks,
+}
+
+/// What looks like a secret.
+#[derive(Debug)]
+struct Looks {
     shapes: Regex,
     bearer: Regex,
     address: Regex,
@@ -34,18 +41,22 @@ pub struct Masker {
     key_block: Regex,
 }
 
+/// Made once: that takes longer than many a step.
+static LOOKS: LazyLock<Looks> = LazyLock::new(|| {
+    let pattern = |text: &str| Regex::new(text).expect("the patterns are constants");
+    Looks {
+        shapes: pattern(&TOKENS.join("|")),
+        bearer: pattern(BEARER),
+        address: pattern(ADDRESS),
+        assigned: pattern(ASSIGNED),
+        key_block: pattern(KEY_BLOCK),
+    }
+});
+
 impl Masker {
     /// Masks these values wherever they stand, and what looks like a secret.
     pub fn new<'a>(values: impl IntoIterator<Item = &'a str>) -> Self {
-        let pattern = |text: &str| Regex::new(text).expect("the patterns are constants");
-        Self {
-            values: Needles::new(values),
-            shapes: pattern(&TOKENS.join("|")),
-            bearer: pattern(BEARER),
-            address: pattern(ADDRESS),
-            assigned: pattern(ASSIGNED),
-            key_block: pattern(KEY_BLOCK),
-        }
+        Self { values: Needles::new(values), looks: &LOOKS }
     }
 
     /// Where to cut a long line of which more is to come, at `wanted` or before, so that no known
@@ -65,14 +76,14 @@ impl Masker {
         if !text.contains(&b'-') {
             return in_key;
         }
-        let last = self.key_block.captures_iter(text).last();
+        let last = self.looks.key_block.captures_iter(text).last();
         last.map_or(in_key, |found| &found[1] == b"BEGIN")
     }
 
     /// The text without its secrets. `in_key` says whether it starts inside of a private key, and
     /// afterwards whether it ends inside of one.
     pub fn mask<'t>(&self, text: &'t [u8], in_key: &mut bool) -> Cow<'t, [u8]> {
-        if *in_key || (text.contains(&b'-') && self.key_block.is_match(text)) {
+        if *in_key || (text.contains(&b'-') && self.looks.key_block.is_match(text)) {
             return Cow::Owned(self.without_keys(text, in_key));
         }
         self.without_tokens(text)
@@ -83,7 +94,7 @@ impl Masker {
         for line in text.split_inclusive(|b| *b == b'\n') {
             let before = *in_key;
             *in_key = self.in_key_after(before, line);
-            if before || *in_key || self.key_block.is_match(line) {
+            if before || *in_key || self.looks.key_block.is_match(line) {
                 if !before {
                     kept.extend_from_slice(MASK);
                     kept.push(b'\n');
@@ -97,10 +108,10 @@ impl Masker {
 
     fn without_tokens<'t>(&self, text: &'t [u8]) -> Cow<'t, [u8]> {
         let mut text = self.values.mask(text, MASK);
-        replace(&mut text, &self.shapes, |_| MASK.to_vec());
-        replace(&mut text, &self.bearer, |c| [&c[1], MASK].concat());
-        replace(&mut text, &self.address, |c| [&c[1], MASK, &c[2]].concat());
-        replace(&mut text, &self.assigned, |c| {
+        replace(&mut text, &self.looks.shapes, |_| MASK.to_vec());
+        replace(&mut text, &self.looks.bearer, |c| [&c[1], MASK].concat());
+        replace(&mut text, &self.looks.address, |c| [&c[1], MASK, &c[2]].concat());
+        replace(&mut text, &self.looks.assigned, |c| {
             let (name, value) = (&c[1], &c[2]);
             if announces_secret(name, value) { [name, MASK].concat() } else { c[0].to_vec() }
         });

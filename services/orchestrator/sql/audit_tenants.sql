@@ -1,0 +1,1 @@
+SELECT tenant_id FROM audit_heads ORDER BY tenant_id

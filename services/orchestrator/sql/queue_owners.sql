@@ -1,0 +1,1 @@
+SELECT DISTINCT owner FROM tasks WHERE state = 'leased' AND internal = 0
