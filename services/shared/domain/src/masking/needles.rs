@@ -163,8 +163,10 @@ fn add_encoded(value: &str, forms: &mut BTreeSet<Vec<u8>>) {
 }
 
 fn search(forms: &BTreeSet<Vec<u8>>) -> Option<AhoCorasick> {
-    let built = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(forms);
-    built.ok().filter(|_| !forms.is_empty())
+    if forms.is_empty() {
+        return None;
+    }
+    AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(forms).ok()
 }
 
 /// Where something stands in a text of which only these places are looked at.
