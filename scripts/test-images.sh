@@ -36,7 +36,11 @@ work=$(mktemp -d "$dir/work.XXXXXX")
 started=()
 end() {
     local pid
-    for pid in "${started[@]}"; do kill -KILL "$pid" 2>/dev/null || true; done
+    for pid in "${started[@]}"; do
+        # the service first: a process that changed its user does not end with its parent
+        pkill -KILL -P "$pid" 2>/dev/null || true
+        kill -KILL "$pid" 2>/dev/null || true
+    done
     if [ -z "$keep" ]; then
         rm -rf "$dir"
     else

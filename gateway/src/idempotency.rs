@@ -8,12 +8,14 @@ use crate::auth::Caller;
 use crate::document::Answer;
 use crate::peers::Peers;
 use crate::problem::{At, Problem};
+use crate::routes::App;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use meta_domain::id::TenantId;
 use meta_proto::orchestrator as pb;
 use seal::Seal;
 use sha2::{Digest, Sha256};
+use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -137,6 +139,28 @@ fn kept(answer: &Answer, seal: &Seal) -> pb::KeptAnswer {
         sealed: sealed.is_some(),
         too_large,
     }
+}
+
+/// Creates something in a tenant once: what every such route does around its one call. `path` is
+/// what lies below the base path.
+///
+/// # Errors
+/// As [`once`].
+pub(crate) async fn create<F, W>(
+    app: Arc<App>,
+    caller: &Caller,
+    (path, headers, body): (String, &HeaderMap, &[u8]),
+    work: W,
+) -> Result<Response, Problem>
+where
+    W: FnOnce(Arc<App>, Caller) -> F,
+    F: Future<Output = Result<Answer, Problem>> + Send + 'static,
+{
+    let route = format!("POST {path}");
+    let creation = Creation { caller, headers, route, body, takes: caller.timeout() };
+    let peers = app.peers.clone();
+    let work = work(app, caller.clone());
+    Box::pin(once(&peers, creation, work)).await
 }
 
 /// Does the work once for a key. The work goes on when the caller goes away, so that a repeated

@@ -9,13 +9,15 @@ use std::net::TcpListener;
 use std::path::Path;
 
 /// The pages.
-const PAGES: [&str; 10] = [
+const PAGES: [&str; 12] = [
     "docs/META_BUILDER_V3.md",
     "docs/API.md",
     "docs/DEPLOY.md",
     "docs/DOGFOODING.md",
     "docs/RELEASE_PROCESS.md",
     "docs/SECURITY.md",
+    "docs/SETTINGS.md",
+    "docs/RULES.md",
     "docs/quickstart/engineer.md",
     "docs/quickstart/approver.md",
     "docs/quickstart/operator.md",

@@ -33,18 +33,13 @@ fn main() -> Result<()> {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        match base {
-            Some(base) => {
-                let key =
-                    set("SMOKE_TOKEN").context("SMOKE_BASE_URL needs SMOKE_TOKEN, an API key")?;
-                all(&Rest::new(base.trim_end_matches('/'), &key)?).await
-            }
-            None => {
-                let folder = tempfile::tempdir()?;
-                let up = Up::start(&folder.path().join("data"), &[]).await?;
-                all(&up.rest).await
-            }
+        if let Some(base) = base {
+            let key = set("SMOKE_TOKEN").context("SMOKE_BASE_URL needs SMOKE_TOKEN, an API key")?;
+            return all(&Rest::new(base.trim_end_matches('/'), &key)?).await;
         }
+        let folder = tempfile::tempdir()?;
+        let up = Up::start(&folder.path().join("data"), &[]).await?;
+        all(&up.rest).await
     })
 }
 

@@ -89,8 +89,8 @@ pub(crate) fn refused(refused: Refused) -> Problem {
         Refused::Token(_) => Problem::unauthenticated(&refused.to_string()),
         Refused::Keys(ref error) => {
             tracing::error!(%error, "an issuer's keys cannot be had");
-            let status = StatusCode::SERVICE_UNAVAILABLE;
-            Problem::new(status, "issuer_unreachable", refused.to_string())
+            let text = refused.to_string();
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "issuer_unreachable", text)
                 .wait(crate::problem::RETRY_AFTER_DEFAULT)
         }
     }

@@ -59,7 +59,7 @@ fn form(app: &App, headers: &HeaderMap, to: &str, said: Said) -> Response {
             (said.words())
             @if let Some(provider) = &app.provider {
                 @let query: String = url::form_urlencoded::byte_serialize(to.as_bytes()).collect();
-                p { a.button.primary href=(format!("/sign-in/provider?to={query}")) {
+                p { a.button href=(format!("/sign-in/provider?to={query}")) {
                     "Sign in with " (provider.name())
                 } }
             }

@@ -4,7 +4,7 @@ use super::App;
 use crate::auth::Caller;
 use crate::body::Payload;
 use crate::document::{Answer, Document, Resource};
-use crate::idempotency::{Creation, once};
+use crate::idempotency as once;
 use crate::params::{PER_PAGE_DEFAULT, PER_PAGE_MAX, Params, id};
 use crate::problem::Problem;
 use crate::view::{at, text, word};
@@ -80,20 +80,14 @@ pub(super) async fn create(
         scopes: new.scopes.into_iter().map(Number::number).collect(),
         expires_at,
     };
-    let creation = Creation {
-        caller: &caller,
-        headers: &headers,
-        route: format!("POST /tenants/{}/keys", caller.principal.tenant),
-        body: payload.bytes(),
-        takes: caller.timeout(),
-    };
-    let (peers, asking) = (app.peers.clone(), caller.clone());
-    let work = async move {
+    let path = format!("/tenants/{}/keys", caller.principal.tenant);
+    let asked = (path, &headers, payload.bytes());
+    once::create(app, &caller, asked, |app, asking| async move {
         let made = asking.ask(app.peers.keys().create_key(asking.message(request))).await?;
         let key = made.key.unwrap_or_default();
         Ok(Answer::created(Document::of(resource(&key, Some(&made.api_key)))).secret())
-    };
-    Box::pin(once(&peers, creation, work)).await
+    })
+    .await
 }
 
 /// `DELETE /tenants/{tenant_id}/keys/{key_id}`: in force within seconds; again is fine.

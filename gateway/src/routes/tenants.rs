@@ -4,7 +4,7 @@ use super::App;
 use crate::auth::Caller;
 use crate::body::Payload;
 use crate::document::{Answer, Document, Resource};
-use crate::idempotency::{Creation, once};
+use crate::idempotency as once;
 use crate::params::{PER_PAGE_DEFAULT, PER_PAGE_MAX, Params, id};
 use crate::problem::Problem;
 use crate::view::{at, word};
@@ -85,21 +85,15 @@ pub(super) async fn create(
     if !faults.is_empty() {
         return Err(Problem::fields("invalid_field", &faults));
     }
-    let creation = Creation {
-        caller: &caller,
-        headers: &headers,
-        route: "POST /tenants".to_owned(),
-        body: payload.bytes(),
-        takes: caller.timeout(),
-    };
-    let (peers, asking) = (app.peers.clone(), caller.clone());
-    let work = async move {
+    let path = "/tenants".to_owned();
+    let body = (path, &headers, payload.bytes());
+    once::create(app, &caller, body, |app, asking| async move {
         let id = asked.map(|id| id.to_string()).unwrap_or_default();
         let message = asking.message(pb::CreateTenantRequest { name: new.name, id });
         let made = asking.ask(app.peers.tenants().create_tenant(message)).await?;
         Ok(Answer::created(Document::of(resource(made.tenant.unwrap_or_default()))))
-    };
-    once(&peers, creation, work).await
+    })
+    .await
 }
 
 #[derive(Debug, Deserialize)]
@@ -125,15 +119,8 @@ pub(super) async fn create_user(
         return Err(Problem::new(StatusCode::FORBIDDEN, "role_too_high", detail));
     }
     let tenant_id = caller.principal.tenant.to_string();
-    let creation = Creation {
-        caller: &caller,
-        headers: &headers,
-        route: format!("POST /tenants/{tenant_id}/users"),
-        body: payload.bytes(),
-        takes: caller.timeout(),
-    };
-    let (peers, asking) = (app.peers.clone(), caller.clone());
-    let work = async move {
+    let body = (format!("/tenants/{tenant_id}/users"), &headers, payload.bytes());
+    once::create(app, &caller, body, |app, asking| async move {
         let request = pb::CreateUserRequest { tenant_id, email, role: role.number() };
         let message = asking.message(request);
         let made = asking.ask(app.peers.tenants().create_user(message)).await?;
@@ -147,8 +134,8 @@ pub(super) async fn create_user(
         let resource = Resource::new("user", user.id, attributes);
         let resource = resource.one("tenant", "tenant", &user.tenant_id);
         Ok(Answer::created(Document::of(resource)).secret())
-    };
-    once(&peers, creation, work).await
+    })
+    .await
 }
 
 fn checked(new: &NewUser) -> Result<(String, Role), Vec<InvalidField>> {

@@ -4,7 +4,7 @@ use super::App;
 use crate::auth::Caller;
 use crate::body::Payload;
 use crate::document::{Answer, Document, Resource};
-use crate::idempotency::{Creation, once};
+use crate::idempotency as once;
 use crate::params::id;
 use crate::problem::Problem;
 use crate::view::{at, text};
@@ -65,22 +65,15 @@ pub(super) async fn create(
     payload: Payload,
 ) -> Result<Response, Problem> {
     let NewWebhook { url, events } = payload.read()?;
-    let creation = Creation {
-        caller: &caller,
-        headers: &headers,
-        route: "POST /webhooks".to_owned(),
-        body: payload.bytes(),
-        takes: caller.timeout(),
-    };
-    let (peers, asking) = (app.peers.clone(), caller.clone());
-    let work = async move {
+    let body = ("/webhooks".to_owned(), &headers, payload.bytes());
+    once::create(app, &caller, body, |app, asking| async move {
         let message = asking.message(pb::CreateWebhookRequest { url, events });
         let made = asking.ask(app.peers.webhooks().create_webhook(message)).await?;
         let webhook = made.webhook.unwrap_or_default();
         let document = Document::of(resource(&webhook, Some(&made.secret)));
         Ok(Answer::created(document).found_at(&format!("/webhooks/{}", webhook.id)).secret())
-    };
-    once(&peers, creation, work).await
+    })
+    .await
 }
 
 /// `DELETE /webhooks/{webhook_id}`

@@ -174,7 +174,7 @@ impl Service for Orchestrator {
     async fn migrate(config: Config) -> Result<(), StartError> {
         let location = config.location().map_err(|f| StartError::Config(vec![f]))?;
         let opened = Tables::open(&location).await;
-        opened.map(drop).map_err(|e| StartError::failed("store", chain(&e)))
+        opened.map(drop).map_err(|e| StartError::failed(&format!("database {location}"), chain(&e)))
     }
 }
 

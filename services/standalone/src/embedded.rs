@@ -116,7 +116,7 @@ impl Advisers {
             workspace_hours: WORKSPACE_HOURS,
             ..orchestrator::Config::default()
         };
-        let mut wiring = orchestrator::Orchestrator::wire(config, &host).await?;
+        let mut wiring = Box::pin(orchestrator::Orchestrator::wire(config, &host)).await?;
         let orchestrator = channel(&wiring, &self.token);
         let mut runner = None;
         if works {

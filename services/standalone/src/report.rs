@@ -13,6 +13,9 @@ pub const EVIDENCE_LINES_MAX: usize = 20;
 /// Characters of one line of evidence or of a message in a report, at most.
 pub const LINE_CHARS_MAX: usize = 400;
 
+/// Where steps see the project unless it is a folder of this machine.
+const WORKSPACE: &str = "/workspace";
+
 /// A run as reports tell it.
 #[derive(Debug, Default)]
 pub struct Report {
@@ -22,6 +25,8 @@ pub struct Report {
     pub status: String,
     /// Why it failed; empty otherwise.
     pub reason: String,
+    /// Where steps saw the project; places in there are told relative to it.
+    pub root: String,
     /// Its steps in the order of the plan.
     pub steps: Vec<Step>,
 }
@@ -68,6 +73,7 @@ impl Report {
             run_id: run.id.clone(),
             status: run.status.clone(),
             reason: run.reason.clone(),
+            root: WORKSPACE.to_owned(),
             steps: run.steps.iter().map(step).collect(),
         };
         for told in story {

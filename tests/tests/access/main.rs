@@ -3,6 +3,7 @@
 
 mod addresses;
 mod credentials;
+mod flags;
 mod issuer;
 mod matrix;
 mod patches;

@@ -73,9 +73,10 @@ impl Route {
     /// What the route wants before it looks at what its path names.
     fn attributes(&self) -> Value {
         match self.pattern.rsplit('/').next() {
-            Some("plan-edit") => json!({ "ops": [
+            Some("plan-edit") => json!({ "plan_version": 1, "ops": [
                 { "kind": "extend_timeout", "step": "first", "timeout": "30m" },
             ]}),
+            Some("redeliver") => json!({ "run_id": crate::people::NOBODY, "seq": 1 }),
             Some("mark") => json!({ "status": "skipped", "reason": "not needed" }),
             Some("users") => json!({ "email": "eve@example.org", "role": "viewer" }),
             Some("keys") => json!({ "name": "k", "role": "viewer" }),

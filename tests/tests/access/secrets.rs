@@ -194,6 +194,14 @@ async fn h18_a_registered_secret_is_in_no_database_log_answer_or_webhook_in_any_
     let rest = &deployment.rest;
     let hook = json!({ "url": format!("http://127.0.0.1:{port}/hook") });
     rest.post("/webhooks", &hook).await?.with(201)?;
+    // a name cannot be masked, since it is how a step is called: it is refused
+    let named = ["ghp", "_", &secret].concat();
+    let named = json!([{ "name": named, "run": "true" }]);
+    let spec = json!({ "title": "t", "mode": "freeform", "steps": named });
+    let refused = rest.post("/specs", &spec).await?;
+    ensure!(refused.status == 400, "{:#}", refused.body);
+    ensure!(refused.body["errors"][0]["source"]["pointer"] == "/data/attributes/steps/0/name");
+    check("a refusal", refused.body.to_string().as_bytes(), &secret)?;
     let steps = steps();
     let count = steps.len();
     let spec = json!({ "title": "t", "mode": "freeform", "steps": steps });

@@ -13,4 +13,3 @@ pub mod patch;
 pub mod registry;
 mod render;
 pub mod replan;
-pub mod secrets;

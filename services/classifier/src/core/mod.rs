@@ -14,7 +14,6 @@ mod hint;
 mod history;
 mod hits;
 pub mod learned;
-pub mod mask;
 mod needles;
 mod report;
 mod rule;
@@ -27,7 +26,7 @@ mod waiting;
 pub use classify::{ClassifyInput, LogStream, classify};
 pub use fingerprint::fingerprint;
 pub use history::with_history;
-pub use mask::mask_secrets;
+pub use meta_domain::masking::mask_secrets;
 pub use rule::{Action, RuleSpec, Scope};
 pub use rules::{Error, Rules, Source};
 

@@ -6,11 +6,11 @@ use super::classify::ClassifyInput;
 use super::fingerprint::fingerprint;
 use super::hint::Hint;
 use super::hits::Hit;
-use super::mask::mask_secrets;
 use super::rule::Action;
 use super::rules::Rules;
 use super::scan::Scan;
 use meta_domain::failure::{FailureType, Severity};
+use meta_domain::masking::mask_secrets;
 use meta_domain::signal::{EvidenceLine, Location, Signal, UnknownReason};
 use regex::bytes::Captures;
 

@@ -74,16 +74,17 @@ impl Credentials {
         let Some(verifier) = self.tokens.as_ref().filter(|_| is_token(credential)) else {
             return self.check(credential).await;
         };
-        let claims = verifier.verify(credential, now()).await.map_err(|refused| {
-            let kind = match &refused {
-                Refused::Token(_) => ErrorKind::Unauthenticated,
+        let claims =
+            verifier.verify(credential, now()).await.map_err(|refused| match &refused {
+                Refused::Token(_) => {
+                    let text = refused.to_string();
+                    Fault::new(ErrorKind::Unauthenticated, "TOKEN_REFUSED", text)
+                }
                 Refused::Keys(error) => {
                     tracing::error!(%error, "an issuer's keys cannot be had");
-                    ErrorKind::Unavailable
+                    Fault::new(ErrorKind::Unavailable, "ISSUER_UNREACHABLE", refused.to_string())
                 }
-            };
-            Fault::new(kind, "TOKEN_REFUSED", refused.to_string())
-        })?;
+            })?;
         self.here(claims.identity()).await
     }
 

@@ -3,7 +3,6 @@
 
 pub mod amount;
 pub mod bundle;
-pub mod mask;
 pub mod output;
 pub mod protected;
 pub mod seccomp;

@@ -1,8 +1,8 @@
 //! What is kept of a step's output: the beginning as it comes, the end at the end, and a count of
 //! what was cut between them.
 
-use super::mask::Masker;
 use meta_domain::limits::LOG_BYTES_MAX;
+use meta_domain::masking::Masker;
 use meta_domain::time::Timestamp;
 use std::collections::VecDeque;
 
@@ -78,11 +78,15 @@ impl Output {
             let window = &bytes[..bytes.len().min(room)];
             if let Some(end) = window.iter().rposition(|b| *b == b'\n') {
                 if partial.is_empty() {
-                    self.keep(stream, &window[..=end], at);
+                    let whole = &window[..=end];
+                    let settled = self.masker.settled(whole);
+                    self.keep(stream, &whole[..settled], at);
+                    partial.extend_from_slice(&whole[settled..]);
                 } else {
                     partial.extend_from_slice(&window[..=end]);
-                    self.keep(stream, &partial, at);
-                    partial.clear();
+                    let settled = self.masker.settled(&partial);
+                    self.keep(stream, &partial[..settled], at);
+                    partial.drain(..settled);
                 }
                 bytes = &bytes[end + 1..];
             } else {
@@ -140,6 +144,9 @@ impl Output {
     }
 
     fn keep(&mut self, stream: Stream, text: &[u8], at: Timestamp) {
+        if text.is_empty() {
+            return;
+        }
         if text.len() <= self.head_left && self.tail.is_empty() {
             self.head_left -= text.len();
             self.keep_head(stream, text, at);

@@ -1,7 +1,6 @@
 //! Executes a command of a step in a workspace, and sends what it prints.
 
 use super::{Job, Workshop, reports};
-use crate::core::mask::{Masker, secret_values};
 use crate::core::output::Output;
 use crate::core::tally::{Reader, Tally};
 use crate::error::{Error, doing};
@@ -10,6 +9,7 @@ use crate::folders::{CacheFolder, plain};
 use crate::git::OBJECTS;
 use crate::sandbox::{Bind, Jail, Network};
 use meta_domain::limits::{STEP_TIMEOUT_MS_DEFAULT, STEP_TIMEOUT_MS_MAX};
+use meta_domain::masking::{Masker, secret_values};
 use meta_domain::plan::{Command, PlannedStep};
 use meta_domain::signal::ExitInfo;
 use meta_proto::runner::{Execution, TestCount};

@@ -3,7 +3,6 @@
 
 use super::heal::Copy;
 use super::{Job, Place, Workshop, sarif};
-use crate::core::mask::Masker;
 use crate::core::protected::denied;
 use crate::error::{Error, doing};
 use crate::exec::{Ended, Event};
@@ -14,6 +13,7 @@ use crate::git::{
 use crate::sandbox::{HeldJail, Jail};
 use meta_domain::autofix::{FixerCommand, FixerKind, TryVerdict};
 use meta_domain::limits::PATCH_BYTES_MAX;
+use meta_domain::masking::Masker;
 use meta_domain::plan::PlannedStep;
 use meta_domain::signal::Signal;
 use meta_proto::common::FileEdit;

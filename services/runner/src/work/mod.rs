@@ -43,7 +43,7 @@ enum Refusal {
     Lost,
     /// The same message can be accepted later.
     Later,
-    /// A broken connection, or a fault of the orchestrator: perhaps later.
+    /// A fault of the orchestrator: perhaps later.
     Perhaps,
     /// It is never accepted.
     Never,
@@ -51,6 +51,10 @@ enum Refusal {
 
 impl Refusal {
     fn of(status: &Status) -> Self {
+        // It was made here: nobody answered, or the connection broke before the answer.
+        if std::error::Error::source(status).is_some() {
+            return Self::Later;
+        }
         match status.code() {
             Code::FailedPrecondition => Self::Lost,
             // Credentials that are not taken say nothing of the result: a clock may be off.
@@ -93,5 +97,9 @@ mod tests {
         assert_eq!(Refusal::of(&to_status(&full)), Refusal::Later);
         assert_eq!(Refusal::of(&Status::resource_exhausted("too large")), Refusal::Never);
         assert_eq!(Refusal::of(&Status::unauthenticated("not yet")), Refusal::Later);
+        assert_eq!(Refusal::of(&Status::unknown("a panic")), Refusal::Perhaps);
+        let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        let nobody = Status::from_error(Box::new(refused));
+        assert_eq!(Refusal::of(&nobody), Refusal::Later, "a result outlives any broken line");
     }
 }

@@ -10,7 +10,7 @@ pub mod fault;
 pub mod gate;
 pub mod id;
 pub mod limits;
-pub mod needles;
+pub mod masking;
 pub mod plan;
 pub mod project;
 pub mod role;

@@ -151,6 +151,10 @@ fn check_name<'a>(
                 limits::STEP_NAME_CHARS_MAX
             ),
         ));
+    } else if !crate::masking::found(name).is_empty() {
+        // the name is shown everywhere, so that it cannot be masked; and it is not repeated here
+        let problem = "looks like a secret (expected a name that anybody may read)";
+        faults.push(InvalidField::new(format!("{at}.name"), problem));
     } else if !seen.insert(name) {
         faults.push(InvalidField::new(
             format!("{at}.name"),

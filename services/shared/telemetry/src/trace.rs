@@ -225,8 +225,8 @@ impl Drop for Span {
 impl Tracing {
     /// Whether a request that names no trace begins one.
     fn wants(&self, reads: bool) -> bool {
-        let count = || self.reads.fetch_add(1, Ordering::Relaxed);
-        (!reads || count().is_multiple_of(READS_PER_TRACE)) && self.budget.take()
+        let rare = || self.reads.fetch_add(1, Ordering::Relaxed).is_multiple_of(READS_PER_TRACE);
+        (!reads || rare()) && self.budget.take()
     }
 
     fn start(

@@ -12,13 +12,19 @@ use crate::view::RunView;
 
 /// Reports a run.
 pub async fn run(args: ReportArgs, session: &Session) -> Result<Exit> {
-    let (view, log) = match session.server()? {
-        Some(server) => remote(&Rest::new(&server)?, args.run).await?,
+    let (view, log, folder) = match session.server()? {
+        Some(server) => {
+            let (view, log) = remote(&Rest::new(&server)?, args.run).await?;
+            (view, log, None)
+        }
         None => local(session, args.run).await?,
     };
     let mut tracker = Tracker::new(&session.program);
     let story = log.into_iter().flat_map(|happened| tracker.next(happened)).collect();
-    let report = Report::new(&view, story);
+    let mut report = Report::new(&view, story);
+    if let Some(folder) = folder {
+        report.root = folder;
+    }
     let text = match args.format {
         ReportFormat::Markdown => markdown::text(&report),
         ReportFormat::Junit => junit::text(&report),
@@ -35,7 +41,11 @@ fn none_yet() -> Error {
     Error::usage("there is no run to report", "nothing was built yet").next("metabuilder build .")
 }
 
-async fn local(session: &Session, run: Option<String>) -> Result<(RunView, Vec<Happened>)> {
+/// A run of this machine, what happened to it, and the folder that was built.
+async fn local(
+    session: &Session,
+    run: Option<String>,
+) -> Result<(RunView, Vec<Happened>, Option<String>)> {
     let opened = Local::open(session).await?;
     let client = opened.reader().await?;
     let id = match run {
@@ -45,8 +55,9 @@ async fn local(session: &Session, run: Option<String>) -> Result<(RunView, Vec<H
         }
     };
     let view = RunView::from(&client.run(&id).await?);
+    let folder = client.folder(&view.spec_id).await?;
     drop((client, opened));
-    Ok((view, local_log(session, &id).await?))
+    Ok((view, local_log(session, &id).await?, folder))
 }
 
 async fn remote(rest: &Rest, run: Option<String>) -> Result<(RunView, Vec<Happened>)> {

@@ -80,8 +80,12 @@ fn happened(step: &Step) -> String {
         .map(|h| {
             let by = plain(&h.by);
             format!(
-                "healed: {} · {by} · {} files, +{} -{}",
-                h.failure_type, h.files, h.added, h.removed
+                "healed: {} · {by} · {} file{}, +{} -{}",
+                h.failure_type,
+                h.files,
+                if h.files == 1 { "" } else { "s" },
+                h.added,
+                h.removed
             )
         })
         .collect();
@@ -148,7 +152,7 @@ mod tests {
         assert!(text.contains(
             "| ✋ | audit | 0.1s | a secret \\| was found — `metabuilder approve g-1` |"
         ));
-        assert!(text.contains("| ✅ | fmt | 0.4s | healed: lint · cargo fmt · 1 files, +2 -1 |"));
+        assert!(text.contains("| ✅ | fmt | 0.4s | healed: lint · cargo fmt · 1 file, +2 -1 |"));
         assert!(text.contains("| · | package |  |"), "{text}");
     }
 

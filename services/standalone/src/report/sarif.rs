@@ -24,7 +24,7 @@ pub fn document(report: &Report) -> Value {
             }
             seen.push(failure.fingerprint.clone());
             rules.entry(&failure.rule).or_insert_with(|| rule(failure));
-            results.push(result(step, failure));
+            results.push(result(step, failure, &report.root));
         }
     }
     json!({
@@ -51,7 +51,7 @@ fn rule(failure: &Failure) -> Value {
     })
 }
 
-fn result(step: &Step, failure: &Failure) -> Value {
+fn result(step: &Step, failure: &Failure, root: &str) -> Value {
     let healed: Vec<&str> = step.healed.iter().map(|h| h.by.as_str()).collect();
     let level = match failure.severity {
         _ if step.passed() => "note",
@@ -59,7 +59,7 @@ fn result(step: &Step, failure: &Failure) -> Value {
         Severity::Medium | Severity::High | Severity::Critical => "error",
     };
     let text = format!("{} in step {}: {}", failure.kind, step.name, line(&failure.message));
-    let places = failure.locations.iter().filter_map(location).take(LOCATIONS_MAX);
+    let places = failure.locations.iter().filter_map(|l| location(l, root)).take(LOCATIONS_MAX);
     json!({
         "ruleId": failure.rule,
         "level": level,
@@ -77,9 +77,10 @@ fn result(step: &Step, failure: &Failure) -> Value {
 }
 
 /// A place inside the project; others say nothing to whoever reads the report.
-fn location(place: &Location) -> Option<Value> {
+fn location(place: &Location, root: &str) -> Option<Value> {
     let file = place.file.strip_prefix("./").unwrap_or(&place.file);
-    let file = file.strip_prefix("/workspace/").unwrap_or(file);
+    let below = file.strip_prefix(root).and_then(|f| f.strip_prefix('/'));
+    let file = below.unwrap_or(file);
     let inside = !file.is_empty() && !file.starts_with('/') && !file.split('/').any(|p| p == "..");
     if !inside {
         return None;
@@ -128,6 +129,21 @@ mod tests {
         assert_eq!(audit["locations"].as_array().unwrap().len(), 1, "only places in the project");
         let rules = document["runs"][0]["tool"]["driver"]["rules"].as_array().unwrap();
         assert!(rules.iter().any(|r| r["id"] == "gitleaks"));
+    }
+
+    #[test]
+    fn places_are_told_relative_to_where_the_project_was_seen() {
+        let uri = |file: &str| {
+            let place = Location { file: file.to_owned(), line: 3, ..Location::default() };
+            location(&place, "/home/ann/shop").map(|l| {
+                let at = &l["physicalLocation"]["artifactLocation"]["uri"];
+                at.as_str().unwrap_or_default().to_owned()
+            })
+        };
+        assert_eq!(uri("/home/ann/shop/src/lib.rs").as_deref(), Some("src/lib.rs"));
+        assert_eq!(uri("./src/lib.rs").as_deref(), Some("src/lib.rs"));
+        assert_eq!(uri("/home/ann/shopping/a.rs"), None);
+        assert_eq!(uri("src/../../a.rs"), None);
     }
 
     #[test]

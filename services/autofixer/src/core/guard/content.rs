@@ -2,8 +2,8 @@
 
 use super::Finding;
 use crate::core::patch::FilePatch;
-use crate::core::secrets;
 use meta_domain::autofix::FixerSafety;
+use meta_domain::masking as secrets;
 use regex::{Regex, RegexSet};
 use std::collections::BTreeMap;
 use std::sync::LazyLock;

@@ -1,6 +1,6 @@
 //! The parts of a log that say what failed: lines about errors with their surroundings, and the end.
 
-use crate::core::secrets;
+use meta_domain::masking as secrets;
 
 /// Longest line that is shown, in characters.
 const LINE_CHARS_MAX: usize = 400;

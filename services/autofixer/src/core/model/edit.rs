@@ -3,8 +3,8 @@
 
 use super::reply::{Block, Change};
 use crate::core::guard::paths::Reach;
-use crate::core::secrets::masked;
 use meta_domain::autofix::{FileEdit, FixerCommand, SourceFile};
+use meta_domain::masking::masked;
 use meta_domain::secrecy::MASK;
 use std::collections::BTreeMap;
 

@@ -3,8 +3,8 @@
 
 use super::digest::digest;
 use super::prompt::{failure, fenced};
-use crate::core::secrets::masked;
 use meta_domain::autofix::Case;
+use meta_domain::masking::masked;
 use meta_domain::plan::{PlanOp, PlanOpKind};
 
 /// Bytes of the log that are shown.

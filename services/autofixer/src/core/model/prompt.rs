@@ -2,8 +2,8 @@
 
 use super::digest::{digest, without_escapes};
 use crate::core::patch::sha256;
-use crate::core::secrets::masked;
 use meta_domain::autofix::{Case, FixTry, FixerCommand, SourceFile};
+use meta_domain::masking::masked;
 use std::collections::BTreeSet;
 
 /// Bytes that a token stands for.

@@ -130,7 +130,7 @@ impl Work {
             return Err(refuse(lease_lost()));
         };
         let missing = || invalid(InvalidField::new("result", "is missing"));
-        let result = body.result.ok_or_else(missing)?;
+        let result = results::without_secrets(body.result.ok_or_else(missing)?);
         if let Outcome::Error(error) = &result
             && error.retryable
             && task.tries < LEASES_MAX

@@ -7,6 +7,7 @@ use crate::core::transition::{Input, TaskKind};
 use crate::judge::{before_of, context_of};
 use meta_domain::autofix::{SourceFile, TryVerdict};
 use meta_domain::fault::{ErrorKind, Fault};
+use meta_domain::masking::mask_secrets;
 use meta_proto::convert::word_opt;
 use meta_proto::runner as pb;
 
@@ -62,6 +63,23 @@ pub(super) fn input(
             return Err(Fault::new(ErrorKind::InvalidArgument, "WRONG_RESULT", text));
         }
     })
+}
+
+/// A result whose texts, which people are shown, hold nothing that looks like a secret. Runners mask
+/// what they know; this is for what a runner does not.
+pub(super) fn without_secrets(
+    result: pb::complete_task_request::Result,
+) -> pb::complete_task_request::Result {
+    use pb::complete_task_request::Result as R;
+    let hidden = |text: String| -> String {
+        text.split_inclusive('\n').map(|line| mask_secrets(line).into_owned()).collect()
+    };
+    match result {
+        R::Error(e) => R::Error(pb::TaskError { message: hidden(e.message), ..e }),
+        R::Verify(v) => R::Verify(pb::VerifyResult { detail: hidden(v.detail), ..v }),
+        R::Propose(p) => R::Propose(pb::ProposeResult { detail: hidden(p.detail), ..p }),
+        other => other,
+    }
 }
 
 /// What a verification showed, as far as the runner can say.

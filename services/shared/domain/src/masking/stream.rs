@@ -3,7 +3,8 @@
 //! A net, not a wall: it works on lines, and a secret that a step cuts in two lines, or writes in a form
 //! that nobody knows, passes. The wall is that steps are given none.
 
-use meta_domain::needles::Needles;
+use super::needles::Needles;
+use super::tokens::TOKENS;
 use regex::bytes::{Captures, Regex};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -12,19 +13,6 @@ use std::sync::LazyLock;
 /// What stands in place of a secret.
 pub const MASK: &[u8] = b"***";
 
-/// Tokens that are recognised by themselves.
-const SHAPES: &str = concat!(
-    r"\bgh[pousr]_[A-Za-z0-9]{20,}",
-    r"|\bgithub_pat_[A-Za-z0-9_]{20,}",
-    r"|\bglpat-[A-Za-z0-9_-]{16,}",
-    r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b",
-    r"|\bxox[abeoprs]-[A-Za-z0-9-]{10,}",
-    r"|\bnpm_[A-Za-z0-9]{30,}",
-    r"|\bpypi-[A-Za-z0-9_-]{40,}",
-    r"|\bAIza[0-9A-Za-z_-]{35}",
-    r"|\b(?:sk|rk)[-_](?:live[-_]|test[-_]|ant[-_]|proj[-_])?[A-Za-z0-9_-]{20,}",
-    r"|\beyJ[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]{6,}",
-);
 /// A credential after the word that announces it; the group before it stays.
 const BEARER: &str = r"(?i)\b((?:bearer|basic)\s+)[A-Za-z0-9._~+/-]{16,}=*";
 /// The password in an address.
@@ -57,7 +45,7 @@ struct Looks {
 static LOOKS: LazyLock<Looks> = LazyLock::new(|| {
     let pattern = |text: &str| Regex::new(text).expect("the patterns are constants");
     Looks {
-        shapes: pattern(SHAPES),
+        shapes: pattern(&TOKENS.join("|")),
         bearer: pattern(BEARER),
         address: pattern(ADDRESS),
         assigned: pattern(ASSIGNED),
@@ -75,6 +63,12 @@ impl Masker {
     /// secret is cut in two; 0 when it cannot be cut yet.
     pub fn cut(&self, line: &[u8], wanted: usize) -> usize {
         self.values.cut(line, wanted)
+    }
+
+    /// How much of a text that ends with a line can be masked by itself, because no secret that was
+    /// wrapped into lines of base64 goes on behind it; the rest waits for what follows.
+    pub fn settled(&self, text: &[u8]) -> usize {
+        self.values.settled(text)
     }
 
     /// Whether text after `text` is inside of a private key.

@@ -17,6 +17,9 @@ pub const SECRET_BYTES_MIN: usize = 6;
 const SECRETS_MAX: usize = 1_000;
 /// Bytes of a secret; a longer one is looked for by its lines alone.
 const SECRET_BYTES_MAX: usize = 4 * 1024;
+/// Bytes of a line of wrapped base64: what tools and mail do lies between.
+const WRAPPED_BYTES_MIN: usize = 40;
+const WRAPPED_BYTES_MAX: usize = 128;
 const ESCAPE: u8 = 0x1b;
 const BELL: u8 = 0x07;
 
@@ -24,6 +27,8 @@ const BELL: u8 = 0x07;
 #[derive(Debug, Default)]
 pub struct Needles {
     search: Option<AhoCorasick>,
+    /// The forms in base64 alone, which programs wrap into lines.
+    wrapped: Option<AhoCorasick>,
     longest: usize,
 }
 
@@ -31,19 +36,21 @@ impl Needles {
     /// Looks for these values: as they are, line for line, in base64 at any place of a longer text, as
     /// parts of URLs, and as JSON and Rust write them.
     pub fn new<'a>(values: impl IntoIterator<Item = &'a str>) -> Self {
-        let mut forms = BTreeSet::new();
+        let (mut forms, mut encoded) = (BTreeSet::new(), BTreeSet::new());
         for value in values.into_iter().take(SECRETS_MAX) {
             let whole = value.trim();
             if whole.len() <= SECRET_BYTES_MAX {
                 add_forms(whole, &mut forms);
+                add_encoded(whole, &mut encoded);
             }
             for line in whole.lines().map(str::trim).filter(|line| line.len() <= SECRET_BYTES_MAX) {
                 add_forms(line, &mut forms);
+                add_encoded(line, &mut encoded);
             }
         }
+        forms.extend(encoded.iter().cloned());
         let longest = forms.iter().map(Vec::len).max().unwrap_or(0);
-        let search = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&forms);
-        Self { search: search.ok().filter(|_| !forms.is_empty()), longest }
+        Self { search: search(&forms), wrapped: search(&encoded), longest }
     }
 
     /// Bytes of the longest form.
@@ -54,13 +61,43 @@ impl Needles {
     /// Where secrets stand in a text, in order; commands to a terminal may stand inside of them.
     pub fn find(&self, text: &[u8]) -> Vec<Range<usize>> {
         let Some(search) = &self.search else { return Vec::new() };
-        if !text.contains(&ESCAPE) {
-            return search.find_iter(text).map(|found| found.range()).collect();
+        let mut all = if text.contains(&ESCAPE) {
+            found_at(search, text, &shown(text))
+        } else {
+            search.find_iter(text).map(|found| found.range()).collect()
+        };
+        if let Some(wrapped) = self.wrapped.as_ref().filter(|_| has_wrapped(text)) {
+            let places: Vec<usize> =
+                shown(text).into_iter().filter(|at| !matches!(text[*at], b'\n' | b'\r')).collect();
+            all.extend(found_at(wrapped, text, &places));
+            all = merged(all);
         }
-        let shown = shown(text);
-        let plain: Vec<u8> = shown.iter().map(|at| text[*at]).collect();
-        let place = |found: Range<usize>| shown[found.start]..shown[found.end - 1] + 1;
-        search.find_iter(&plain).map(|found| place(found.range())).collect()
+        all
+    }
+
+    /// How much of a text that ends with a line is not part of a run of wrapped lines which may go
+    /// on behind it. A run that is too long is cut where no secret is.
+    pub fn settled(&self, text: &[u8]) -> usize {
+        if self.wrapped.is_none() {
+            return text.len();
+        }
+        let mut start = text.len();
+        while start > 0 {
+            let before = &text[..start - 1];
+            let from = before.iter().rposition(|b| *b == b'\n').map_or(0, |end| end + 1);
+            if !is_wrapped(&text[from..start]) {
+                break;
+            }
+            start = from;
+        }
+        // as many lines as the longest form can be wrapped into
+        let most = 2 * self.longest + 2 * WRAPPED_BYTES_MAX;
+        if text.len() - start <= most {
+            return start;
+        }
+        let wanted = text.len() - most;
+        let line = text[..wanted].iter().rposition(|b| *b == b'\n').map_or(0, |end| end + 1);
+        self.cut(text, line).max(start)
     }
 
     /// The text with a mask in place of each secret.
@@ -105,6 +142,13 @@ fn add_forms(value: &str, forms: &mut BTreeSet<Vec<u8>>) {
         percent(value, true).replace("%20", "+"),
     ];
     forms.extend(texts.into_iter().map(String::into_bytes));
+}
+
+/// The value inside of base64, at any place of a longer text.
+fn add_encoded(value: &str, forms: &mut BTreeSet<Vec<u8>>) {
+    if value.len() < SECRET_BYTES_MIN {
+        return;
+    }
     for before in 0..3 {
         let bytes = [&[0; 2][..before], value.as_bytes()].concat();
         // Digits that hold no bit of what stands before or behind the value.
@@ -116,6 +160,54 @@ fn add_forms(value: &str, forms: &mut BTreeSet<Vec<u8>>) {
             }
         }
     }
+}
+
+fn search(forms: &BTreeSet<Vec<u8>>) -> Option<AhoCorasick> {
+    if forms.is_empty() {
+        return None;
+    }
+    AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(forms).ok()
+}
+
+/// Where something stands in a text of which only these places are looked at.
+fn found_at(search: &AhoCorasick, text: &[u8], places: &[usize]) -> Vec<Range<usize>> {
+    let plain: Vec<u8> = places.iter().map(|at| text[*at]).collect();
+    let place = |found: Range<usize>| places[found.start]..places[found.end - 1] + 1;
+    search.find_iter(&plain).map(|found| place(found.range())).collect()
+}
+
+/// The ranges in order, those that touch each other as one.
+fn merged(mut ranges: Vec<Range<usize>>) -> Vec<Range<usize>> {
+    ranges.sort_by_key(|range| range.start);
+    let mut all: Vec<Range<usize>> = Vec::with_capacity(ranges.len());
+    for range in ranges {
+        match all.last_mut() {
+            Some(last) if range.start < last.end => last.end = last.end.max(range.end),
+            _ => all.push(range),
+        }
+    }
+    all
+}
+
+/// Whether there are two lines of which the first may be the start of wrapped base64.
+fn has_wrapped(text: &[u8]) -> bool {
+    let end = text.strip_suffix(b"\n").unwrap_or(text);
+    let mut lines = end.split(|b| *b == b'\n');
+    let Some(mut line) = lines.next() else { return false };
+    for next in lines {
+        if is_wrapped(line) {
+            return true;
+        }
+        line = next;
+    }
+    false
+}
+
+/// A line as programs make them that wrap base64.
+fn is_wrapped(line: &[u8]) -> bool {
+    let line = line.trim_ascii_end();
+    let digit = |b: &u8| b.is_ascii_alphanumeric() || b"+/-_".contains(b);
+    (WRAPPED_BYTES_MIN..=WRAPPED_BYTES_MAX).contains(&line.len()) && line.iter().all(digit)
 }
 
 fn inner(quoted: &str) -> &str {
@@ -212,6 +304,49 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_secret_that_is_wrapped_into_lines_of_base64_is_found() {
+        let secret = "a-secret-of-some-length-that-wraps";
+        let needles = Needles::new([secret]);
+        for before in 0..120 {
+            let text = format!("{}{secret}{}", "x".repeat(before), "y".repeat(100));
+            for width in [40, 60, 64, 76] {
+                let encoded = STANDARD.encode(&text);
+                let lines: Vec<&str> = encoded
+                    .as_bytes()
+                    .chunks(width)
+                    .map(|line| std::str::from_utf8(line).unwrap())
+                    .collect();
+                let wrapped = format!("begin\n{}\nend\n", lines.join("\n"));
+                let shown = needles.mask(wrapped.as_bytes(), b"***");
+                let shown = String::from_utf8_lossy(&shown);
+                assert!(shown.contains("***"), "{before} {width}: {shown}");
+                assert!(shown.starts_with("begin\n") && shown.ends_with("end\n"), "{shown}");
+                // line for line, as it may be read
+                let mut kept = String::new();
+                let mut waiting = Vec::new();
+                for line in wrapped.split_inclusive('\n') {
+                    waiting.extend_from_slice(line.as_bytes());
+                    let ready: Vec<u8> = waiting.drain(..needles.settled(&waiting)).collect();
+                    kept.push_str(&String::from_utf8_lossy(&needles.mask(&ready, b"***")));
+                }
+                assert_eq!(kept, shown, "{before} {width}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_wrapped_base64_waits_for_nothing() {
+        let needles = Needles::new(["a-secret-of-some-length"]);
+        for text in ["a line\n", "error: it failed\n  at main\n", "0123456789abcdef\n"] {
+            assert_eq!(needles.settled(text.as_bytes()), text.len());
+        }
+        let long = format!("{}\n", "A".repeat(76)).repeat(500);
+        let settled = needles.settled(long.as_bytes());
+        assert!(settled > 0 && long.len() - settled < 1_000, "{settled} of {}", long.len());
+        assert_eq!(settled % 77, 0, "between lines");
     }
 
     #[test]
