@@ -28,9 +28,12 @@ pub(super) async fn dress(State(app): State<Arc<App>>, request: Request, next: N
     if problem.status == StatusCode::UNAUTHORIZED {
         return to_sign_in(&asked.method, asked.uri.path_and_query().map(ToString::to_string));
     }
-    parts.method = Method::GET;
-    // Whoever cannot be known now still gets the page, without a name on it.
-    let visitor = Visitor::from_request_parts(&mut parts, &app).await.ok();
+    // Whoever cannot be known now still gets the page, without a name on it; so does a form, which
+    // was asked for its proof already.
+    let visitor = match asked.method {
+        Method::GET => Visitor::from_request_parts(&mut parts, &app).await.ok(),
+        _ => None,
+    };
     written(&problem, visitor.as_ref(), &asked.headers, &asked.extensions)
 }
 

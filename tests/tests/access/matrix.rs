@@ -40,7 +40,7 @@ impl<'a> Person<'a> {
                 reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
             let request = http.request(route.method.clone(), format!("{}{path}", self.url));
             let request = request.header("cookie", &self.cookie).header("origin", &self.url);
-            let form = format!("csrf={}", self.csrf);
+            let form = format!("csrf={}&decision=reject", self.csrf);
             let form_type = "application/x-www-form-urlencoded";
             request.header("content-type", form_type).body(form).send().await?
         } else {
@@ -97,7 +97,7 @@ impl Route {
 
     /// Whether an earlier call of the same walk may have ended what the path names.
     fn ends_what_it_names(&self) -> bool {
-        ["{webhook_id}", "{scheduled_id}"].iter().any(|id| self.pattern.ends_with(id))
+        ["{webhook_id}", "{scheduled_id}"].iter().any(|id| self.pattern.contains(id))
     }
 
     /// Whether this role may name any tenant in the path.
