@@ -9,7 +9,7 @@ mod known;
 pub(crate) mod lasting;
 
 pub(crate) use acting::Acting;
-pub(crate) use check::{Tokens, decode, encode, refused};
+pub(crate) use check::{Tokens, refused};
 pub(crate) use known::KeyCache;
 
 use crate::denials::Denials;

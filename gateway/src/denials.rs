@@ -88,7 +88,7 @@ impl Batch {
 
 fn encode((denial, more): (Denial, u32)) -> pb::Denial {
     pb::Denial {
-        caller: Some(auth::encode(&denial.caller)),
+        caller: Some((&denial.caller).into()),
         action: denial.action,
         object: denial.object,
         reason: denial.reason,

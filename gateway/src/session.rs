@@ -2,7 +2,7 @@
 //! by cookie also has to come from our own pages: by its `Origin`, and by a token that only they
 //! know.
 
-use crate::auth::{ask_within, decode, encode};
+use crate::auth::ask_within;
 use crate::edge::Trace;
 use crate::problem::Problem;
 use crate::routes::App;
@@ -153,7 +153,7 @@ pub(crate) async fn begin(
     let request = match with {
         With::Key(key) => pb::CreateSessionRequest { api_key: key.to_owned(), known: None },
         With::Known(identity) => {
-            pb::CreateSessionRequest { api_key: String::new(), known: Some(encode(identity)) }
+            pb::CreateSessionRequest { api_key: String::new(), known: Some(identity.into()) }
         }
     };
     let message = machine(app, parts.extensions.get::<Trace>(), request);
@@ -283,7 +283,7 @@ fn machine<T>(app: &App, trace: Option<&Trace>, message: T) -> tonic::Request<T>
 }
 
 fn identity(caller: Option<pb::Caller>) -> Result<Identity, Problem> {
-    decode(caller.unwrap_or_default()).map_err(|error| {
+    Identity::try_from(caller.unwrap_or_default()).map_err(|error| {
         tracing::error!(%error, "the orchestrator's answer about a session is not valid");
         Problem::internal()
     })

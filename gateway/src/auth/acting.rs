@@ -1,7 +1,7 @@
 //! `X-Act-As-Tenant`: a platform administrator in another tenant, which goes on record there with
 //! both. Whoever else names another tenant is refused, and that goes on record at home.
 
-use super::check::{authenticated, encode};
+use super::check::authenticated;
 use super::known::{KeyCache, KeyHash};
 use crate::edge::Trace;
 use crate::params::id;
@@ -50,7 +50,7 @@ pub(super) async fn acting(
         return Ok(admitted);
     }
     let message = pb::AuthenticateRequest {
-        known: Some(encode(&caller)),
+        known: Some((&caller).into()),
         act_as_tenant_id: tenant.to_string(),
         ..Default::default()
     };

@@ -8,8 +8,7 @@ use axum::extract::ConnectInfo;
 use http::StatusCode;
 use http::request::Parts;
 use meta_domain::fault::InvalidField;
-use meta_domain::role::{Identity, Principal, Scope, Scopes};
-use meta_proto::convert::{Number, instant, parse, parse_opt, timestamp, word};
+use meta_domain::role::Identity;
 use meta_proto::orchestrator as pb;
 use meta_tokens::{Issuer, Refused, Verifier, is_token};
 use sha2::{Digest, Sha256};
@@ -71,7 +70,7 @@ async fn asked(app: &App, shown: &str, trace: Option<&Trace>) -> Result<Identity
     match &app.tokens.0 {
         Some(verifier) if is_token(shown) => {
             let claims = verifier.verify(shown, meta_runtime::now()).await.map_err(refused)?;
-            let known = Some(encode(&claims.identity()));
+            let known = Some(pb::Caller::from(&claims.identity()));
             let message = pb::AuthenticateRequest { known, ..Default::default() };
             authenticated(app, message, trace, "the token names a tenant that is not here").await
         }
@@ -118,40 +117,8 @@ pub(super) async fn authenticated(
         }
         Err(status) => return Err(status.into()),
     };
-    decode(caller).map_err(|error| {
+    Identity::try_from(caller).map_err(|error| {
         tracing::error!(%error, "the orchestrator's answer about a credential is not valid");
         Problem::internal()
-    })
-}
-
-/// A caller as the orchestrator is told of one.
-pub(crate) fn encode(caller: &Identity) -> pb::Caller {
-    pb::Caller {
-        tenant_id: caller.principal.tenant.to_string(),
-        role: caller.principal.role.number(),
-        actor: caller.principal.actor.clone(),
-        credential: caller.credential.clone(),
-        scopes: caller.scopes.iter().map(Number::number).collect(),
-        home_tenant_id: caller.home.map(|home| home.to_string()).unwrap_or_default(),
-        expires_at: caller.expires.map(timestamp),
-    }
-}
-
-/// A caller as the orchestrator tells of it.
-///
-/// # Errors
-/// Names the field that does not fit.
-pub(crate) fn decode(caller: pb::Caller) -> Result<Identity, InvalidField> {
-    let scopes = caller.scopes.into_iter().map(|scope| word::<Scope>("scopes", scope));
-    Ok(Identity {
-        principal: Principal {
-            tenant: parse("tenant_id", &caller.tenant_id)?,
-            role: word("role", caller.role)?,
-            actor: caller.actor,
-        },
-        credential: caller.credential,
-        scopes: Scopes::new(scopes.collect::<Result<Vec<_>, _>>()?),
-        home: parse_opt("home_tenant_id", &caller.home_tenant_id)?,
-        expires: caller.expires_at.as_ref().map(instant),
     })
 }

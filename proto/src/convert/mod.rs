@@ -4,6 +4,7 @@
 //! (`TryFrom` with [`InvalidField`]).
 
 mod autofix;
+mod caller;
 mod failure;
 mod plan;
 pub mod settings;

@@ -1,11 +1,11 @@
 //! The audit of a tenant.
 
-use super::tenants::decode;
 use super::{invalid, page_size, refuse, store};
 use crate::core::audit::{Hash, Sealed};
 use crate::record::Denials;
 use crate::store::Tables;
 use meta_domain::fault::{Fault, InvalidField};
+use meta_domain::role::Identity;
 use meta_proto::convert::{Field, timestamp};
 use meta_proto::orchestrator as pb;
 use meta_proto::orchestrator::audit_service_server::AuditService;
@@ -93,7 +93,7 @@ impl AuditService for Audit {
         }
         for (n, denial) in body.denials.into_iter().enumerate() {
             let path = format!("denials[{n}].caller");
-            let caller = decode(denial.caller.unwrap_or_default()).field(&path);
+            let caller = Identity::try_from(denial.caller.unwrap_or_default()).field(&path);
             let caller = caller.map_err(|fault| refuse(Fault::from(fault)))?;
             let told = Denial {
                 caller,

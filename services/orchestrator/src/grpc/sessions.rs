@@ -1,10 +1,10 @@
 //! Sign-ins of browsers.
 
-use super::tenants::{decode, encode};
 use super::{invalid, refuse, store};
 use crate::record::Credentials;
 use crate::store::{SessionOf, SessionRow, Tables};
 use meta_domain::fault::{ErrorKind, Fault};
+use meta_domain::role::Identity;
 use meta_proto::convert::timestamp;
 use meta_proto::orchestrator as pb;
 use meta_proto::orchestrator::session_service_server::SessionService;
@@ -28,7 +28,7 @@ impl SessionService for Sessions {
     ) -> Result<Response<pb::CreateSessionResponse>, Status> {
         let body = request.into_inner();
         let (of, identity) = if let Some(known) = body.known {
-            let known = decode(known).map_err(|f| invalid(f.within("known")))?;
+            let known = Identity::try_from(known).map_err(|f| invalid(f.within("known")))?;
             (SessionOf::Provider, self.credentials.here(known).await.map_err(refuse)?)
         } else {
             let identity = self.credentials.check(&body.api_key).await.map_err(refuse)?;
@@ -64,7 +64,7 @@ impl SessionService for Sessions {
 
 fn session(row: &SessionRow) -> pb::Session {
     pb::Session {
-        caller: Some(encode(&row.identity)),
+        caller: Some((&row.identity).into()),
         created_at: Some(timestamp(row.created_at)),
         idle_until: Some(timestamp(row.idle_until)),
         ends_at: Some(timestamp(row.ends_at)),

@@ -8,9 +8,9 @@ use crate::store::{NewKey, Tables, TenantRow};
 use meta_domain::fault::{ErrorKind, Fault, InvalidField};
 use meta_domain::id::{KeyId, TenantId, UserId};
 use meta_domain::limits::TITLE_CHARS_MAX;
-use meta_domain::role::{Identity, Principal, Role, Scope, Scopes};
+use meta_domain::role::{Identity, Principal, Role};
 use meta_domain::time::Timestamp;
-use meta_proto::convert::{Number, instant, parse, parse_opt, timestamp, word};
+use meta_proto::convert::{Number, parse, parse_opt, timestamp, word};
 use meta_proto::orchestrator as pb;
 use meta_proto::orchestrator::tenant_service_server::TenantService;
 use meta_runtime::auth::Denial;
@@ -165,7 +165,7 @@ impl TenantService for Tenants {
         let body = request.into_inner();
         let caller = match body.known {
             Some(known) => {
-                let known = decode(known).map_err(|f| invalid(f.within("known")))?;
+                let known = Identity::try_from(known).map_err(|f| invalid(f.within("known")))?;
                 self.credentials.here(known).await.map_err(refuse)?
             }
             None => self.credentials.check(&body.api_key).await.map_err(refuse)?,
@@ -179,7 +179,7 @@ impl TenantService for Tenants {
             }
             None => caller,
         };
-        Ok(Response::new(pb::AuthenticateResponse { caller: Some(encode(&caller)) }))
+        Ok(Response::new(pb::AuthenticateResponse { caller: Some((&caller).into()) }))
     }
 
     async fn get_caller(
@@ -187,7 +187,7 @@ impl TenantService for Tenants {
         request: Request<pb::GetCallerRequest>,
     ) -> Result<Response<pb::GetCallerResponse>, Status> {
         let caller = identity(&request)?;
-        Ok(Response::new(pb::GetCallerResponse { caller: Some(encode(&caller)) }))
+        Ok(Response::new(pb::GetCallerResponse { caller: Some((&caller).into()) }))
     }
 }
 
@@ -197,34 +197,6 @@ fn tenant(row: TenantRow) -> pb::Tenant {
         name: row.name,
         created_at: Some(timestamp(row.created_at)),
     }
-}
-
-pub(super) fn encode(caller: &Identity) -> pb::Caller {
-    pb::Caller {
-        tenant_id: caller.principal.tenant.to_string(),
-        role: caller.principal.role.number(),
-        actor: caller.principal.actor.clone(),
-        credential: caller.credential.clone(),
-        scopes: caller.scopes.iter().map(Number::number).collect(),
-        home_tenant_id: caller.home.map(|home| home.to_string()).unwrap_or_default(),
-        expires_at: caller.expires.map(timestamp),
-    }
-}
-
-/// A caller as a service tells of one.
-pub(super) fn decode(caller: pb::Caller) -> Result<Identity, InvalidField> {
-    let scopes = caller.scopes.into_iter().map(|scope| word::<Scope>("scopes", scope));
-    Ok(Identity {
-        principal: Principal {
-            tenant: parse("tenant_id", &caller.tenant_id)?,
-            role: word("role", caller.role)?,
-            actor: caller.actor,
-        },
-        credential: caller.credential,
-        scopes: Scopes::new(scopes.collect::<Result<Vec<_>, _>>()?),
-        home: parse_opt("home_tenant_id", &caller.home_tenant_id)?,
-        expires: caller.expires_at.as_ref().map(instant),
-    })
 }
 
 fn checked_email(text: &str) -> Result<String, InvalidField> {
