@@ -16,6 +16,7 @@ impl Workshop {
     pub(super) async fn step(&self, job: &Job, work: StepWork) -> Result<StepResult, Error> {
         let step = PlannedStep::try_from(work.step.required("step")?).field("step")?;
         let place = self.place(job, &work.head, (&work.cache_key, &work.mount)).await?;
+        // Tools compare the times of files with those of what they left in a cache folder.
         let foreign = !step.cache.is_empty() && place.caches.claim(&job.run_id)?;
         if step.clean_cache {
             for path in &step.cache {
