@@ -7,6 +7,7 @@ use meta_domain::gate::GateStatus;
 use meta_domain::plan::{PlanGraph, PlanOpKind};
 use meta_domain::status::RunStatus;
 use meta_domain::time::Timestamp;
+use std::sync::Arc;
 
 /// Applies one event that happened at `at`.
 pub fn apply(run: &mut Run, event: &RunEvent, at: Timestamp) {
@@ -65,7 +66,7 @@ pub fn apply(run: &mut Run, event: &RunEvent, at: Timestamp) {
         RunEvent::Succeeded => end(run, RunStatus::Succeeded, "", at),
         RunEvent::Failed { reason } => {
             end(run, RunStatus::Failed, reason, at);
-            for step in run.steps.iter_mut().filter(|s| is_open(s)) {
+            for step in run.steps.iter_mut().filter(|s| is_open(s)).map(Arc::make_mut) {
                 step.state = State::Skipped;
                 "not reached".clone_into(&mut step.reason);
             }
@@ -73,7 +74,7 @@ pub fn apply(run: &mut Run, event: &RunEvent, at: Timestamp) {
         RunEvent::Canceled { actor } => {
             end(run, RunStatus::Canceled, &format!("canceled by {actor}"), at);
             run.rolling_back = false;
-            for step in run.steps.iter_mut().filter(|s| is_open(s)) {
+            for step in run.steps.iter_mut().filter(|s| is_open(s)).map(Arc::make_mut) {
                 step.state = State::Canceled;
                 step.finished_at = Some(at);
             }
@@ -84,7 +85,7 @@ pub fn apply(run: &mut Run, event: &RunEvent, at: Timestamp) {
             run.reason.clear();
             run.finished_at = None;
             run.budget_from = run.attempts.len();
-            for step in &mut run.steps {
+            for step in run.steps.iter_mut().map(Arc::make_mut) {
                 let ended = matches!(step.state, State::Failed | State::Skipped | State::Canceled);
                 if ended && step.marked_by.is_empty() {
                     step.state = State::Pending;
@@ -174,8 +175,8 @@ fn put_plan(run: &mut Run, delta: &Delta, graph: &PlanGraph, version: u32) {
     run.plan = delta.new_plan;
     run.plan_version = version;
     run.deltas.push(delta.clone());
-    run.graph = graph.clone();
-    run.steps = graph.steps.iter().map(|planned| carried(run, planned)).collect();
+    run.graph = Arc::new(graph.clone());
+    run.steps = graph.steps.iter().map(|planned| Arc::new(carried(run, planned))).collect();
     redo_followers(run);
     for op in delta.ops.iter().filter(|op| op.kind == PlanOpKind::MoveRunner) {
         change(run, &op.step, |s| s.avoid_runner.clone_from(&s.runner));
@@ -188,10 +189,10 @@ fn put_plan(run: &mut Run, delta: &Delta, graph: &PlanGraph, version: u32) {
 
 /// A patch was taken back: the step that it healed, and what passed only with it, run again.
 fn passed_with_it(run: &mut Run, seq: u64, healed: &str) {
-    let outdated = |s: &&mut Step| {
+    let outdated = |s: &&mut Arc<Step>| {
         s.state == State::Succeeded && (s.planned.name == healed || s.passed_seq > seq)
     };
-    for step in run.steps.iter_mut().filter(outdated) {
+    for step in run.steps.iter_mut().filter(outdated).map(Arc::make_mut) {
         step.state = State::Pending;
         step.finished_at = None;
     }
@@ -208,8 +209,9 @@ fn redo_followers(run: &mut Run) {
             s.state == State::Succeeded && !s.planned.needs.iter().all(|n| done(run, n))
         });
         let Some(next) = next else { return };
-        run.steps[next].state = State::Pending;
-        run.steps[next].finished_at = None;
+        let next = Arc::make_mut(&mut run.steps[next]);
+        next.state = State::Pending;
+        next.finished_at = None;
     }
 }
 
@@ -219,7 +221,8 @@ fn rolled_back(run: &mut Run) {
     if run.status == RunStatus::Succeeded {
         return;
     }
-    for step in run.steps.iter_mut().filter(|s| s.state == State::Succeeded) {
+    let passed = run.steps.iter_mut().filter(|s| s.state == State::Succeeded);
+    for step in passed.map(Arc::make_mut) {
         step.state = State::Pending;
         step.finished_at = None;
     }
@@ -259,6 +262,7 @@ fn apply_step(run: &mut Run, event: &RunEvent, at: Timestamp) {
             s.exit = Some(execution.exit);
             s.sandbox.clone_from(&execution.sandbox);
             s.failed_at_commit.clone_from(&head);
+            s.failed_at = Some(at);
             s.signal = None;
             s.tries.clear();
         }

@@ -11,6 +11,7 @@ pub mod queue;
 pub mod quota;
 pub mod ready;
 pub mod run;
+mod shared;
 pub mod trace;
 pub mod transition;
 pub mod webhook;

@@ -12,6 +12,7 @@ use meta_domain::source::Source;
 use meta_domain::status::{RunStatus, StepStatus};
 use meta_domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// One execution of a plan.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -27,7 +28,8 @@ pub struct Run {
     /// Its number, from 1.
     pub plan_version: u32,
     /// Its content.
-    pub graph: PlanGraph,
+    #[serde(with = "super::shared")]
+    pub graph: Arc<PlanGraph>,
     /// Where the files come from.
     pub source: Source,
     /// Where steps see the workspace; empty means the runner's default.
@@ -53,7 +55,8 @@ pub struct Run {
     /// Last commit of the workspace.
     pub head: String,
     /// Its steps, in plan order.
-    pub steps: Vec<Step>,
+    #[serde(with = "super::shared::each")]
+    pub steps: Vec<Arc<Step>>,
     /// Turns of the auto-fix loop, oldest first.
     pub attempts: Vec<Attempt>,
     /// Human decisions, oldest first.
@@ -147,6 +150,9 @@ pub struct Step {
     pub tries: Vec<FixTry>,
     /// Commit at which the present failure happened.
     pub failed_at_commit: String,
+    /// When it happened: what the backoff is counted from.
+    #[serde(default)]
+    pub failed_at: Option<Timestamp>,
     /// Every verification of a patch for it, oldest first.
     #[serde(default)]
     pub verifications: Vec<Evidence>,
@@ -514,6 +520,7 @@ impl Step {
             let_start: false,
             tries: Vec::new(),
             failed_at_commit: String::new(),
+            failed_at: None,
             verifications: Vec::new(),
             passed_seq: 0,
             runner: String::new(),
@@ -570,12 +577,12 @@ impl Step {
 impl Run {
     /// The step of that name.
     pub fn step(&self, name: &str) -> Option<&Step> {
-        self.steps.iter().find(|s| s.planned.name == name)
+        self.steps.iter().map(|s| &**s).find(|s| s.planned.name == name)
     }
 
     /// The step of that name, to change it.
     pub fn step_mut(&mut self, name: &str) -> Option<&mut Step> {
-        self.steps.iter_mut().find(|s| s.planned.name == name)
+        self.steps.iter_mut().find(|s| s.planned.name == name).map(Arc::make_mut)
     }
 
     /// What a runner has to offer for a task on that step, sorted and joined by commas.

@@ -4,7 +4,7 @@ use super::audit::By;
 use super::event::{Execution, RunEvent};
 use super::invariants;
 use super::queue::{Task, TaskState, expire, settle};
-use super::run::{Run, State, Step};
+use super::run::{Run, State};
 use super::transition::{Context, Effect, Input, Sharing, TaskKind, transition};
 use crate::core::apply::apply;
 use meta_domain::fault::{ErrorKind, Fault};
@@ -132,7 +132,7 @@ impl Work {
     /// Whether the run itself has to be kept, not only its events.
     pub fn is_milestone(&self) -> bool {
         let first = self.run.seq.saturating_sub(self.events.len() as u64);
-        let idle = self.run.status.is_terminal() || !self.run.steps.iter().any(Step::is_active);
+        let idle = self.run.status.is_terminal() || !self.run.steps.iter().any(|s| s.is_active());
         !self.events.is_empty()
             && (idle && !self.run.base.is_empty()
                 || self.run.status.is_terminal()

@@ -27,6 +27,7 @@ use meta_runtime::{identity, new_id, now, principal};
 use meta_telemetry::trace;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 /// Plan versions a run may go through when the caller names no number.
@@ -77,8 +78,8 @@ impl Runs {
             spec: spec_id,
             plan: plan.id,
             plan_version: plan.version,
-            steps: plan.graph.steps.iter().cloned().map(Step::new).collect(),
-            graph: plan.graph,
+            steps: plan.graph.steps.iter().cloned().map(|s| Arc::new(Step::new(s))).collect(),
+            graph: Arc::new(plan.graph),
             mount: body.mount,
             cache_key: cache_key(caller.tenant, spec_id, &source),
             source,

@@ -4,6 +4,7 @@
 //! runs' changes in one transaction, and hands out tasks to those who wait for them. Readers take
 //! what the writer stored last.
 
+mod alarm;
 mod cache;
 mod clock;
 mod hub;
@@ -128,7 +129,7 @@ impl Engine {
     /// An engine over open tables, and its writer, which ends when the last engine is dropped.
     ///
     /// # Errors
-    /// When the store fails.
+    /// When the store fails, or the system starts no thread.
     pub async fn start(
         tables: Tables,
         logs: Logs,
@@ -148,7 +149,10 @@ impl Engine {
             ops,
             answered_at: Arc::default(),
         };
-        let writer = writer::Writer::new(&engine, inbox);
+        let writer = writer::Writer::new(&engine, inbox).map_err(|error| {
+            let text = format!("the system starts no thread: {error}");
+            Fault::new(ErrorKind::Unavailable, "INTERNAL", text)
+        })?;
         writer.hear(engine.ops.downgrade()).await?;
         let writing = tokio::spawn(writer.run());
         engine.take_over().await?;

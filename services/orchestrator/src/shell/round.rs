@@ -8,10 +8,10 @@ use crate::core::queue::Task;
 use crate::core::ready::{Candidate, Ready};
 use crate::core::run::Run;
 use crate::core::work::{Given, Work};
-use crate::store::{Writes, load, lock, of_request};
+use crate::store::{Opening, Writes, load, lock, of_request};
 use meta_domain::fault::{ErrorKind, Fault};
 use meta_domain::id::{RunId, TaskId};
-use meta_storage::{Error, Tx};
+use meta_storage::Error;
 use meta_telemetry::catalogue as metric;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -19,6 +19,9 @@ use std::time::Instant;
 
 /// How often a batch is decided again when another process changed one of its runs in between.
 const CONFLICT_TRIES_MAX: usize = 10;
+
+/// Batches whose runs are locked first, after another process was faster with one.
+const CAREFUL_BATCHES: u32 = 64;
 
 /// Something that a caller wants, and where the answer goes.
 pub(super) struct Wish {
@@ -127,8 +130,10 @@ impl Writer {
     async fn try_often(&mut self, wishes: &[Wish], claims: &[Claim]) -> Result<Done, Error> {
         for _ in 0..CONFLICT_TRIES_MAX {
             if let Some(done) = self.try_once(wishes, claims).await? {
+                self.careful = self.careful.saturating_sub(1);
                 return Ok(done);
             }
+            self.careful = CAREFUL_BATCHES;
         }
         let text = "runs change too fast; try again".to_owned();
         Err(Error::Unreachable(meta_storage::sqlx::Error::Protocol(text)))
@@ -137,29 +142,16 @@ impl Writer {
     /// Decides and stores; nothing when another process was faster with one of the runs.
     async fn try_once(&mut self, wishes: &[Wish], claims: &[Claim]) -> Result<Option<Done>, Error> {
         let began = Instant::now();
-        let mut tx = self.tables.begin().await?;
-        let decided = self.decide(&mut tx, wishes, claims).await?;
-        let writes = writes(&decided);
-        let stored = match self.tables.write(&mut tx, &writes).await {
-            Ok(stored) => stored,
-            Err(error) => {
-                tx.rollback().await?;
+        let mut opening = Opening::new(&self.tables);
+        let decided = self.decide(&mut opening, wishes, claims).await?;
+        match self.tables.store(opening, &writes(&decided)).await {
+            Ok(true) => {}
+            // the next try asks which of them changed
+            Ok(false) if self.tables.is_shared() => return Ok(None),
+            other => {
                 self.forget(&decided);
-                // Another process made a run for the same request.
-                return if error.is_unique_violation() { Ok(None) } else { Err(error) };
+                return other.map(|_| None);
             }
-        };
-        if !stored {
-            tx.rollback().await?;
-            self.forget(&decided);
-            return Ok(None);
-        }
-        if self.tables.is_shared() {
-            self.tables.tell(&mut tx, &writes).await?;
-        }
-        if let Err(error) = self.tables.commit(tx).await {
-            self.forget(&decided);
-            return Err(error);
         }
         metric::STORE_COMMIT.record_in(&[], began.elapsed(), None);
         Ok(Some(decided))
@@ -173,7 +165,7 @@ impl Writer {
 
     async fn decide(
         &mut self,
-        tx: &mut Tx,
+        opening: &mut Opening,
         wishes: &[Wish],
         claims: &[Claim],
     ) -> Result<Done, Error> {
@@ -181,7 +173,7 @@ impl Writer {
             wishes.iter().filter(|w| w.is_about_leases()).filter_map(Wish::run).collect();
         let ids: BTreeSet<RunId> =
             wishes.iter().filter_map(Wish::run).chain(claims.iter().map(|c| c.run)).collect();
-        let mut works = self.open(tx, &ids.into_iter().collect::<Vec<_>>(), &fresh).await?;
+        let mut works = self.open(opening, &ids.into_iter().collect::<Vec<_>>(), &fresh).await?;
         let mut ids = meta_runtime::new_id;
         let mut given_ids =
             Given { now: self.clock.now(), ids: &mut ids, lease_ms: self.options.lease_ms };
@@ -203,14 +195,14 @@ impl Writer {
                     let first = match &key {
                         Some(key) => match requests.get(key) {
                             Some(first) => Some(*first),
-                            None => of_request(tx, key.0, &key.1).await?,
+                            None => of_request(opening.tx().await?, key.0, &key.1).await?,
                         },
                         None => None,
                     };
                     match first {
                         Some(first) => {
                             if !works.contains_key(&first)
-                                && let Some(loaded) = load(tx, first, None).await?
+                                && let Some(loaded) = load(opening.tx().await?, first, None).await?
                             {
                                 done.others.insert(first, Arc::new(loaded.run));
                             }
@@ -239,30 +231,32 @@ impl Writer {
         Ok(done)
     }
 
-    /// The runs as they are now; nobody else changes them until the transaction ends.
+    /// The runs as they are now, or as they were when this process stored or read them last: then
+    /// they are stored only if nobody changed them since.
     async fn open(
         &self,
-        tx: &mut Tx,
+        opening: &mut Opening,
         ids: &[RunId],
         fresh: &BTreeSet<RunId>,
     ) -> Result<HashMap<RunId, (Work, Arc<Vec<Task>>)>, Error> {
-        let mut works = HashMap::with_capacity(ids.len());
-        // What nobody else changes need not be asked for; a write checks the revision all the same.
-        let alone = !self.tables.is_shared();
         let known: HashMap<RunId, Cached> =
             ids.iter().filter_map(|id| self.cache.get(*id).map(|c| (*id, c))).collect();
-        let unsure: Vec<RunId> =
-            ids.iter().filter(|id| !alone || !known.contains_key(id)).copied().collect();
-        let revs = if unsure.is_empty() { HashMap::new() } else { lock(tx, &unsure).await? };
+        let asked = self.to_be_asked_for(ids, &known, fresh);
+        let revs = match asked.as_slice() {
+            [] => HashMap::new(),
+            asked => lock(opening.tx().await?, asked).await?,
+        };
+        let mut works = HashMap::with_capacity(ids.len());
         for id in ids {
+            let sure = |cached: &Cached| {
+                let unchanged = !asked.contains(id) || revs.get(id) == Some(&cached.rev);
+                unchanged && !fresh.contains(id)
+            };
             let cached = match known.get(id) {
-                Some(cached)
-                    if (alone || revs.get(id) == Some(&cached.rev)) && !fresh.contains(id) =>
-                {
-                    cached.clone()
-                }
+                Some(cached) if sure(cached) => cached.clone(),
                 known => {
                     let known = known.map(|c| (*c.run).clone());
+                    let tx = opening.tx().await?;
                     let Some(loaded) = load(tx, *id, known).await? else { continue };
                     let (run, tasks) = (Arc::new(loaded.run), Arc::new(loaded.tasks));
                     Cached { run, rev: loaded.rev, tasks }
@@ -272,6 +266,21 @@ impl Writer {
             works.insert(*id, (work, cached.tasks));
         }
         Ok(works)
+    }
+
+    /// The runs that are to be locked and asked for their revisions. Where other processes change
+    /// runs too that is all of a batch, once there is a transaction anyway or they were in the way
+    /// lately; nobody but this process is likely to have changed the others.
+    fn to_be_asked_for(
+        &self,
+        ids: &[RunId],
+        known: &HashMap<RunId, Cached>,
+        fresh: &BTreeSet<RunId>,
+    ) -> Vec<RunId> {
+        let unknown = |id: &&RunId| !known.contains_key(*id);
+        let all = self.tables.is_shared()
+            && (self.careful > 0 || !fresh.is_empty() || ids.iter().any(|id| unknown(&id)));
+        ids.iter().filter(|id| all || unknown(id)).copied().collect()
     }
 
     fn change(&self, work: &mut Work, change: &Change, given: &mut Given<'_>) -> Result<(), Fault> {
@@ -396,5 +405,7 @@ fn writes(done: &Done) -> Writes {
     for (work, _) in done.works.iter().filter(|(w, _)| w.is_changed()) {
         writes.add(work);
     }
+    // everybody locks rows in the same order
+    writes.runs.sort_unstable_by_key(|row| row.run.id);
     writes
 }

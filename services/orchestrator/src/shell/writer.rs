@@ -1,5 +1,6 @@
 //! The writer's loop: gather, store, hand out.
 
+use super::alarm::Alarm;
 use super::cache::{Cache, Cached};
 use super::hub::Hub;
 use super::round::{Claim, Wish};
@@ -12,6 +13,7 @@ use meta_domain::fault::Fault;
 use meta_domain::id::TenantId;
 use meta_domain::time::Timestamp;
 use std::collections::HashMap;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -66,13 +68,20 @@ pub(super) struct Writer {
     failed: bool,
     /// It failed since the last sweep.
     away: bool,
+    /// Batches whose runs are locked before they are decided: others change them too.
+    pub(super) careful: u32,
     /// No lease ends before this much uptime.
     patient_until_ms: i64,
+    alarm: Alarm,
 }
 
 impl Writer {
-    pub(super) fn new(engine: &Engine, inbox: mpsc::Receiver<Op>) -> Self {
-        Self {
+    /// A writer of an engine.
+    ///
+    /// # Errors
+    /// When the system starts no thread.
+    pub(super) fn new(engine: &Engine, inbox: mpsc::Receiver<Op>) -> io::Result<Self> {
+        Ok(Self {
             tables: engine.tables.clone(),
             clock: engine.clock.clone(),
             options: engine.options,
@@ -89,8 +98,10 @@ impl Writer {
             swept: false,
             failed: false,
             away: false,
+            careful: 0,
             patient_until_ms: engine.options.lease_ms,
-        }
+            alarm: Alarm::new()?,
+        })
     }
 
     /// Hears what other processes change, where there are others.
@@ -113,6 +124,7 @@ impl Writer {
         Ok(())
     }
 
+    /// Works until the last engine is dropped.
     pub(super) async fn run(mut self) {
         loop {
             let mut ops = Vec::new();
@@ -122,7 +134,7 @@ impl Writer {
                     Some(op) => ops.push(op),
                     None => return,
                 },
-                () = tokio::time::sleep_until(wake) => {}
+                () = self.alarm.until(wake) => {}
             }
             // Whoever the last round woke asks at once: one transaction then serves them all.
             tokio::task::yield_now().await;

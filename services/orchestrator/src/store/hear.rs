@@ -2,12 +2,12 @@
 
 use super::{Tables, Writes};
 use meta_domain::id::RunId;
-use meta_storage::sqlx::postgres::{PgConnection, PgListener};
-use meta_storage::{Engine, Error, Tx};
+use meta_storage::sqlx::postgres::PgListener;
+use meta_storage::{Engine, Error};
 use std::time::Duration;
 
 /// The channel.
-const CHANNEL: &str = "metabuilder_orchestrator";
+pub(super) const CHANNEL: &str = "metabuilder_orchestrator";
 /// Runs named in one message; of more, everybody looks for themselves.
 const NAMED_MAX: usize = 100;
 /// What a message says that names no runs.
@@ -66,38 +66,21 @@ impl Tables {
     /// # Errors
     /// When there is no connection.
     pub async fn listen(&self) -> Result<Option<Ear>, Error> {
-        let Engine::Postgres(pool) = &self.engine else { return Ok(None) };
-        let mut listener = PgListener::connect_with(pool).await?;
+        let Engine::Postgres(server) = &self.engine else { return Ok(None) };
+        let mut listener = PgListener::connect_with(server.pool()).await?;
         listener.listen(CHANNEL).await?;
         Ok(Some(Ear { listener }))
     }
-
-    /// Tells the other processes of a batch, once it is committed.
-    pub(crate) async fn tell(&self, tx: &mut Tx, writes: &Writes) -> Result<(), Error> {
-        let Tx::Postgres(tx) = tx else { return Ok(()) };
-        if writes.runs.is_empty() {
-            return Ok(());
-        }
-        let payload = if writes.runs.len() > NAMED_MAX {
-            ANY.to_owned()
-        } else {
-            let ids: Vec<String> = writes.runs.iter().map(|r| r.run.id.to_string()).collect();
-            ids.join(" ")
-        };
-        notify(tx, &payload).await
-    }
-
-    /// Tells the other processes that the queue changed, once that is committed.
-    pub(super) async fn tell_of_queue(&self, tx: &mut Tx) -> Result<(), Error> {
-        match tx {
-            Tx::Postgres(tx) => notify(tx, QUEUE).await,
-            Tx::Sqlite(_) => Ok(()),
-        }
-    }
 }
 
-async fn notify(tx: &mut PgConnection, payload: &str) -> Result<(), Error> {
-    let sql = "SELECT pg_notify($1, $2)";
-    sqlx::query(sql).bind(CHANNEL).bind(payload).execute(tx).await?;
-    Ok(())
+/// What the other processes are told of a batch.
+pub(super) fn message(writes: &Writes) -> String {
+    match writes.runs.len() {
+        0 => QUEUE.to_owned(),
+        1..=NAMED_MAX => {
+            let ids: Vec<String> = writes.runs.iter().map(|r| r.run.id.to_string()).collect();
+            ids.join(" ")
+        }
+        _ => ANY.to_owned(),
+    }
 }

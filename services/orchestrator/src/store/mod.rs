@@ -23,6 +23,7 @@ mod verify;
 pub use answers::{ANSWER_MS, KeptAnswer, KeyState, Slot};
 pub use audit::AuditVerified;
 pub(crate) use audit::append;
+pub(crate) use batch::Opening;
 pub(crate) use batch::lock;
 pub use batch::{EventRow, RunRow, Writes};
 pub use builds::{PlanRow, SpecRow};

@@ -3,7 +3,7 @@
 use super::{
     CLOCK, INSPECTION_DELETE, INSPECTION_FINISH, INSPECTION_GET, QUEUE_CANDIDATES, QUEUE_HELD,
     QUEUE_LEASED_RUNS, QUEUE_OVERDUE, QUEUE_OVERDUE_LOOSE, TASK_DELETE, TASK_GET, TASK_HELD,
-    TASK_LEASE, TASK_RELEASE, TASKS_OF_OWNER, TASKS_RENEW, Tables, batch, corrupt,
+    TASK_LEASE, TASK_RELEASE, TASKS_OF_OWNER, TASKS_RENEW, Tables, Writes, corrupt,
 };
 use crate::core::queue::Task;
 use crate::core::ready::Candidate;
@@ -197,8 +197,8 @@ impl Tables {
     /// Puts tasks that belong to no run.
     pub async fn insert_loose(&self, task: &Task) -> Result<(), Error> {
         let mut tx = self.begin().await?;
-        batch::put_tasks(&mut tx, std::slice::from_ref(task)).await?;
-        self.tell_of_queue(&mut tx).await?;
+        let writes = Writes { tasks: vec![task.clone()], ..Writes::default() };
+        self.write(&mut tx, &writes).await?;
         self.commit(tx).await
     }
 

@@ -55,7 +55,8 @@ pub fn run(random: &mut Random, tenant: TenantId, now: Timestamp) -> Run {
             summary: String::new(),
             risk: Vec::new(),
             overrides: Overrides::default(),
-        },
+        }
+        .into(),
         source: Source::Path { path: "/source".into() },
         mount: String::new(),
         cache_key: "k".into(),
@@ -68,7 +69,7 @@ pub fn run(random: &mut Random, tenant: TenantId, now: Timestamp) -> Run {
         finished_at: None,
         base: String::new(),
         head: String::new(),
-        steps: steps.into_iter().map(Step::new).collect(),
+        steps: steps.into_iter().map(|s| Step::new(s).into()).collect(),
         attempts: Vec::new(),
         gates: Vec::new(),
         deltas: Vec::new(),

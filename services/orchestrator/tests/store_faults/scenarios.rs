@@ -184,7 +184,8 @@ impl Scenario {
                 summary: String::new(),
                 risk: Vec::new(),
                 overrides: Overrides::default(),
-            },
+            }
+            .into(),
             source: Source::Path { path: "/source".into() },
             mount: String::new(),
             cache_key: "k".into(),
@@ -197,7 +198,7 @@ impl Scenario {
             finished_at: None,
             base: String::new(),
             head: String::new(),
-            steps: steps.into_iter().map(Step::new).collect(),
+            steps: steps.into_iter().map(|s| Step::new(s).into()).collect(),
             attempts: Vec::new(),
             gates: Vec::new(),
             deltas: Vec::new(),

@@ -1,11 +1,11 @@
 //! The two engines behind one type.
 
 use crate::statement::{Dialect, Speaks};
-use crate::{Error, Location, Store, postgres};
+use crate::{Error, Held, Location, Server, Store};
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnection, PgPool};
 use sqlx::sqlite::{SqliteConnection, SqlitePool};
-use sqlx::{Sqlite, Transaction};
+use sqlx::{Postgres, Sqlite, Transaction};
 
 /// A service's migrations, the same numbers for both engines.
 #[derive(Debug, Clone, Copy)]
@@ -22,7 +22,7 @@ pub enum Engine {
     /// A file.
     Sqlite(Store),
     /// A server.
-    Postgres(PgPool),
+    Postgres(Server),
 }
 
 /// A value for each engine: what [`on!`](crate::on) takes apart.
@@ -54,7 +54,7 @@ impl Engine {
                 Store::open(path, migrations.sqlite).await.map(Self::Sqlite)
             }
             Location::Postgres(url) => {
-                postgres::open(url, migrations.postgres).await.map(Self::Postgres)
+                Server::open(url, migrations.postgres).await.map(Self::Postgres)
             }
         }
     }
@@ -67,7 +67,7 @@ impl Engine {
     pub async fn begin(&self) -> Result<Tx, Error> {
         match self {
             Self::Sqlite(store) => store.begin().await.map(Tx::Sqlite),
-            Self::Postgres(pool) => Ok(Tx::Postgres(pool.begin().await?)),
+            Self::Postgres(server) => Ok(Tx::Postgres(server.pool().begin().await?)),
         }
     }
 
@@ -75,8 +75,19 @@ impl Engine {
     pub fn read(&self) -> Read<'_> {
         match self {
             Self::Sqlite(store) => Side::Sqlite(store.read()),
-            Self::Postgres(pool) => Side::Postgres(pool),
+            Self::Postgres(server) => Side::Postgres(server.pool()),
         }
+    }
+
+    /// A connection for a transaction of one call: faster than [`Engine::begin`], which is several.
+    ///
+    /// # Errors
+    /// When it cannot be had in time.
+    pub async fn hold(&self) -> Result<Side<Held<Sqlite>, Held<Postgres>>, Error> {
+        Ok(match self {
+            Self::Sqlite(store) => Side::Sqlite(store.hold().await?),
+            Self::Postgres(server) => Side::Postgres(server.hold().await?),
+        })
     }
 
     /// Whether the database answers.
@@ -86,8 +97,8 @@ impl Engine {
     pub async fn ping(&self) -> Result<(), Error> {
         match self {
             Self::Sqlite(store) => store.ping().await,
-            Self::Postgres(pool) => {
-                sqlx::query("SELECT 1").execute(pool).await?;
+            Self::Postgres(server) => {
+                sqlx::query("SELECT 1").execute(server.pool()).await?;
                 Ok(())
             }
         }
@@ -97,7 +108,7 @@ impl Engine {
     pub async fn close(&self) {
         match self {
             Self::Sqlite(store) => store.close().await,
-            Self::Postgres(pool) => pool.close().await,
+            Self::Postgres(server) => server.close().await,
         }
     }
 }
@@ -109,7 +120,7 @@ pub enum Tx {
     /// SQLite's.
     Sqlite(Transaction<'static, Sqlite>),
     /// PostgreSQL's.
-    Postgres(Transaction<'static, sqlx::Postgres>),
+    Postgres(Transaction<'static, Postgres>),
 }
 
 impl Tx {

@@ -40,6 +40,14 @@ impl Error {
         error.as_database_error().is_some_and(DatabaseError::is_unique_violation)
     }
 
+    /// Whether a column would be empty that must not be: what a statement makes of a condition
+    /// that does not hold, to end its transaction.
+    pub fn is_not_null_violation(&self) -> bool {
+        let Self::Statement(error) = self else { return false };
+        let kind = error.as_database_error().map(DatabaseError::kind);
+        matches!(kind, Some(sqlx::error::ErrorKind::NotNullViolation))
+    }
+
     /// What a failed migration means: a connection that broke is no fault of the migration.
     pub(crate) fn migrating(error: MigrateError) -> Self {
         match error {

@@ -39,6 +39,7 @@
 
 mod engine;
 mod error;
+mod kept;
 mod location;
 mod postgres;
 mod sqlite;
@@ -48,7 +49,9 @@ pub mod testing;
 
 pub use engine::{Engine, Migrations, Read, Side, Tx};
 pub use error::Error;
+pub use kept::Held;
 pub use location::{DatabaseSetting, InvalidLocation, Location, PostgresUrl};
+pub use postgres::Server;
 pub use sqlite::Store;
 pub use sqlx;
 pub use statement::{Dialect, Speaks, Statement};

@@ -3,10 +3,11 @@
 //! `options[..]` say otherwise.
 
 use crate::Error;
+use crate::kept::{Held, Kept, PING_AFTER};
 use crate::location::PostgresUrl;
-use sqlx::Connection;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::{Connection, Postgres};
 use std::time::Duration;
 
 /// Connections of one process.
@@ -24,13 +25,44 @@ const SERVER_LIMITS: [(&str, Duration); 3] = [
     ("lock_timeout", Duration::from_secs(15)),
     ("idle_in_transaction_session_timeout", Duration::from_mins(1)),
 ];
-/// A connection that nobody used for so long may have lost its server: it is asked before it is used.
-const PING_AFTER: Duration = Duration::from_millis(100);
 /// The name in the server's list of sessions, unless the URL gives one.
 const APPLICATION_NAME: &str = "metabuilder";
 
-/// Connects and brings the schema up to date.
-pub(crate) async fn open(url: &PostgresUrl, migrator: &Migrator) -> Result<PgPool, Error> {
+/// An open PostgreSQL database; clones share its connections.
+#[derive(Debug, Clone)]
+pub struct Server {
+    pool: PgPool,
+    kept: Kept<Postgres>,
+}
+
+impl Server {
+    /// Connects and brings the schema up to date.
+    pub(crate) async fn open(url: &PostgresUrl, migrator: &Migrator) -> Result<Self, Error> {
+        let pool = open(url, migrator).await?;
+        Ok(Self { kept: Kept::new(pool.clone()), pool })
+    }
+
+    /// The connections.
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// A connection that is kept at hand, for a transaction in one call.
+    ///
+    /// # Errors
+    /// When it cannot be had in time.
+    pub async fn hold(&self) -> Result<Held<Postgres>, Error> {
+        self.kept.take().await
+    }
+
+    /// Closes all connections, after the calls that use them.
+    pub(crate) async fn close(&self) {
+        self.kept.give_back().await;
+        self.pool.close().await;
+    }
+}
+
+async fn open(url: &PostgresUrl, migrator: &Migrator) -> Result<PgPool, Error> {
     let mut options = url.options().clone();
     if options.get_application_name().is_none() {
         options = options.application_name(APPLICATION_NAME);

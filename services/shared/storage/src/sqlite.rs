@@ -3,6 +3,7 @@
 //! committed survives the loss of the process and of power.
 
 use crate::Error;
+use crate::kept::{Held, Kept};
 use sqlx::error::DatabaseError;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
@@ -26,6 +27,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(15);
 #[derive(Debug, Clone)]
 pub struct Store {
     writer: SqlitePool,
+    kept: Kept<Sqlite>,
     readers: SqlitePool,
 }
 
@@ -47,7 +49,7 @@ impl Store {
         let writer = connect(1, options.clone()).await?;
         migrate(&writer, migrator).await?;
         let readers = connect(READERS_MAX, options.read_only(true)).await?;
-        Ok(Self { writer, readers })
+        Ok(Self { kept: Kept::new(writer.clone()), writer, readers })
     }
 
     /// A write transaction; it holds the write lock from its start.
@@ -55,6 +57,7 @@ impl Store {
     /// # Errors
     /// When the lock cannot be had in time.
     pub async fn begin(&self) -> Result<Transaction<'static, Sqlite>, Error> {
+        self.kept.give_back().await;
         match self.writer.begin_with("BEGIN IMMEDIATE").await {
             // The rollback of an earlier transaction failed too: the connection is of no use.
             Err(sqlx::Error::InvalidSavePointStatement) => {
@@ -65,6 +68,14 @@ impl Store {
             }
             other => Ok(other?),
         }
+    }
+
+    /// The connection that writes, for a transaction in one call.
+    ///
+    /// # Errors
+    /// When it cannot be had in time.
+    pub async fn hold(&self) -> Result<Held<Sqlite>, Error> {
+        self.kept.take().await
     }
 
     /// Connections for reading.
@@ -83,6 +94,7 @@ impl Store {
 
     /// Closes all connections.
     pub async fn close(&self) {
+        self.kept.give_back().await;
         self.readers.close().await;
         self.writer.close().await;
     }

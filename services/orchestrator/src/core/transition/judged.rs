@@ -74,7 +74,9 @@ impl Turn {
     fn retry_step(&mut self, step: &str, backoff_ms: u64, reason: String) -> Result<(), Fault> {
         let mut attempt = self.attempt(step, Strategy::RetryStep, Outcome::Retried, reason)?;
         attempt.backoff_ms = backoff_ms;
-        let due = self.now.plus_ms(i64::try_from(backoff_ms).unwrap_or(i64::MAX));
+        // from the failure on: what it took to look at it is part of the wait
+        let failed_at = self.run.step(step).and_then(|s| s.failed_at).unwrap_or(self.now);
+        let due = failed_at.plus_ms(i64::try_from(backoff_ms).unwrap_or(i64::MAX)).max(self.now);
         self.emit(RunEvent::Retry { attempt, due });
         self.enqueue(TaskKind::Step, step, due, Sharing::Exclusive);
         Ok(())
@@ -104,7 +106,7 @@ impl Turn {
             return self.give_up(step, Strategy::RePlan, why);
         }
         let moves = ops.iter().any(|op| op.kind == PlanOpKind::MoveRunner);
-        let problem = if graph == self.run.graph && !moves {
+        let problem = if graph == *self.run.graph && !moves {
             Some("it changes nothing".to_owned())
         } else {
             plan_problem(&graph)

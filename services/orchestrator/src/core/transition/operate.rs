@@ -7,6 +7,7 @@ use crate::core::run::{Delta, Gate, State, Step};
 use meta_domain::fault::{ErrorKind, Fault, InvalidField};
 use meta_domain::gate::GateStatus;
 use meta_domain::plan::PlanOp;
+use std::sync::Arc;
 
 /// Rule name of a delta that a human asked for.
 const BY_OPERATOR: &str = "operator";
@@ -83,10 +84,11 @@ impl Turn {
         if let Some(problem) = plan_problem(&graph) {
             return Err(InvalidField::new("ops", problem).into());
         }
-        if graph == self.run.graph {
+        if graph == *self.run.graph {
             return Err(InvalidField::new("ops", "change nothing (expected a change)").into());
         }
-        let planned = |s: &&Step| s.is_active() && graph.step(&s.planned.name) != Some(&s.planned);
+        let planned =
+            |s: &&Arc<Step>| s.is_active() && graph.step(&s.planned.name) != Some(&s.planned);
         if let Some(active) = self.run.steps.iter().find(planned) {
             let name = active.planned.name.clone();
             return Err(self.refused_step(&name, "is at work; it can be changed once it has ended"));

@@ -77,7 +77,7 @@ impl Turn {
         if startable {
             return;
         }
-        if run.steps.iter().any(super::super::run::Step::is_active) {
+        if run.steps.iter().any(|s| s.is_active()) {
             if run.status == RunStatus::PausedAwaitingApproval {
                 self.emit(RunEvent::Resumed);
             }

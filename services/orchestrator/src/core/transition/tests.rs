@@ -39,7 +39,7 @@ pub(crate) fn run(file: &str) -> Run {
         spec: SpecId(Uuid::from_u128(3)),
         plan: PlanId(Uuid::from_u128(4)),
         plan_version: 1,
-        graph,
+        graph: graph.into(),
         source: Source::Path { path: "/x".into() },
         mount: String::new(),
         cache_key: "k".into(),
@@ -52,7 +52,7 @@ pub(crate) fn run(file: &str) -> Run {
         finished_at: None,
         base: String::new(),
         head: String::new(),
-        steps: steps.into_iter().map(Step::new).collect(),
+        steps: steps.into_iter().map(|s| Step::new(s).into()).collect(),
         attempts: Vec::new(),
         gates: Vec::new(),
         deltas: Vec::new(),
@@ -264,7 +264,8 @@ fn a_retry_waits_in_the_queue_and_a_pass_after_it_is_flaky() {
     play.fail("a", Decision::RetryStep { backoff_ms: 2000, reason: "again".into() });
     let (kind, _, due, sharing) = play.queue.last().unwrap().clone();
     assert_eq!((kind, sharing), (TaskKind::Step, Sharing::Exclusive));
-    assert_eq!(due.since_ms(Timestamp(play.now)), 2000);
+    let failed_at = play.run.step("a").unwrap().failed_at.unwrap();
+    assert_eq!(due.since_ms(failed_at), 2000, "looking at the failure is part of the wait");
     play.pass("a");
     assert!(play.run.step("a").unwrap().flaky);
     assert_eq!(play.run.attempts[0].outcome, Outcome::Retried);
@@ -723,7 +724,8 @@ proptest! {
         let at_any_time = |mut run: Run| {
             run.started_at = None;
             run.finished_at = None;
-            for step in &mut run.steps {
+            for step in run.steps.iter_mut().map(std::sync::Arc::make_mut) {
+                step.failed_at = None;
                 step.started_at = None;
                 step.finished_at = None;
                 if let State::Healing(healing) = &mut step.state {
