@@ -216,31 +216,42 @@ async fn without_a_collector_where_one_should_be_nothing_fails() -> Result<()> {
     let data = folder.path().join("data");
     let mut up = Up::start_with(&data, &["--admin", "127.0.0.1:0"], &vars).await?;
     let admin = up.greeting("metrics and health").await?;
-    let spec = json!({
-        "title": "quick", "mode": "freeform",
-        "source": { "kind": "inline", "files": { "a": "b" } },
-        "steps": [{ "name": "true", "run": "true" }],
-    });
-    let spec = up.rest.planned(&spec).await?;
+    let spec = up.rest.planned(&quick()).await?;
     for _ in 0..3 {
         let run = up.rest.run(&spec, &json!({})).await?;
         up.rest.until_status(&run, "succeeded").await?;
     }
     let failed = "metabuilder_telemetry_export_failures_total{signal=\"traces\"} ";
+    until_counted(&admin, failed).await?;
+    let dropped = "metabuilder_telemetry_dropped_total{signal=\"traces\"} ";
+    until_counted(&admin, dropped).await?;
+    let ended = up.process.stop().await?;
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    let complaints = ended.err.matches("the collector is away").count();
+    assert!((1..=3).contains(&complaints), "it is said once a signal: {}", ended.err);
+    Ok(())
+}
+
+/// Waits until a counter, named by the beginning of its line, has counted something.
+async fn until_counted(admin: &str, counter: &str) -> Result<()> {
     let waited = tokio::time::timeout(meta_tests::processes::LIMIT, async {
         loop {
-            let text = reqwest::get(&admin).await?.text().await?;
-            let count = text.lines().find_map(|l| l.strip_prefix(failed)).unwrap_or("0");
+            let text = reqwest::get(admin).await?.text().await?;
+            let count = text.lines().find_map(|l| l.strip_prefix(counter)).unwrap_or("0");
             if count != "0" {
                 return Ok::<_, anyhow::Error>(());
             }
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         }
     });
-    waited.await.context("the lost spans are counted")??;
-    let ended = up.process.stop().await?;
-    assert_eq!(ended.code, Some(0), "{}", ended.err);
-    let complaints = ended.err.matches("the collector is away").count();
-    assert!((1..=3).contains(&complaints), "it is said once a signal: {}", ended.err);
-    Ok(())
+    waited.await.with_context(|| format!("{counter} stays at 0"))?
+}
+
+/// A spec whose run says nothing but that it was.
+fn quick() -> Value {
+    json!({
+        "title": "quick", "mode": "freeform",
+        "source": { "kind": "inline", "files": { "a": "b" } },
+        "steps": [{ "name": "true", "run": "true" }],
+    })
 }

@@ -8,8 +8,10 @@
 
 pub mod catalogue;
 pub mod definition;
+mod delivery;
 pub mod exposition;
 mod instrument;
+mod link;
 pub mod otlp;
 mod process;
 pub mod reference;
