@@ -75,6 +75,7 @@ async fn a_healed_run_is_one_trace_across_all_processes_and_a_restart() -> Resul
     connected(&spans)?;
     conventional(&spans, &run)?;
     logs_name_the_trace(&collector, &deployment, &run).await?;
+    a_source_is_inspected_in_the_trace_of_who_asks(&collector).await?;
     let kept = collector.kept();
     for (of, name) in [
         ("orchestrator", "autofix_attempts_total"),
@@ -172,6 +173,25 @@ fn conventional(spans: &[Told], run: &str) -> Result<()> {
     assert_eq!(fixers.count(), 1, "the fixer is in the trace");
     assert_eq!(named("verify check")?.service, "metabuilder-runner");
     assert_eq!(named("commit")?.attribute("metabuilder.task.kind"), "commit");
+    Ok(())
+}
+
+/// A plan needs a look into the source, which belongs to no run: it is a part of the request.
+async fn a_source_is_inspected_in_the_trace_of_who_asks(collector: &Collector) -> Result<()> {
+    let asks = "metabuilder.orchestrator.v1.PlanService/CreatePlan";
+    let chain = ["inspect", asks, asks, "POST /api/meta/v2/specs/{spec_id}/plan"];
+    let path = |kept: &meta_tests::processes::collector::Kept| -> Option<Vec<String>> {
+        let mut told = kept.spans.iter().find(|t| t.span.name == "inspect")?;
+        let mut path = vec![told.span.name.clone()];
+        while !told.span.parent_span_id.is_empty() {
+            let above = &told.span.parent_span_id;
+            told = kept.spans.iter().find(|t| t.span.span_id == *above)?;
+            path.push(told.span.name.clone());
+        }
+        Some(path)
+    };
+    collector.until("an inspection up to its request", |kept| path(kept).is_some()).await?;
+    assert_eq!(path(&collector.kept()).context("a path")?, chain);
     Ok(())
 }
 
