@@ -275,3 +275,39 @@ fn quick() -> Value {
         "steps": [{ "name": "true", "run": "true" }],
     })
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn telemetry_travels_by_tls_to_a_collector_that_a_private_authority_vouches_for() -> Result<()>
+{
+    let (collector, authority) = Collector::secured().await?;
+    let folder = tempfile::tempdir()?;
+    let trusted = folder.path().join("authority.pem");
+    std::fs::write(&trusted, authority)?;
+    let trusted = trusted.to_str().context("a path of letters")?;
+    let mut vars = collector.vars().to_vec();
+    let data = folder.path().join("stranger");
+    let mut stranger = Up::start_with(&data, &["--admin", "127.0.0.1:0"], &vars).await?;
+    let admin = stranger.greeting("metrics and health").await?;
+    let spec = stranger.rest.planned(&quick()).await?;
+    let run = stranger.rest.run(&spec, &json!({})).await?;
+    stranger.rest.until_status(&run, "succeeded").await?;
+    until_counted(&admin, "metabuilder_telemetry_export_failures_total{signal=\"traces\"} ")
+        .await?;
+    assert_eq!(stranger.process.stop().await?.code, Some(0));
+    {
+        let kept = collector.kept();
+        let told = (kept.spans.len(), kept.lines.len(), kept.metrics.len());
+        assert_eq!(told, (0, 0, 0), "nothing is told to whom nobody vouches for");
+    }
+
+    vars.push(("OTEL_EXPORTER_OTLP_CERTIFICATE", trusted));
+    let up = Up::start_with(&folder.path().join("data"), &[], &vars).await?;
+    let spec = up.rest.planned(&quick()).await?;
+    let run = up.rest.run(&spec, &json!({})).await?;
+    up.rest.until_status(&run, "succeeded").await?;
+    let ended = |t: &Told| t.span.name.starts_with("RUN ");
+    collector.until("the run's span", |kept| kept.spans.iter().any(ended)).await?;
+    collector.until("a metric", |kept| !kept.metrics.is_empty()).await?;
+    assert_eq!(up.process.stop().await?.code, Some(0));
+    Ok(())
+}

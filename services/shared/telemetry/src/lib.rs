@@ -15,6 +15,7 @@ mod link;
 pub mod otlp;
 mod process;
 pub mod reference;
+mod tls;
 pub mod trace;
 
 pub use instrument::{Counter, Gauge, Histogram, Metric, Series};

@@ -7,12 +7,13 @@ use crate::definition::Kind;
 use crate::delivery::{Lines, Outbox, Watched};
 use crate::instrument::{Metric, Series};
 use crate::link::Link;
+use crate::tls;
 use crate::trace::{self, Budget, Tracing};
 use opentelemetry::metrics::{Meter, MeterProvider as _};
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
-use opentelemetry_otlp::{LogExporter, MetricExporter, SpanExporter};
+use opentelemetry_otlp::{LogExporter, MetricExporter, SpanExporter, WithTonicConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::logs::{BatchLogProcessor, SdkLogger, SdkLoggerProvider};
 use opentelemetry_sdk::metrics::SdkMeterProvider;
@@ -74,19 +75,31 @@ impl Export {
         let resource = resource(vars, process);
         let mut export = Self::default();
         if wanted(vars, "TRACES") {
-            let exporter = SpanExporter::builder().with_tonic().build().map_err(|e| refused(&e))?;
+            let mut exporter = SpanExporter::builder().with_tonic();
+            if let Some(tls) = tls::settings(vars, "TRACES")? {
+                exporter = exporter.with_tls_config(tls);
+            }
+            let exporter = exporter.build().map_err(|e| refused(&e))?;
             let own_sampling = vars.get("OTEL_TRACES_SAMPLER").is_none_or(String::is_empty);
             let link = Arc::new(Link::new("traces", room(vars, "OTEL_BSP_MAX_QUEUE_SIZE")));
             export.traces = Some(traces(exporter, link, resource.clone(), own_sampling));
         }
         if wanted(vars, "METRICS") {
-            let exporter = MetricExporter::builder().with_tonic().build().map_err(|e| refused(&e))?;
+            let mut exporter = MetricExporter::builder().with_tonic();
+            if let Some(tls) = tls::settings(vars, "METRICS")? {
+                exporter = exporter.with_tls_config(tls);
+            }
+            let exporter = exporter.build().map_err(|e| refused(&e))?;
             // they wait nowhere: each time, the numbers as they are then are sent
             let link = Arc::new(Link::new("metrics", 0));
             export.metrics = Some(metrics(Watched::new(exporter, link), resource.clone()));
         }
         if wanted(vars, "LOGS") {
-            let exporter = LogExporter::builder().with_tonic().build().map_err(|e| refused(&e))?;
+            let mut exporter = LogExporter::builder().with_tonic();
+            if let Some(tls) = tls::settings(vars, "LOGS")? {
+                exporter = exporter.with_tls_config(tls);
+            }
+            let exporter = exporter.build().map_err(|e| refused(&e))?;
             let link = Arc::new(Link::new("logs", room(vars, "OTEL_BLRP_MAX_QUEUE_SIZE")));
             export.logs = Some(logs(exporter, link, resource));
         }
