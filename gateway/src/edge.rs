@@ -69,7 +69,7 @@ fn traced(request: &Request, route: &str) -> Span {
             KeyValue::new("url.scheme", "http"),
         ]
     };
-    let name = format!("{method} {route}");
+    let name = format_args!("{method} {route}");
     let named = request.headers().get(&TRACEPARENT).and_then(|v| v.to_str().ok()?.parse().ok());
     match named {
         Some(parent) => Span::under(parent, Kind::Server, name, attributes),

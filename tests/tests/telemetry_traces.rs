@@ -75,6 +75,7 @@ async fn a_healed_run_is_one_trace_across_all_processes_and_a_restart() -> Resul
     connected(&spans)?;
     conventional(&spans, &run)?;
     logs_name_the_trace(&collector, &deployment, &run).await?;
+    a_source_is_inspected_in_the_trace_of_who_asks(&collector).await?;
     let kept = collector.kept();
     for (of, name) in [
         ("orchestrator", "autofix_attempts_total"),
@@ -175,6 +176,25 @@ fn conventional(spans: &[Told], run: &str) -> Result<()> {
     Ok(())
 }
 
+/// A plan needs a look into the source, which belongs to no run: it is a part of the request.
+async fn a_source_is_inspected_in_the_trace_of_who_asks(collector: &Collector) -> Result<()> {
+    let asks = "metabuilder.orchestrator.v1.PlanService/CreatePlan";
+    let chain = ["inspect", asks, asks, "POST /api/meta/v2/specs/{spec_id}/plan"];
+    let path = |kept: &meta_tests::processes::collector::Kept| -> Option<Vec<String>> {
+        let mut told = kept.spans.iter().find(|t| t.span.name == "inspect")?;
+        let mut path = vec![told.span.name.clone()];
+        while !told.span.parent_span_id.is_empty() {
+            let above = &told.span.parent_span_id;
+            told = kept.spans.iter().find(|t| t.span.span_id == *above)?;
+            path.push(told.span.name.clone());
+        }
+        Some(path)
+    };
+    collector.until("an inspection up to its request", |kept| path(kept).is_some()).await?;
+    assert_eq!(path(&collector.kept()).context("a path")?, chain);
+    Ok(())
+}
+
 /// Lines of the services carry the trace, by OTLP and on standard error.
 async fn logs_name_the_trace(
     collector: &Collector,
@@ -216,31 +236,78 @@ async fn without_a_collector_where_one_should_be_nothing_fails() -> Result<()> {
     let data = folder.path().join("data");
     let mut up = Up::start_with(&data, &["--admin", "127.0.0.1:0"], &vars).await?;
     let admin = up.greeting("metrics and health").await?;
-    let spec = json!({
-        "title": "quick", "mode": "freeform",
-        "source": { "kind": "inline", "files": { "a": "b" } },
-        "steps": [{ "name": "true", "run": "true" }],
-    });
-    let spec = up.rest.planned(&spec).await?;
+    let spec = up.rest.planned(&quick()).await?;
     for _ in 0..3 {
         let run = up.rest.run(&spec, &json!({})).await?;
         up.rest.until_status(&run, "succeeded").await?;
     }
     let failed = "metabuilder_telemetry_export_failures_total{signal=\"traces\"} ";
+    until_counted(&admin, failed).await?;
+    let dropped = "metabuilder_telemetry_dropped_total{signal=\"traces\"} ";
+    until_counted(&admin, dropped).await?;
+    let ended = up.process.stop().await?;
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    let complaints = ended.err.matches("the collector is away").count();
+    assert!((1..=3).contains(&complaints), "it is said once a signal: {}", ended.err);
+    Ok(())
+}
+
+/// Waits until a counter, named by the beginning of its line, has counted something.
+async fn until_counted(admin: &str, counter: &str) -> Result<()> {
     let waited = tokio::time::timeout(meta_tests::processes::LIMIT, async {
         loop {
-            let text = reqwest::get(&admin).await?.text().await?;
-            let count = text.lines().find_map(|l| l.strip_prefix(failed)).unwrap_or("0");
+            let text = reqwest::get(admin).await?.text().await?;
+            let count = text.lines().find_map(|l| l.strip_prefix(counter)).unwrap_or("0");
             if count != "0" {
                 return Ok::<_, anyhow::Error>(());
             }
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         }
     });
-    waited.await.context("the lost spans are counted")??;
-    let ended = up.process.stop().await?;
-    assert_eq!(ended.code, Some(0), "{}", ended.err);
-    let complaints = ended.err.matches("the collector is away").count();
-    assert!((1..=3).contains(&complaints), "it is said once a signal: {}", ended.err);
+    waited.await.with_context(|| format!("{counter} stays at 0"))?
+}
+
+/// A spec whose run says nothing but that it was.
+fn quick() -> Value {
+    json!({
+        "title": "quick", "mode": "freeform",
+        "source": { "kind": "inline", "files": { "a": "b" } },
+        "steps": [{ "name": "true", "run": "true" }],
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn telemetry_travels_by_tls_to_a_collector_that_a_private_authority_vouches_for() -> Result<()>
+{
+    let (collector, authority) = Collector::secured().await?;
+    let folder = tempfile::tempdir()?;
+    let trusted = folder.path().join("authority.pem");
+    std::fs::write(&trusted, authority)?;
+    let trusted = trusted.to_str().context("a path of letters")?;
+    let mut vars = collector.vars().to_vec();
+    let data = folder.path().join("stranger");
+    let mut stranger = Up::start_with(&data, &["--admin", "127.0.0.1:0"], &vars).await?;
+    let admin = stranger.greeting("metrics and health").await?;
+    let spec = stranger.rest.planned(&quick()).await?;
+    let run = stranger.rest.run(&spec, &json!({})).await?;
+    stranger.rest.until_status(&run, "succeeded").await?;
+    until_counted(&admin, "metabuilder_telemetry_export_failures_total{signal=\"traces\"} ")
+        .await?;
+    assert_eq!(stranger.process.stop().await?.code, Some(0));
+    {
+        let kept = collector.kept();
+        let told = (kept.spans.len(), kept.lines.len(), kept.metrics.len());
+        assert_eq!(told, (0, 0, 0), "nothing is told to whom nobody vouches for");
+    }
+
+    vars.push(("OTEL_EXPORTER_OTLP_CERTIFICATE", trusted));
+    let up = Up::start_with(&folder.path().join("data"), &[], &vars).await?;
+    let spec = up.rest.planned(&quick()).await?;
+    let run = up.rest.run(&spec, &json!({})).await?;
+    up.rest.until_status(&run, "succeeded").await?;
+    let ended = |t: &Told| t.span.name.starts_with("RUN ");
+    collector.until("the run's span", |kept| kept.spans.iter().any(ended)).await?;
+    collector.until("a metric", |kept| !kept.metrics.is_empty()).await?;
+    assert_eq!(up.process.stop().await?.code, Some(0));
     Ok(())
 }

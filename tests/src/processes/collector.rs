@@ -24,12 +24,14 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::Span;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::task::AbortOnDropHandle;
+use tonic::transport::{Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
 
 /// Pause between two looks at what has come.
@@ -113,20 +115,40 @@ fn service(resource: Option<&Resource>) -> String {
 impl Collector {
     /// Starts one on a free port of loopback.
     pub async fn start() -> Result<Self> {
-        Self::serving(true).await
+        Self::serving(true, None).await
     }
 
     /// Starts one that forgets at once what it is sent.
     pub async fn forgetful() -> Result<Self> {
-        Self::serving(false).await
+        Self::serving(false, None).await
     }
 
-    async fn serving(keeps: bool) -> Result<Self> {
+    /// Starts one that speaks TLS only, and gives the certificate, in PEM, of the authority of its
+    /// own that vouches for it.
+    pub async fn secured() -> Result<(Self, String)> {
+        let mut of_authority = CertificateParams::default();
+        of_authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority_key = KeyPair::generate()?;
+        let authority = of_authority.self_signed(&authority_key)?.pem();
+        let key = KeyPair::generate()?;
+        let issuer = Issuer::new(of_authority, authority_key);
+        let own = CertificateParams::new(["localhost".to_owned()])?.signed_by(&key, &issuer)?;
+        let identity = Identity::from_pem(own.pem(), key.serialize_pem());
+        Ok((Self::serving(true, Some(identity)).await?, authority))
+    }
+
+    async fn serving(keeps: bool, identity: Option<Identity>) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let endpoint = format!("http://{}", listener.local_addr()?);
+        let (mut server, mut endpoint) =
+            (Server::builder(), format!("http://{}", listener.local_addr()?));
+        if let Some(identity) = identity {
+            server = server.tls_config(ServerTlsConfig::new().identity(identity))?;
+            // the name that its certificate has
+            endpoint = format!("https://localhost:{}", listener.local_addr()?.port());
+        }
         let kept: Arc<Mutex<Kept>> = Arc::default();
         let keep = Keep(keeps.then(|| Arc::clone(&kept)));
-        let serving = tonic::transport::Server::builder()
+        let serving = server
             .add_service(TraceServiceServer::new(keep.clone()))
             .add_service(LogsServiceServer::new(keep.clone()))
             .add_service(MetricsServiceServer::new(keep))

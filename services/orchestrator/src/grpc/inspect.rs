@@ -11,6 +11,7 @@ use meta_domain::id::{RunId, TaskId, TenantId};
 use meta_domain::source::Source;
 use meta_proto::runner as work;
 use meta_runtime::{new_id, now};
+use meta_telemetry::trace;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -19,6 +20,16 @@ use std::time::Duration;
 const ANSWER_MS_MAX: u64 = 60_000;
 /// How often it is looked for the answer where nothing told that it is there.
 const LOOK: Duration = Duration::from_millis(500);
+
+/// A question as it stands in the queue.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Asked {
+    /// The place, in its trace, of the request that asks; empty when it is in none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(super) trace: String,
+    #[serde(flatten)]
+    question: Question,
+}
 
 /// What a runner is asked.
 #[derive(Debug, Serialize, Deserialize)]
@@ -35,25 +46,34 @@ pub(super) enum Question {
     },
 }
 
-impl Question {
-    /// What a runner gets to do; `payload` is what stands in the queue.
-    pub(super) fn order(payload: &str) -> Result<work::task::Work, Fault> {
-        let question: Self = serde_json::from_str(payload)
-            .map_err(|e| Fault::new(ErrorKind::NotFound, "BAD_SOURCE", e.to_string()))?;
-        Ok(match question {
-            Self::Source(source) => {
+impl Asked {
+    /// Reads what stands in the queue.
+    ///
+    /// # Errors
+    /// When it is no question.
+    pub(super) fn read(payload: &str) -> Result<Self, Fault> {
+        serde_json::from_str(payload)
+            .map_err(|e| Fault::new(ErrorKind::NotFound, "BAD_SOURCE", e.to_string()))
+    }
+
+    /// What a runner gets to do.
+    pub(super) fn order(self) -> work::task::Work {
+        match self.question {
+            Question::Source(source) => {
                 work::task::Work::Inspect(work::InspectWork { source: Some(source.into()) })
             }
-            Self::Archive { archive_of, head } => {
+            Question::Archive { archive_of, head } => {
                 let run_id = archive_of.to_string();
                 work::task::Work::Archive(work::ArchiveWork { run_id, head })
             }
-        })
+        }
     }
+}
 
+impl Question {
     /// Asks, and waits; the runner may say that it cannot.
     pub(super) async fn ask<T: DeserializeOwned>(
-        &self,
+        self,
         engine: &Engine,
         tenant: TenantId,
     ) -> Result<Result<T, String>, Fault> {
@@ -61,7 +81,8 @@ impl Question {
             Fault::new(ErrorKind::Internal, "INTERNAL", format!("inspection: {e}"))
         };
         let task = TaskId(new_id());
-        let payload = serde_json::to_string(self).map_err(internal)?;
+        let trace = trace::current().map(|of| of.to_string()).unwrap_or_default();
+        let payload = serde_json::to_string(&Asked { trace, question: self }).map_err(internal)?;
         let new =
             Task { payload, ..Task::new(task, tenant, TaskKind::Inspect, engine.clock.now()) };
         let mut changes = engine.watch_loose();
@@ -110,4 +131,28 @@ pub(super) async fn workspace(
     STANDARD
         .decode(packed)
         .map_err(|e| Fault::new(ErrorKind::Internal, "INTERNAL", format!("archive: {e}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_keeps_the_trace_of_who_asks_and_one_without_is_read_too() {
+        let question = || Question::Source(Source::Path { path: "/src".to_owned() });
+        let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned();
+        for trace in [trace, String::new()] {
+            let asked = Asked { trace: trace.clone(), question: question() };
+            let text = serde_json::to_string(&asked).expect("JSON");
+            assert_eq!(text.contains("trace"), !trace.is_empty(), "{text}");
+            let read = Asked::read(&text).expect("a question");
+            assert_eq!(read.trace, trace);
+            let work::task::Work::Inspect(inspect) = read.order() else { panic!("{text}") };
+            assert_eq!(inspect.source, Some(Source::Path { path: "/src".to_owned() }.into()));
+        }
+        let archive = r#"{"archive_of":"01890a5d-ac96-774b-bcce-b302099a8057","head":"abc"}"#;
+        let read = Asked::read(archive).expect("a question of before");
+        assert!(matches!(read.order(), work::task::Work::Archive(of) if of.head == "abc"));
+        assert!(Asked::read("{}").is_err());
+    }
 }

@@ -252,7 +252,8 @@ impl RunService for Runs {
             self.settings.set_run(&caller, run.id, overrides).await?;
         }
         let run = self.engine.create_as(run, request_id, Some(by)).await.map_err(refuse)?;
-        tracing::info!(run = %run.id, spec = %run.spec, actor = %run.created_by, "run created");
+        // as with its end: there may be a thousand in a second, and the audit knows who made it
+        tracing::debug!(run = %run.id, spec = %run.spec, actor = %run.created_by, "run created");
         Ok(counted.answer(pb::CreateRunResponse { run: Some(encode::run(&run)) }))
     }
 

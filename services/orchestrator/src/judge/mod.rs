@@ -232,7 +232,7 @@ fn traced(leased: &Leased) -> Span {
     let Some(place) = leased.run.as_ref().and_then(|run| run.place_of(&task.step)) else {
         return Span::none();
     };
-    Span::under(place, Kind::Consumer, format!("{} {}", task.kind, task.step), || {
+    Span::under(place, Kind::Consumer, format_args!("{} {}", task.kind, task.step), || {
         vec![
             KeyValue::new("metabuilder.task.kind", task.kind.as_str()),
             KeyValue::new("cicd.pipeline.task.name", task.step.clone()),

@@ -82,19 +82,17 @@ fn count(one: Counted) {
 /// A run has ended: its span, and one for each of its steps.
 fn ended(run: &Run) {
     let place = run.place();
-    let within = place.map_or_else(Span::none, Span::as_part_of);
-    {
+    let eventful = run.status != RunStatus::Succeeded || !run.attempts.is_empty();
+    if eventful {
+        let within = place.map_or_else(Span::none, Span::as_part_of);
         let _within = within.enter();
-        let eventful = run.status != RunStatus::Succeeded || !run.attempts.is_empty();
-        if eventful {
-            tracing::info!(run = %run.id, status = %run.status, "a run has ended");
-        } else {
-            // there may be a thousand of them in a second
-            tracing::debug!(run = %run.id, status = %run.status, "a run has ended");
-        }
+        tracing::info!(run = %run.id, status = %run.status, "a run has ended");
+    } else {
+        // there may be a thousand of them in a second
+        tracing::debug!(run = %run.id, status = %run.status, "a run has ended");
     }
     let (Some(place), Some(asked)) = (place, run.asked_in()) else { return };
-    if !place.sampled || !trace::is_on() {
+    if !trace::is_told(place) {
         return;
     }
     let last = run.failure_types.last().copied();

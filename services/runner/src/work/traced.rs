@@ -6,7 +6,7 @@ use meta_proto::runner::complete_task_request::Result as Outcome;
 use meta_proto::runner::task::Work;
 use meta_telemetry::catalogue::AUTOFIX_PROCESSING;
 use meta_telemetry::trace::{KeyValue, Kind, Span};
-use std::borrow::Cow;
+use std::fmt::{Display, Formatter};
 use std::time::{Duration, Instant};
 
 /// A task at work.
@@ -28,7 +28,7 @@ impl Traced {
             ]
         };
         let span = match task.traceparent.parse() {
-            Ok(place) => Span::under(place, Kind::Consumer, name(task), attributes),
+            Ok(place) => Span::under(place, Kind::Consumer, Name(task), attributes),
             Err(_) => Span::none(),
         };
         Self { span, began: Instant::now(), operation: operation(task) }
@@ -81,15 +81,22 @@ fn operation(task: &Task) -> Option<&'static str> {
     loops.into_iter().find(|word_of| *word_of == word(task))
 }
 
-fn name(task: &Task) -> Cow<'static, str> {
-    let of = |step: &Option<PlannedStep>| step.as_ref().map(|s| s.name.clone()).unwrap_or_default();
-    match &task.work {
-        Some(Work::Step(work)) => format!("execute {}", of(&work.step)).into(),
-        Some(Work::Verify(work)) => format!("verify {}", of(&work.step)).into(),
-        Some(Work::Propose(work)) => {
-            let fixer = work.fixer.as_ref().map_or("", |f| f.id.as_str());
-            format!("fixer {fixer}").into()
+fn of(step: Option<&PlannedStep>) -> &str {
+    step.map_or("", |step| step.name.as_str())
+}
+
+/// What a task is called in a trace.
+struct Name<'a>(&'a Task);
+
+impl Display for Name<'_> {
+    fn fmt(&self, to: &mut Formatter<'_>) -> std::fmt::Result {
+        match &self.0.work {
+            Some(Work::Step(work)) => write!(to, "execute {}", of(work.step.as_ref())),
+            Some(Work::Verify(work)) => write!(to, "verify {}", of(work.step.as_ref())),
+            Some(Work::Propose(work)) => {
+                write!(to, "fixer {}", work.fixer.as_ref().map_or("", |f| f.id.as_str()))
+            }
+            _ => to.write_str(word(self.0)),
         }
-        _ => word(task).into(),
     }
 }

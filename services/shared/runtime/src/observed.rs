@@ -57,13 +57,13 @@ fn served(path: &str, headers: &HeaderMap) -> Span {
     let parent = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok()?.parse().ok());
     let name = method(path);
     if let Some(parent) = parent {
-        return Span::under(parent, Kind::Server, name.to_owned(), || attributes(name));
+        return Span::under(parent, Kind::Server, name, || attributes(name));
     }
     let Some(row) = access::rpc(path).filter(|row| matches!(row.who, Who::Roles(_))) else {
         return Span::none();
     };
     let reads = matches!(row.scope, Some(Scope::Read | Scope::Audit));
-    Span::root(reads, Kind::Server, name.to_owned(), || attributes(name))
+    Span::root(reads, Kind::Server, name, || attributes(name))
 }
 
 /// The layer around everything that is served.
@@ -201,7 +201,7 @@ impl Asked {
     pub(crate) fn of<B>(request: &mut Request<B>) -> Self {
         let name = method(request.uri().path()).to_owned();
         let span = match trace::current() {
-            Some(parent) => Span::under(parent, Kind::Client, name.clone(), || attributes(&name)),
+            Some(parent) => Span::under(parent, Kind::Client, &name, || attributes(&name)),
             None => Span::none(),
         };
         if let Some(context) = span.context() {

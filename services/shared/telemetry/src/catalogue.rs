@@ -213,6 +213,10 @@ metrics! {
         EXPORT_FAILURES: Counter("metabuilder_telemetry_export_failures_total", Kind::Counter, "{batch}", [
             Label { name: "signal", values: Values::Words(&["traces", "metrics", "logs"]) },
         ]);
+        /// Spans and lines of logs that reach no collector: it is away, or too many wait for it.
+        TELEMETRY_DROPPED: Counter("metabuilder_telemetry_dropped_total", Kind::Counter, "{item}", [
+            Label { name: "signal", values: Values::Words(&["traces", "logs"]) },
+        ]);
     }
 }
 

@@ -4,7 +4,7 @@
 use crate::definition::{Definition, Kind};
 use crate::trace::{self, TraceContext};
 use opentelemetry::KeyValue;
-use opentelemetry::metrics::Histogram as Sent;
+use opentelemetry::metrics::{BoundHistogram as SentSeries, Histogram as Sent};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -38,6 +38,8 @@ pub struct Buckets {
     /// The last measurement with a trace, by bucket.
     pub(crate) exemplars: Box<[Mutex<Option<Exemplar>>]>,
     attributes: Box<[KeyValue]>,
+    /// The same series as it is sent, found once.
+    sent: OnceLock<SentSeries<f64>>,
 }
 
 impl Buckets {
@@ -102,6 +104,7 @@ impl Metric {
                     sum_nano: AtomicU64::new(0),
                     exemplars: (0..buckets).map(|_| Mutex::new(None)).collect(),
                     attributes: self.attributes(place).into(),
+                    sent: OnceLock::new(),
                 })
             }
         }
@@ -219,7 +222,7 @@ impl Histogram {
             *exemplar = Some(Exemplar { trace, value, at_ms: trace::now_ms() });
         }
         if let Some(sent) = self.0.sent.get() {
-            sent.record(value, &buckets.attributes);
+            buckets.sent.get_or_init(|| sent.bind(&buckets.attributes)).record(value);
         }
     }
 }

@@ -8,11 +8,14 @@
 
 pub mod catalogue;
 pub mod definition;
+mod delivery;
 pub mod exposition;
 mod instrument;
+mod link;
 pub mod otlp;
 mod process;
 pub mod reference;
+mod tls;
 pub mod trace;
 
 pub use instrument::{Counter, Gauge, Histogram, Metric, Series};

@@ -1,30 +1,34 @@
 //! Sending to a collector by OTLP over gRPC, as the standard `OTEL_*` variables say. Nothing is sent
 //! without an endpoint. Queues are bounded: what a collector does not take is dropped and counted,
-//! and nobody waits for it.
+//! and nobody waits for it. While it is away, nothing is made for it.
 
-use crate::catalogue::{ALL, EXPORT_FAILURES};
+use crate::catalogue::{ALL, TELEMETRY_DROPPED};
 use crate::definition::Kind;
+use crate::delivery::{Lines, Outbox, Watched};
 use crate::instrument::{Metric, Series};
+use crate::link::Link;
+use crate::tls;
 use crate::trace::{self, Budget, Tracing};
 use opentelemetry::metrics::{Meter, MeterProvider as _};
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
-use opentelemetry_otlp::{LogExporter, MetricExporter, SpanExporter};
+use opentelemetry_otlp::{LogExporter, MetricExporter, SpanExporter, WithTonicConfig};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::error::OTelSdkResult;
-use opentelemetry_sdk::logs::{LogBatch, SdkLogger, SdkLoggerProvider};
-use opentelemetry_sdk::metrics::data::ResourceMetrics;
-use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
-use opentelemetry_sdk::metrics::{SdkMeterProvider, Temporality};
-use opentelemetry_sdk::trace::{BatchSpanProcessor, SdkTracerProvider, SpanData, SpanProcessor};
+use opentelemetry_sdk::logs::{BatchLogProcessor, SdkLogger, SdkLoggerProvider};
+use opentelemetry_sdk::metrics::SdkMeterProvider;
+use opentelemetry_sdk::trace::{
+    BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider, SpanProcessor,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// The name of what makes spans and metrics.
 const SCOPE: &str = "metabuilder";
+/// How many spans, or lines of logs, may wait for the collector, unless a variable says.
+const WAITING: usize = 2_048;
 /// How long the last batches may take when the process ends.
 const FLUSH: Duration = Duration::from_secs(3);
 
@@ -71,23 +75,33 @@ impl Export {
         let resource = resource(vars, process);
         let mut export = Self::default();
         if wanted(vars, "TRACES") {
-            let exporter = SpanExporter::builder().with_tonic().build();
-            let exporter = exporter.map_err(|e| format!("OTEL_EXPORTER_OTLP_ENDPOINT: {e}"))?;
+            let mut exporter = SpanExporter::builder().with_tonic();
+            if let Some(tls) = tls::settings(vars, "TRACES")? {
+                exporter = exporter.with_tls_config(tls);
+            }
+            let exporter = exporter.build().map_err(|e| refused(&e))?;
             let own_sampling = vars.get("OTEL_TRACES_SAMPLER").is_none_or(String::is_empty);
-            let exporter = Watched::new(exporter, "traces");
-            export.traces = Some(traces(exporter, resource.clone(), own_sampling));
+            let link = Arc::new(Link::new("traces", room(vars, "OTEL_BSP_MAX_QUEUE_SIZE")));
+            export.traces = Some(traces(exporter, link, resource.clone(), own_sampling));
         }
         if wanted(vars, "METRICS") {
-            let exporter = MetricExporter::builder().with_tonic().build();
-            let exporter = exporter.map_err(|e| format!("OTEL_EXPORTER_OTLP_ENDPOINT: {e}"))?;
-            export.metrics = Some(metrics(Watched::new(exporter, "metrics"), resource.clone()));
+            let mut exporter = MetricExporter::builder().with_tonic();
+            if let Some(tls) = tls::settings(vars, "METRICS")? {
+                exporter = exporter.with_tls_config(tls);
+            }
+            let exporter = exporter.build().map_err(|e| refused(&e))?;
+            // they wait nowhere: each time, the numbers as they are then are sent
+            let link = Arc::new(Link::new("metrics", 0));
+            export.metrics = Some(metrics(Watched::new(exporter, link), resource.clone()));
         }
         if wanted(vars, "LOGS") {
-            let exporter = LogExporter::builder().with_tonic().build();
-            let exporter = exporter.map_err(|e| format!("OTEL_EXPORTER_OTLP_ENDPOINT: {e}"))?;
-            let provider = SdkLoggerProvider::builder().with_resource(resource);
-            let provider = provider.with_batch_exporter(Watched::new(exporter, "logs"));
-            export.logs = Some(provider.build());
+            let mut exporter = LogExporter::builder().with_tonic();
+            if let Some(tls) = tls::settings(vars, "LOGS")? {
+                exporter = exporter.with_tls_config(tls);
+            }
+            let exporter = exporter.build().map_err(|e| refused(&e))?;
+            let link = Arc::new(Link::new("logs", room(vars, "OTEL_BLRP_MAX_QUEUE_SIZE")));
+            export.logs = Some(logs(exporter, link, resource));
         }
         Ok(export)
     }
@@ -111,6 +125,16 @@ impl Export {
     }
 }
 
+fn refused(error: &impl std::fmt::Display) -> String {
+    format!("OTEL_EXPORTER_OTLP_ENDPOINT: {error}")
+}
+
+/// How many may wait, as the variable says; one that makes no sense says nothing.
+fn room(vars: &BTreeMap<String, String>, name: &str) -> usize {
+    let given = vars.get(name).and_then(|value| value.trim().parse().ok());
+    given.filter(|room| *room > 0).unwrap_or(WAITING)
+}
+
 fn resource(vars: &BTreeMap<String, String>, process: &Process) -> Resource {
     let named = vars.get("OTEL_SERVICE_NAME").filter(|name| !name.is_empty());
     Resource::builder()
@@ -125,24 +149,40 @@ fn resource(vars: &BTreeMap<String, String>, process: &Process) -> Resource {
 }
 
 fn traces(
-    exporter: Watched<SpanExporter>,
+    exporter: SpanExporter,
+    link: Arc<Link>,
     resource: Resource,
     own_sampling: bool,
 ) -> SdkTracerProvider {
-    let mut processor = BatchSpanProcessor::builder(exporter).build();
+    TELEMETRY_DROPPED.add(&[link.signal()], 0);
+    let config = BatchConfigBuilder::default().with_max_queue_size(link.room()).build();
+    let exporter = Watched::new(exporter, Arc::clone(&link));
+    let mut processor = BatchSpanProcessor::new(exporter, config);
     processor.set_resource(&resource);
-    let processor = Arc::new(processor);
+    let outbox = Outbox::new(processor, link);
     let provider = SdkTracerProvider::builder()
         .with_resource(resource)
-        .with_span_processor(SharedProcessor(Arc::clone(&processor)))
+        .with_span_processor(outbox.clone())
         .build();
     let scope = InstrumentationScope::builder(SCOPE).build();
     let tracer = provider.tracer_with_scope(scope.clone());
     let (reads, budget) = (AtomicU64::new(0), Budget::new());
-    if !trace::install(Tracing { tracer, processor, scope, own_sampling, reads, budget }) {
+    if !trace::install(Tracing { tracer, outbox, scope, own_sampling, reads, budget }) {
         tracing::debug!("traces were started before");
     }
     provider
+}
+
+fn logs(exporter: LogExporter, link: Arc<Link>, resource: Resource) -> SdkLoggerProvider {
+    TELEMETRY_DROPPED.add(&[link.signal()], 0);
+    let config = opentelemetry_sdk::logs::BatchConfigBuilder::default();
+    let processor = BatchLogProcessor::builder(Watched::new(exporter, Arc::clone(&link)))
+        .with_batch_config(config.with_max_queue_size(link.room()).build())
+        .build();
+    SdkLoggerProvider::builder()
+        .with_resource(resource)
+        .with_log_processor(Lines::new(processor, link))
+        .build()
 }
 
 fn metrics(exporter: Watched<MetricExporter>, resource: Resource) -> SdkMeterProvider {
@@ -197,100 +237,9 @@ fn observe(meter: &Meter, metric: &'static Metric) {
     }
 }
 
-/// One processor for the spans of the SDK and for those that are told as a whole.
-#[derive(Debug)]
-struct SharedProcessor(Arc<BatchSpanProcessor>);
-
-impl SpanProcessor for SharedProcessor {
-    fn on_start(
-        &self,
-        _span: &mut opentelemetry_sdk::trace::Span,
-        _context: &opentelemetry::Context,
-    ) {
-    }
-    fn on_end(&self, span: SpanData) {
-        self.0.on_end(span);
-    }
-    fn force_flush(&self) -> OTelSdkResult {
-        self.0.force_flush()
-    }
-    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        self.0.shutdown_with_timeout(timeout)
-    }
-}
-
-/// Counts what an exporter could not send, and says it once each time that it begins.
-#[derive(Debug)]
-struct Watched<E> {
-    exporter: E,
-    signal: &'static str,
-    failing: AtomicBool,
-}
-
-impl<E> Watched<E> {
-    fn new(exporter: E, signal: &'static str) -> Self {
-        EXPORT_FAILURES.add(&[signal], 0);
-        Self { exporter, signal, failing: AtomicBool::new(false) }
-    }
-
-    fn seen(&self, result: OTelSdkResult) -> OTelSdkResult {
-        let failed = result.is_err();
-        if failed {
-            EXPORT_FAILURES.add(&[self.signal], 1);
-        }
-        if self.failing.swap(failed, Ordering::Relaxed) != failed {
-            if let Err(error) = &result {
-                tracing::warn!(signal = self.signal, %error, "the collector is away");
-            } else {
-                tracing::info!(signal = self.signal, "the collector is back");
-            }
-        }
-        result
-    }
-}
-
-impl opentelemetry_sdk::trace::SpanExporter for Watched<SpanExporter> {
-    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
-        self.seen(self.exporter.export(batch).await)
-    }
-    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        self.exporter.shutdown_with_timeout(timeout)
-    }
-    fn set_resource(&mut self, resource: &Resource) {
-        self.exporter.set_resource(resource);
-    }
-}
-
-impl PushMetricExporter for Watched<MetricExporter> {
-    async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
-        self.seen(self.exporter.export(metrics).await)
-    }
-    fn force_flush(&self) -> OTelSdkResult {
-        self.exporter.force_flush()
-    }
-    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        self.exporter.shutdown_with_timeout(timeout)
-    }
-    fn temporality(&self) -> Temporality {
-        self.exporter.temporality()
-    }
-}
-
-impl opentelemetry_sdk::logs::LogExporter for Watched<LogExporter> {
-    async fn export(&self, batch: LogBatch<'_>) -> OTelSdkResult {
-        self.seen(self.exporter.export(batch).await)
-    }
-    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        self.exporter.shutdown_with_timeout(timeout)
-    }
-    fn set_resource(&mut self, resource: &Resource) {
-        self.exporter.set_resource(resource);
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::wanted;
+    use super::{room, wanted};
     use std::collections::BTreeMap;
 
     fn vars(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -308,5 +257,13 @@ mod tests {
         assert!(!wanted(&without_logs, "LOGS") && wanted(&without_logs, "METRICS"));
         let one = vars(&[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://127.0.0.1:4317")]);
         assert!(wanted(&one, "TRACES") && !wanted(&one, "METRICS"));
+    }
+    #[test]
+    fn how_many_may_wait_is_a_number_above_zero() {
+        let name = "OTEL_BSP_MAX_QUEUE_SIZE";
+        assert_eq!(room(&vars(&[(name, " 7 ")]), name), 7);
+        for wrong in ["", "0", "many", "-1"] {
+            assert_eq!(room(&vars(&[(name, wrong)]), name), super::WAITING);
+        }
     }
 }

@@ -4,17 +4,17 @@
 //! on for longer than a process may live (a run, a step) is told when it has ended, with ids that
 //! can be derived from what is stored: its children know their parent all along.
 
+use crate::delivery::Outbox;
 use opentelemetry::trace::{
     FutureExt, SpanContext, SpanId, SpanKind, Status, TraceContextExt, TraceFlags, TraceId,
     TraceState, Tracer,
 };
 use opentelemetry::{Context, ContextGuard, InstrumentationScope};
-use opentelemetry_sdk::trace::{
-    BatchSpanProcessor, SdkTracer, SpanData, SpanEvents, SpanLinks, SpanProcessor,
-};
+use opentelemetry_sdk::trace::{SdkTracer, SpanData, SpanEvents, SpanLinks, SpanProcessor};
 use std::borrow::Cow;
+use std::fmt::Display;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 pub use meta_domain::trace::TraceContext;
@@ -57,7 +57,7 @@ impl Budget {
 /// What makes spans, once traces are sent anywhere.
 pub(crate) struct Tracing {
     pub(crate) tracer: SdkTracer,
-    pub(crate) processor: Arc<BatchSpanProcessor>,
+    pub(crate) outbox: Outbox,
     pub(crate) scope: InstrumentationScope,
     /// Who set no sampler gets every change, and some of what only reads.
     pub(crate) own_sampling: bool,
@@ -73,9 +73,15 @@ pub(crate) fn install(tracing: Tracing) -> bool {
     TRACING.set(tracing).is_ok()
 }
 
-/// Whether traces are sent anywhere.
-pub fn is_on() -> bool {
-    TRACING.get().is_some()
+/// What makes spans, as long as they could be delivered.
+fn telling() -> Option<&'static Tracing> {
+    TRACING.get().filter(|tracing| tracing.outbox.is_open())
+}
+
+/// Whether work of this place is told: its trace is recorded, and somebody takes it. What is not
+/// told needs no attributes.
+pub fn is_told(place: TraceContext) -> bool {
+    place.sampled && telling().is_some()
 }
 
 /// Milliseconds since the epoch.
@@ -137,35 +143,36 @@ impl From<Kind> for SpanKind {
 pub struct Span(Option<Context>);
 
 impl Span {
-    /// A part of what `parent` names. Where no traces are sent, the work is only said to belong to
-    /// it, so that logs name it and calls pass it on.
+    /// A part of what `parent` names. Where it is not told, the work is only said to belong to it, so
+    /// that logs name it and calls pass it on; name and attributes are not made then.
     pub fn under(
         parent: TraceContext,
         kind: Kind,
-        name: impl Into<Cow<'static, str>>,
+        name: impl Display,
         attributes: impl FnOnce() -> Vec<KeyValue>,
     ) -> Self {
         let above = Context::new().with_remote_span_context(remote(parent));
-        Self(Some(match TRACING.get() {
+        Self(Some(match telling() {
             Some(tracing) if parent.sampled || !tracing.own_sampling => {
-                tracing.start(&above, kind, name.into(), attributes())
+                tracing.start(&above, kind, name.to_string(), attributes())
             }
             Some(_) | None => above,
         }))
     }
 
-    /// A trace of its own, when one is wanted: `reads` says that nothing is changed by it.
+    /// A trace of its own, when one is wanted: `reads` says that nothing is changed by it. None begins
+    /// while the collector is away: its parts would look for it later.
     pub fn root(
         reads: bool,
         kind: Kind,
-        name: impl Into<Cow<'static, str>>,
+        name: impl Display,
         attributes: impl FnOnce() -> Vec<KeyValue>,
     ) -> Self {
-        let Some(tracing) = TRACING.get() else { return Self(None) };
+        let Some(tracing) = telling() else { return Self(None) };
         if tracing.own_sampling && !tracing.wants(reads) {
             return Self(None);
         }
-        Self(Some(tracing.start(&Context::new(), kind, name.into(), attributes())))
+        Self(Some(tracing.start(&Context::new(), kind, name.to_string(), attributes())))
     }
 
     /// Work that belongs to this, and is not told by itself.
@@ -233,7 +240,7 @@ impl Tracing {
         &self,
         above: &Context,
         kind: Kind,
-        name: Cow<'static, str>,
+        name: String,
         attributes: Vec<KeyValue>,
     ) -> Context {
         let builder = self.tracer.span_builder(name).with_kind(kind.into());
@@ -273,9 +280,9 @@ fn at(ms: i64) -> SystemTime {
 
 /// Tells work that has ended, when its trace is recorded.
 pub fn tell(ended: Ended) {
-    let Some(tracing) = TRACING.get().filter(|_| ended.context.sampled) else { return };
+    let Some(tracing) = telling().filter(|_| ended.context.sampled) else { return };
     let own = remote(ended.context);
-    tracing.processor.on_end(SpanData {
+    tracing.outbox.on_end(SpanData {
         span_context: SpanContext::new(
             own.trace_id(),
             own.span_id(),

@@ -1,6 +1,6 @@
 //! What a runner is told to do for a task.
 
-use super::super::inspect::Question;
+use super::super::inspect::Asked;
 use super::Work;
 use crate::core::evidence::{put_back, siblings};
 use crate::core::queue::Task;
@@ -24,9 +24,13 @@ impl Work {
     /// When the task does not fit its run any more, or the store fails.
     pub(super) async fn order(&self, leased: &Leased) -> Result<pb::Task, Fault> {
         let task = &leased.task;
-        let work = match &leased.run {
-            Some(run) => self.work_of(run, task).await?,
-            None => Question::order(&task.payload)?,
+        let (work, traceparent) = match &leased.run {
+            Some(run) => (self.work_of(run, task).await?, traced(run, task)),
+            None => {
+                let mut asked = Asked::read(&task.payload)?;
+                let place = std::mem::take(&mut asked.trace);
+                (asked.order(), place)
+            }
         };
         Ok(pb::Task {
             task_id: task.id.to_string(),
@@ -35,7 +39,7 @@ impl Work {
             tenant_id: task.tenant.to_string(),
             run_id: task.run.map(|r| r.to_string()).unwrap_or_default(),
             work: Some(work),
-            traceparent: traced(leased),
+            traceparent,
         })
     }
 
@@ -135,9 +139,8 @@ impl Work {
 }
 
 /// The place of the task's step in the run's trace.
-fn traced(leased: &Leased) -> String {
-    let place = leased.run.as_ref().and_then(|run| run.place_of(&leased.task.step));
-    place.map(|place| place.to_string()).unwrap_or_default()
+fn traced(run: &Run, task: &Task) -> String {
+    run.place_of(&task.step).map(|place| place.to_string()).unwrap_or_default()
 }
 
 fn commit_work(run: &Run, step: &Step) -> Result<pb::task::Work, Fault> {
