@@ -236,7 +236,8 @@ impl RunService for Runs {
         &self,
         request: Request<pb::CreateRunRequest>,
     ) -> Result<Response<pb::CreateRunResponse>, Status> {
-        let (caller, by) = (principal(&request)?, asking(&request)?.by);
+        let (identity, by) = (identity(&request)?, asking(&request)?.by);
+        let caller = identity.principal.clone();
         let body = request.into_inner();
         let request_id = Some(body.request_id.clone()).filter(|r| !r.is_empty());
         let asked: Overrides = body.overrides.unwrap_or_default().into();
@@ -248,7 +249,7 @@ impl RunService for Runs {
         let counted = count(&self.engine, self.limits, &caller, Action::Runs).await?;
         let overrides = run.graph.overrides.patched(&asked);
         if !overrides.is_empty() {
-            self.settings.set_run(&caller, run.id, overrides).await?;
+            self.settings.set_run(&identity, &by.request_id, run.id, overrides).await?;
         }
         let run = self.engine.create_as(run, request_id, Some(by)).await.map_err(refuse)?;
         tracing::info!(run = %run.id, spec = %run.spec, actor = %run.created_by, "run created");
