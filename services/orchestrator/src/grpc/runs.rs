@@ -2,7 +2,7 @@
 
 use super::asking::{Asking, asking};
 use super::quota::count;
-use super::{encode, inspect, invalid, page_size, refuse, store, stream};
+use super::{check_text, encode, inspect, invalid, page_size, refuse, store, stream};
 use crate::config::Limits;
 use crate::core::quota::Action;
 use crate::core::run::{ExpiryAction, Gate, GatePolicy, Run, Step};
@@ -427,6 +427,7 @@ impl ApprovalService for Runs {
             let problem = format!("{chars} characters (expected at most {NOTES_CHARS_MAX})");
             return Err(invalid(InvalidField::new("notes", problem)));
         }
+        check_text("notes", &body.notes).map_err(invalid)?;
         let (run, gate) = self.named_gate(asking.tenant, &body).await?;
         let counted =
             count(&self.engine, self.limits, &caller.principal, Action::Approvals).await?;
