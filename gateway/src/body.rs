@@ -1,7 +1,7 @@
 //! Request documents: read within limits, checked strictly, as `{"data":{"attributes":{..}}}` or as
 //! the attributes alone.
 
-use crate::problem::{At, Problem};
+use crate::problem::{At, Problem, shown};
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
 use bytes::Bytes;
@@ -167,7 +167,8 @@ fn check_headers(headers: &HeaderMap) -> Result<Encoding, Problem> {
 
 /// JSON only: a form of a foreign page can not send it unasked.
 fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
-    let given = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
+    let mut all = headers.get_all(header::CONTENT_TYPE).iter();
+    let given = all.next().and_then(|v| v.to_str().ok()).unwrap_or("");
     let mut parts = given.split(';').map(str::trim);
     let media = parts.next().unwrap_or("").to_ascii_lowercase();
     let fits = match media.as_str() {
@@ -175,12 +176,13 @@ fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
         crate::document::MEDIA_TYPE => parts.all(|p| p.starts_with("profile=")),
         _ => false,
     };
-    if fits {
+    if fits && all.next().is_none() {
         return Ok(());
     }
     let detail = format!(
-        "content-type {given:?} is not accepted (expected application/vnd.api+json without \
-         parameters, or application/json)"
+        "content-type {} is not accepted (expected once application/vnd.api+json without \
+         parameters, or application/json)",
+        shown(given)
     );
     Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail)
         .at(At::Header("Content-Type")))

@@ -8,6 +8,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use meta_domain::fault::{ErrorKind, Fault, InvalidField};
 use meta_proto::status::from_status;
 use serde_json::{Value, json};
+use std::borrow::Cow;
 use std::error::Error as _;
 use std::time::Duration;
 use tonic::{Code, Status};
@@ -55,6 +56,25 @@ pub(crate) fn shown(text: &str) -> String {
         None => format!("{text:?}"),
         Some((end, _)) => format!("{:?}…", &text[..end]),
     }
+}
+
+/// Errors that are written at most, and characters of a detail or a pointer.
+const ERRORS_MAX: usize = 100;
+const DETAIL_CHARS_MAX: usize = 1_000;
+
+/// A text without its middle when it is long, so that a huge request gets no huge answer: what is
+/// wrong stands at its start, what was expected at its end.
+fn cut(text: &str) -> Cow<'_, str> {
+    let half = DETAIL_CHARS_MAX / 2;
+    if text.len() <= DETAIL_CHARS_MAX {
+        return text.into();
+    }
+    let start = text.char_indices().nth(half).map_or(text.len(), |(at, _)| at);
+    let end = text.char_indices().nth_back(half - 1).map_or(0, |(at, _)| at);
+    if end <= start {
+        return text.into();
+    }
+    format!("{}…{}", &text[..start], &text[end..]).into()
 }
 
 /// An error response that is not rendered yet.
@@ -172,18 +192,22 @@ impl Problem {
                 "status": self.status.as_str(),
                 "code": e.code,
                 "title": title(&e.code),
-                "detail": e.detail,
+                "detail": cut(&e.detail),
                 "meta": { "request_id": request_id, "trace_id": trace_id },
             });
             match &e.at {
-                Some(At::Pointer(pointer)) => error["source"] = json!({ "pointer": pointer }),
-                Some(At::Parameter(name)) => error["source"] = json!({ "parameter": name }),
+                Some(At::Pointer(pointer)) => {
+                    error["source"] = json!({ "pointer": cut(pointer) });
+                }
+                Some(At::Parameter(name)) => {
+                    error["source"] = json!({ "parameter": cut(name) });
+                }
                 Some(At::Header(name)) => error["source"] = json!({ "header": name }),
                 None => {}
             }
             error
         };
-        json!({ "errors": self.errors.iter().map(entry).collect::<Vec<_>>() })
+        json!({ "errors": self.errors.iter().take(ERRORS_MAX).map(entry).collect::<Vec<_>>() })
     }
 
     /// The errors as an RFC 9457 document.
@@ -194,17 +218,17 @@ impl Problem {
             "type": format!("urn:metabuilder:error:{code}"),
             "title": title(code),
             "status": self.status.as_u16(),
-            "detail": first.map(|e| e.detail.as_str()),
+            "detail": first.map(|e| cut(&e.detail)),
             "code": code,
             "request_id": request_id,
             "trace_id": trace_id,
         });
         let part = |e: &Entry| match e.at.as_ref()? {
-            At::Pointer(pointer) => Some(json!({ "pointer": pointer, "detail": e.detail })),
-            At::Parameter(name) => Some(json!({ "parameter": name, "detail": e.detail })),
-            At::Header(name) => Some(json!({ "header": name, "detail": e.detail })),
+            At::Pointer(at) => Some(json!({ "pointer": cut(at), "detail": cut(&e.detail) })),
+            At::Parameter(at) => Some(json!({ "parameter": cut(at), "detail": cut(&e.detail) })),
+            At::Header(at) => Some(json!({ "header": at, "detail": cut(&e.detail) })),
         };
-        let parts: Vec<Value> = self.errors.iter().filter_map(part).collect();
+        let parts: Vec<Value> = self.errors.iter().take(ERRORS_MAX).filter_map(part).collect();
         if !parts.is_empty() {
             problem["errors"] = parts.into();
         }
@@ -327,6 +351,23 @@ mod tests {
     fn a_long_text_is_not_repeated_whole() {
         assert_eq!(shown("a\"b"), r#""a\"b""#);
         assert!(shown(&"é".repeat(10_000)).chars().count() < 100);
+    }
+
+    #[test]
+    fn an_error_is_short_however_long_the_request_was() {
+        let long = "é".repeat(10_000);
+        let detail = format!("title: {long:?} is not valid (expected less)");
+        let field = InvalidField::new(format!("steps[0].{long}"), detail);
+        let problem = Problem::fields("invalid_field", &vec![field; 200]);
+        for text in [problem.json_api("r", "t"), problem.problem_json("r", "t")] {
+            let text = text.to_string();
+            assert!(text.len() < 1_000 * ERRORS_MAX * 5, "{}", text.len());
+            assert!(text.contains("is not valid (expected less)"));
+        }
+        for whole in ["", "a", &"é".repeat(500), &"a".repeat(1_000)] {
+            assert_eq!(cut(whole), whole);
+        }
+        assert_eq!(cut(&long).chars().count(), 1_001);
     }
 
     #[test]

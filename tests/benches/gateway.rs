@@ -1,6 +1,7 @@
 //! What the gateway costs, printed as one JSON document (`make bench-gateway`): `GET
 //! /runs/{id}/autofix` with authentication through it and the same question to the orchestrator
-//! directly, and a thousand watchers of one run.
+//! directly, a thousand watchers of one run, and whether the time of a 404 tells another tenant's
+//! object from one that does not exist.
 //!
 //! Processor time is that of the gateway's process, user and system, without what it takes when
 //! idle, divided by the requests. Every answer is checked.
@@ -32,6 +33,8 @@ const P99_TIMES_MAX: f64 = 3.0;
 /// Watchers of one run, and the memory they may cost the gateway, in MiB.
 const WATCHERS: usize = 1_000;
 const WATCHERS_MIB_MAX: f64 = 100.0;
+/// Questions for another tenant's object, and as many for one that does not exist, in turns.
+const STRANGERS: usize = 2_000;
 
 /// A step that fails once of a refused connection.
 const FLAKY: &str = "if [ -f c/seen ]; then echo ok; else touch c/seen; \
@@ -40,12 +43,18 @@ const FLAKY: &str = "if [ -f c/seen ]; then echo ok; else touch c/seen; \
 #[tokio::main]
 async fn main() -> Result<()> {
     only(&["orchestrator", "runner", "classifier", "autofixer", "flag-resolver", "gateway"]);
-    let deployment = Deployment::start().await?;
+    let deployment = Deployment::start_with(&[
+        ("orchestrator", "METABUILDER__WEBHOOKS__ALLOW_HTTP", "true"),
+        ("orchestrator", "METABUILDER__WEBHOOKS__NETWORKS", "127.0.0.0/8"),
+        ("orchestrator", "METABUILDER__WEBHOOKS__PORTS", "9"),
+    ])
+    .await?;
     let run = healed(&deployment.rest).await?;
     let pid = deployment.gateway.process.pid();
     let direct = direct(&deployment, &run).await?;
     let through = through(&deployment, pid, &run).await?;
     let watchers = watchers(&deployment, pid).await?;
+    let strangers = strangers(&deployment.rest, &run).await?;
     let number = |value: &Value, name: &str| value[name].as_f64().context("a number");
     let times = number(&through, "p99_us")? / number(&direct, "p99_us")?;
     let report = json!({
@@ -55,6 +64,7 @@ async fn main() -> Result<()> {
         "direct_grpc": direct,
         "p99_times": round(times),
         "watchers": watchers,
+        "not_found": strangers,
         "targets": {
             "cpu_us_max": CPU_US_MAX,
             "cpu_met": number(&through, "cpu_us")? <= CPU_US_MAX,
@@ -216,6 +226,75 @@ async fn watchers(deployment: &Deployment, pid: Pid) -> Result<Value> {
     };
     tokio::time::timeout(LIMIT, read).await.context("the watchers did not end in time")??;
     Ok(json!({ "watchers": WATCHERS, "events_each": events, "mib": round(mib) }))
+}
+
+/// Somebody of another tenant, who is an admin there and may ask for everything by its id.
+async fn stranger(rest: &Rest) -> Result<(Rest, String)> {
+    let tenant = rest.post("/tenants", &json!({ "name": "strangers" })).await?.with(201)?;
+    let tenant = tenant["data"]["id"].as_str().context("an id")?.to_owned();
+    let user = json!({ "email": "stranger@other.example", "role": "admin" });
+    let user = rest.post(&format!("/tenants/{tenant}/users"), &user).await?.with(201)?;
+    let key = user["data"]["attributes"]["api_key"].as_str().context("a key")?;
+    Ok((rest.with_key(key), tenant))
+}
+
+/// For each kind of object: how long a 404 takes for another tenant's and for one that does not
+/// exist, and the ratio of the two medians.
+async fn strangers(rest: &Rest, run: &str) -> Result<Value> {
+    let id = |value: &Value| value["data"]["id"].as_str().map(str::to_owned).context("an id");
+    let steps = json!([{ "name": "s", "run": "true", "approval": "before" }]);
+    let spec = json!({ "title": "t", "mode": "freeform", "steps": steps });
+    let spec = rest.planned(&spec).await?;
+    let waits = rest.run(&spec, &json!({ "async": false })).await?;
+    let gates = rest.get(&format!("/approvals?run_id={waits}")).await?.with(200)?;
+    let gate = gates["data"][0]["id"].as_str().context("a gate")?.to_owned();
+    let hook = json!({ "url": "http://127.0.0.1:9/hook", "events": ["run.canceled"] });
+    let hook = id(&rest.post("/webhooks", &hook).await?.with(201)?)?;
+    let caller = id(&rest.get("/caller").await?.with(200)?)?;
+    let key = json!({ "name": "k", "role": "viewer" });
+    let key = id(&rest.post(&format!("/tenants/{caller}/keys"), &key).await?.with(201)?)?;
+    let (stranger, tenant) = stranger(rest).await?;
+    let keys = format!("/tenants/{tenant}/keys");
+    let mut told = serde_json::Map::new();
+    for (name, method, before, id, after) in [
+        ("run", Method::GET, "/runs", run, ""),
+        ("run_events", Method::GET, "/runs", run, "/events"),
+        ("run_patch", Method::GET, "/runs", run, "/artifacts/patch"),
+        ("run_settings", Method::GET, "/runs", run, "/settings"),
+        ("run_cancel", Method::POST, "/runs", run, "/cancel"),
+        ("spec", Method::GET, "/specs", &spec, ""),
+        ("plan", Method::POST, "/specs", &spec, "/plan"),
+        ("gate", Method::POST, "/approvals", &gate, "/reject"),
+        ("webhook", Method::GET, "/webhooks", &hook, ""),
+        ("webhook_delete", Method::DELETE, "/webhooks", &hook, ""),
+        ("key", Method::DELETE, &keys, &key, ""),
+    ] {
+        // as far from the other as two ids of one time are
+        let unknown = format!("{}{}", &id[..24], "0123456789ab");
+        let foreign = (format!("{before}/{id}{after}"), Vec::with_capacity(STRANGERS));
+        let unknown = (format!("{before}/{unknown}{after}"), Vec::with_capacity(STRANGERS));
+        let mut both = [foreign, unknown];
+        for _ in 0..STRANGERS {
+            for (path, took) in &mut both {
+                let began = Instant::now();
+                let answer = stranger.request(method.clone(), path).send().await?;
+                let status = answer.status();
+                answer.bytes().await?;
+                took.push(began.elapsed());
+                ensure!(status == 404, "{method} {path}: {status}");
+            }
+        }
+        let [foreign, unknown] = both.map(|(_, mut took)| {
+            took.sort_unstable();
+            took[took.len() / 2].as_secs_f64() * 1e6
+        });
+        let ratio = (foreign / unknown * 1000.0).round() / 1000.0;
+        let medians = json!({
+            "foreign_us": round(foreign), "unknown_us": round(unknown), "ratio": ratio,
+        });
+        told.insert(name.to_owned(), medians);
+    }
+    Ok(Value::Object(told))
 }
 
 fn round(value: f64) -> f64 {

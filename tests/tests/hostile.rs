@@ -1,10 +1,12 @@
 //! Hostile requests over REST: each has a defined result, and the next one is answered.
 
 use anyhow::{Context, Result, ensure};
-use meta_tests::processes::{Answer, Up};
+use meta_tests::processes::{Answer, LIMIT, Up};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 async fn up() -> Result<(Up, tempfile::TempDir)> {
     let folder = tempfile::tempdir()?;
@@ -139,5 +141,151 @@ async fn h19_a_hostile_log_is_kept_within_its_limit_and_written_as_text() -> Res
     let live = up.rest.request(Method::GET, &path).header("accept", "text/event-stream");
     let live = live.send().await?.text().await?;
     ensure!(live.contains("event: end\n") && !live.contains('\u{1b}') && !live.contains('\r'));
+    Ok(())
+}
+
+/// A spec of one step, of which this is otherwise.
+fn step(part: Value) -> Value {
+    let mut step = json!({ "name": "a", "run": "true" });
+    if let (Value::Object(step), Value::Object(part)) = (&mut step, part) {
+        step.extend(part);
+    }
+    spec(json!([step]))
+}
+
+/// What is answered to these bytes on a connection of their own: the status, and all of it.
+async fn raw(up: &Up, request: &str) -> Result<(u16, String)> {
+    let address = up.url.strip_prefix("http://").context("an address")?;
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = Vec::new();
+    let read = stream.read_to_end(&mut answer);
+    tokio::time::timeout(LIMIT, read).await.context("the connection stays open")??;
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let status = answer.split(' ').nth(1).with_context(|| format!("{answer:?}"))?.parse()?;
+    Ok((status, answer))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_two_servers_may_read_differently_are_refused() -> Result<()> {
+    let (up, _folder) = up().await?;
+    let path = "/api/meta/v2";
+    let key = format!("authorization: Bearer {}\r\nconnection: close", up.key);
+    let json = "content-type: application/json";
+    let two_lengths = format!(
+        "host: a\r\nauthorization: Bearer {}\r\n{json}\r\ncontent-length: 5\r\n\
+         transfer-encoding: chunked",
+        up.key
+    );
+    let second = format!("0\r\n\r\nGET {path}/caller HTTP/1.1\r\nhost: a\r\n{key}\r\n\r\n");
+    for (what, request, status) in [
+        ("one host", format!("GET {path}/caller HTTP/1.1\r\nhost: a\r\n{key}\r\n\r\n"), 200),
+        ("no host", format!("GET {path}/caller HTTP/1.1\r\n{key}\r\n\r\n"), 400),
+        (
+            "two hosts",
+            format!("GET {path}/caller HTTP/1.1\r\nhost: a\r\nhost: b\r\n{key}\r\n\r\n"),
+            400,
+        ),
+        ("no host over HTTP/1.0", format!("GET {path}/caller HTTP/1.0\r\n{key}\r\n\r\n"), 200),
+        // the second request is not read: after two lengths nobody knows where it begins
+        (
+            "two lengths",
+            format!("POST {path}/specs HTTP/1.1\r\n{two_lengths}\r\n\r\n{second}"),
+            400,
+        ),
+        (
+            "two content types",
+            format!(
+                "POST {path}/specs HTTP/1.1\r\nhost: a\r\n{key}\r\n{json}\r\n\
+                 content-type: text/plain\r\ncontent-length: 2\r\n\r\n{{}}"
+            ),
+            415,
+        ),
+    ] {
+        let (found, answer) = raw(&up, &request).await?;
+        ensure!(found == status, "{what}: {answer}");
+        ensure!(answer.matches("HTTP/1.").count() == 1, "{what}: more than one answer: {answer}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_huge_request_gets_a_small_answer_that_still_says_what_was_expected() -> Result<()> {
+    const ANSWER_BYTES_MAX: usize = 5_000;
+    let (up, _folder) = up().await?;
+    let long = "x".repeat(200_000);
+    for (what, path, body) in [
+        ("a name", "/specs", step(json!({ "name": long }))),
+        ("a key", "/specs", json!({ long.as_str(): 1 })),
+        ("a word", "/specs", json!({ "title": "t", "mode": long, "steps": [] })),
+        ("another step", "/specs", step(json!({ "needs": [long] }))),
+        ("a folder", "/specs", step(json!({ "cache": [format!("/{long}")] }))),
+        ("a variable", "/specs", step(json!({ "env": { format!("{long} "): "a" } }))),
+        ("a type", "/specs", step(json!({ "network": long }))),
+        ("an address", "/webhooks", json!({ "url": long })),
+    ] {
+        let refused = up.rest.post(path, &body).await?;
+        let size = refused.body.to_string().len();
+        ensure!(refused.status == 400 && size < ANSWER_BYTES_MAX, "{what}: {size} bytes");
+        let detail = refused.body["errors"][0]["detail"].as_str().unwrap_or_default();
+        ensure!(detail.contains("expected"), "{what}: {detail}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_text_holds_what_commands_a_terminal_or_what_a_database_does_not_take() -> Result<()> {
+    let (up, _folder) = up().await?;
+    let steps = json!([{ "name": "s", "run": "true", "approval": "before" }]);
+    let made = up.rest.planned(&spec(steps.clone())).await?;
+    let run = up.rest.run(&made, &json!({ "async": false })).await?;
+    for bad in ["a\u{0}b", "a\u{1b}]52;c;aGk=\u{7}b"] {
+        for (field, path, body) in [
+            ("title", "/specs", json!({ "title": bad, "mode": "freeform", "steps": steps })),
+            (
+                "description",
+                "/specs",
+                json!({ "title": "t", "mode": "freeform", "steps": steps, "description": bad }),
+            ),
+            ("name", "/tenants", json!({ "name": bad })),
+            ("notes", &format!("/runs/{run}/reject"), json!({ "notes": bad })),
+            ("reason", &format!("/runs/{run}/pause"), json!({ "reason": bad })),
+        ] {
+            let refused = up.rest.post(path, &body).await?;
+            ensure!(refused.status == 400, "{field}: {:#}", refused.body);
+            let pointer = &refused.body["errors"][0]["source"]["pointer"];
+            ensure!(*pointer == format!("/data/attributes/{field}"), "{field}: {:#}", refused.body);
+        }
+        let path = format!("/audit?action={}", bad.replace('\0', "%00").replace('\u{1b}', "%1B"));
+        ensure!(up.rest.get(&path).await?.status == 400, "{path}");
+    }
+    for (field, part) in [
+        ("run", json!({ "run": "a\u{0}b" })),
+        ("run", json!({ "run": ["a", "\u{0}"] })),
+        ("fix", json!({ "fix": "a\u{0}b" })),
+        ("env", json!({ "env": { "A": "\u{0}" } })),
+    ] {
+        let refused = up.rest.post("/specs", &step(part)).await?;
+        ensure!(refused.status == 400, "{field}: {:#}", refused.body);
+        let pointer = &refused.body["errors"][0]["source"]["pointer"];
+        ensure!(*pointer == format!("/data/attributes/steps/0/{field}"), "{:#}", refused.body);
+    }
+    let lines = json!({ "notes": "two\r\n\tlines" });
+    up.rest.post(&format!("/runs/{run}/approve"), &lines).await?.with(200)?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_step_writes_into_its_error_is_on_record_without_what_no_database_takes()
+-> Result<()> {
+    let (up, _folder) = up().await?;
+    let run = "printf 'src/a.c:1:1: error: expected \\000 before x\\n' >&2; exit 1";
+    let spec = up.rest.planned(&spec(json!([{ "name": "s", "run": run }]))).await?;
+    let run = up.rest.run(&spec, &json!({ "async": false })).await?;
+    up.rest.until_status(&run, "failed").await?;
+    let told = up.rest.get("/audit?action=autofix.").await?.with(200)?;
+    let told = told["data"].as_array().context("a list")?;
+    ensure!(!told.is_empty(), "nothing of the loop is on record");
+    ensure!(!json!(told).to_string().contains("\\u0000"), "{told:#?}");
     Ok(())
 }

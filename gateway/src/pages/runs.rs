@@ -160,7 +160,7 @@ fn row(run: &pb::Run, title: &str, now: Timestamp) -> Markup {
             td.status { (badge::run(run.status)) }
             td.name {
                 a.title href=(href) { (title) }
-                span.fine { code { (tail(&run.id)) } " · plan " (run.plan_version) " · " (plain(&run.created_by)) }
+                span.fine { code { (tail(&run.id)) } " ·\u{a0}plan " (run.plan_version) " ·\u{a0}" (plain(&run.created_by)) }
             }
             td.what { (what(run)) }
             td.when { @if let Some(at) = run.created_at.as_ref().map(instant) { (time(at, now)) } }

@@ -306,11 +306,11 @@ fn changed(change: &Change, now: Timestamp) -> Markup {
     html! {
         tr {
             td.when data-label="When" { @if let Some(at) = change.changed_at.as_ref().map(instant) { (time(at, now)) } }
-            td data-label="Who" { (plain(&change.actor)) @if let Some(kind) = kind { " " (tag(kind)) }
-                @if !change.run_id.is_empty() { " " a href=(format!("/runs/{}", change.run_id)) { "run" } } }
-            td data-label="Before" { (overrides(change.before.as_ref())) }
-            td data-label="After" { (overrides(change.after.as_ref())) }
-            td data-label="Why" { (plain(&change.reason)) }
+            td data-label="Who" { span { (plain(&change.actor)) @if let Some(kind) = kind { " " (tag(kind)) }
+                @if !change.run_id.is_empty() { " " a href=(format!("/runs/{}", change.run_id)) { "run" } } } }
+            td data-label="Before" { span { (overrides(change.before.as_ref())) } }
+            td data-label="After" { span { (overrides(change.after.as_ref())) } }
+            td data-label="Why" { span { (plain(&change.reason)) } }
         }
     }
 }

@@ -30,7 +30,7 @@ pub(super) async fn events(
     let (live, lines) = (accepts(&headers, SSE), accepts(&headers, NDJSON));
     let after = match last_event_id(&headers)? {
         Some(seq) => seq,
-        None => params.get("after")?.unwrap_or(0),
+        None => params.parsed("after", "the number of an event")?.unwrap_or(0),
     };
     let follow = params.get("follow")?.unwrap_or(live);
     if follow && !live && !lines {

@@ -19,7 +19,7 @@ use meta_proto::convert::{Required, parse};
 use meta_proto::flags as pb;
 use meta_proto::flags::flags_service_server::FlagsService;
 use meta_proto::status::to_status;
-use meta_runtime::{principal, trace_id};
+use meta_runtime::principal;
 use std::pin::Pin;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
@@ -179,9 +179,9 @@ impl FlagsService for Grpc {
     ) -> Result<Response<pb::CancelScheduledResponse>, Status> {
         let caller = principal(&request)?;
         let id = parse("id", &request.get_ref().id).map_err(invalid)?;
-        let trace = trace_id(&request).unwrap_or_default();
+        let origin = decode::origin(&request)?;
         let by = by(&caller, "");
-        let canceled = self.resolver.cancel(id, Some(caller.tenant), &by, trace).await;
+        let canceled = self.resolver.cancel(id, Some(caller.tenant), &by, &origin).await;
         let version = canceled.map_err(status)?;
         Ok(Response::new(pb::CancelScheduledResponse { version }))
     }
@@ -239,8 +239,8 @@ impl FlagsService for Grpc {
     ) -> Result<Response<pb::CancelPlatformScheduledResponse>, Status> {
         let caller = principal(&request)?;
         let id = parse("id", &request.get_ref().id).map_err(invalid)?;
-        let trace = trace_id(&request).unwrap_or_default();
-        let canceled = self.resolver.cancel(id, None, &by(&caller, ""), trace).await;
+        let origin = decode::origin(&request)?;
+        let canceled = self.resolver.cancel(id, None, &by(&caller, ""), &origin).await;
         let version = canceled.map_err(status)?;
         Ok(Response::new(pb::CancelPlatformScheduledResponse { version }))
     }

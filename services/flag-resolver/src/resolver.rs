@@ -1,7 +1,7 @@
 //! Resolves, explains and changes settings: the store, its copy in memory, and the pure core.
 
 use crate::core::affected::{Affected, affected, affects_others};
-use crate::core::document::{By, Document};
+use crate::core::document::{By, Document, Origin};
 use crate::core::explain::{Documents, Explanation, explain};
 use crate::core::scope::Scope;
 use crate::core::write::{Write, change, unchanged};
@@ -42,7 +42,7 @@ pub(crate) struct Request {
     pub scope: Scope,
     pub write: Write,
     pub by: By,
-    pub trace_id: String,
+    pub origin: Origin,
     pub if_version: Option<u64>,
     pub dry_run: bool,
     pub effective_at: Option<Timestamp>,
@@ -209,14 +209,14 @@ impl Resolver {
     }
 
     async fn write_now(&self, request: Request) -> Result<Outcome, Fault> {
-        let Request { scope, write, by, trace_id, if_version, .. } = request;
+        let Request { scope, write, by, origin, if_version, .. } = request;
         let mut seen = 0;
         let decide = |before: Document, version: u64| {
             seen = version;
             unchanged(version, if_version)?;
             Ok::<_, Fault>(change(&before, &write, &by))
         };
-        let written = self.store()?.change(scope, &trace_id, decide).await?;
+        let written = self.store()?.change(scope, &origin, decide).await?;
         self.refresh().await?;
         // by now the layer may be somebody else's: who writes next has to have read that one
         let override_version = written.unwrap_or(seen);
@@ -224,9 +224,9 @@ impl Resolver {
     }
 
     async fn schedule(&self, request: Request, at: Timestamp) -> Result<Outcome, Fault> {
-        let Request { scope, write, by, trace_id, .. } = request;
+        let Request { scope, write, by, origin, .. } = request;
         let id = new_id();
-        let scheduled = Scheduled { id, scope, write, by, trace_id, effective_at: at };
+        let scheduled = Scheduled { id, scope, write, by, origin, effective_at: at };
         match self.store()?.schedule(&scheduled).await? {
             Scheduling::Done(_) => {}
             Scheduling::TooMany => {
@@ -271,9 +271,9 @@ impl Resolver {
         id: Uuid,
         tenant: Option<TenantId>,
         by: &By,
-        trace_id: &str,
+        origin: &Origin,
     ) -> Result<u64, Fault> {
-        let canceled = self.store()?.cancel(id, tenant, by, trace_id).await?;
+        let canceled = self.store()?.cancel(id, tenant, by, origin).await?;
         let gone = || Fault::not_found("SCHEDULED_NOT_FOUND", "scheduled change", id);
         let version = canceled.ok_or_else(gone)?;
         self.refresh().await?;

@@ -4,14 +4,16 @@ mod rows;
 
 pub(crate) use rows::{Audited, Batch, Kind, Pulse, Scheduled, Stored};
 
-use crate::core::document::{By, Document};
+use crate::core::document::{By, Document, Origin};
 use crate::core::scope::Scope;
 use crate::core::write::{Change, Terms, change, differing};
 use meta_domain::id::TenantId;
 use meta_domain::settings::Setting;
 use meta_domain::time::Timestamp;
 use meta_storage::{Engine, Error, Location, Migrations, Tx, on, statements};
-use rows::{AuditRow, Keys, LayerRow, PulseRow, ScheduledRow, encoded, number, version_of};
+use rows::{
+    AuditRow, Keys, LayerRow, PulseRow, ScheduledRow, encoded, home_of, number, version_of,
+};
 use sqlx::error::DatabaseError;
 use std::collections::BTreeSet;
 use uuid::Uuid;
@@ -101,7 +103,7 @@ impl FlagStore {
     pub(crate) async fn change<E: From<Error>>(
         &self,
         scope: Scope,
-        trace_id: &str,
+        origin: &Origin,
         decide: impl FnOnce(Document, u64) -> Result<Option<Change>, E> + Send,
     ) -> Result<Option<u64>, E> {
         let mut tx = self.engine.begin().await?;
@@ -117,7 +119,7 @@ impl FlagStore {
         };
         put(&mut tx, scope, &change.after, version).await?;
         let (kind, about) = (Kind::Written, BTreeSet::new());
-        let audit = Audit { scope, trace_id, version, kind, about, scheduled: None };
+        let audit = Audit { scope, origin, version, kind, about, scheduled: None };
         audit.insert(&mut tx, &change.before, &change.after.terms(), &change.by).await?;
         tx.commit().await?;
         Ok(Some(version))
@@ -148,9 +150,12 @@ impl FlagStore {
             .bind(&write_json)
             .bind(&*scheduled.by.actor)
             .bind(&*scheduled.by.reason)
-            .bind(&scheduled.trace_id)
+            .bind(&scheduled.origin.trace_id)
             .bind(scheduled.by.at.0)
             .bind(scheduled.effective_at.0)
+            .bind(&scheduled.origin.credential)
+            .bind(home_of(&scheduled.origin))
+            .bind(&scheduled.origin.request_id)
             .execute(db)
             .await
             .map(drop)?);
@@ -172,7 +177,7 @@ impl FlagStore {
         id: Uuid,
         tenant: Option<TenantId>,
         by: &By,
-        trace_id: &str,
+        origin: &Origin,
     ) -> Result<Option<u64>, Error> {
         let mut tx = self.engine.begin().await?;
         let version = next(&mut tx).await?;
@@ -183,7 +188,7 @@ impl FlagStore {
         };
         let scheduled = row.read()?;
         let (before, after) = (scheduled.write.terms(), Terms::new());
-        let audit = Audit { trace_id, ..Audit::of(&scheduled, version, Kind::Canceled) };
+        let audit = Audit { origin, ..Audit::of(&scheduled, version, Kind::Canceled) };
         audit.insert(&mut tx, &before, &after, by).await?;
         tx.commit().await?;
         Ok(Some(version))
@@ -307,7 +312,7 @@ async fn give_up(
     let by = By { actor: GIVES_UP.into(), at: now, reason: error.to_string().into() };
     let audit = Audit {
         scope: row.scope().unwrap_or(Scope::Platform),
-        trace_id: "",
+        origin: &Origin::default(),
         version,
         kind: Kind::Canceled,
         about: BTreeSet::new(),
@@ -370,7 +375,7 @@ async fn take(tx: &mut Tx, id: &str, tenant: &str) -> Result<Option<ScheduledRow
 /// One row of the audit.
 struct Audit<'a> {
     scope: Scope,
-    trace_id: &'a str,
+    origin: &'a Origin,
     version: u64,
     kind: Kind,
     /// The settings that it is about, besides those that differ.
@@ -382,7 +387,7 @@ impl<'a> Audit<'a> {
     fn of(scheduled: &'a Scheduled, version: u64, kind: Kind) -> Self {
         Self {
             scope: scheduled.scope,
-            trace_id: &scheduled.trace_id,
+            origin: &scheduled.origin,
             version,
             kind,
             about: scheduled.write.settings(),
@@ -411,13 +416,16 @@ impl<'a> Audit<'a> {
             .bind(self.kind.as_str())
             .bind(&*by.actor)
             .bind(&*by.reason)
-            .bind(self.trace_id)
+            .bind(&self.origin.trace_id)
             .bind(by.at.0)
             .bind(rows::names(&settings))
             .bind(&before_json)
             .bind(&after_json)
             .bind(id.map_or("", String::as_str))
             .bind(effective_at)
+            .bind(&self.origin.credential)
+            .bind(home_of(self.origin))
+            .bind(&self.origin.request_id)
             .execute(db)
             .await
             .map(drop)?);

@@ -3,12 +3,12 @@
 
 use meta_domain::fault::Fault;
 use meta_domain::id::RunId;
-use meta_domain::role::Principal;
+use meta_domain::role::{Identity, Principal};
 use meta_domain::settings::{Overrides, Owner, Settings};
 use meta_proto::flags as pb;
 use meta_proto::flags::flags_service_client::FlagsServiceClient;
 use meta_proto::status::to_status;
-use meta_runtime::{Flags, Transport, call};
+use meta_runtime::{Flags, Transport, call_as};
 use std::time::Duration;
 
 /// How long the flag-resolver may take to store an override, and the override to arrive here.
@@ -44,13 +44,14 @@ impl RunSettings {
     }
 
     /// Stores a run's overrides with the flag-resolver and waits until they have arrived here, so
-    /// that the run's first decision already sees them.
+    /// that the run's first decision already sees them. The request's name goes on record there.
     ///
     /// # Errors
     /// The flag-resolver's own status, or `UNAVAILABLE` when they do not arrive.
     pub async fn set_run(
         &self,
-        caller: &Principal,
+        caller: &Identity,
+        request_id: &str,
         run: RunId,
         overrides: Overrides,
     ) -> Result<(), tonic::Status> {
@@ -60,7 +61,11 @@ impl RunSettings {
             patch: false,
             options: None,
         };
-        let answer = self.client.clone().set_overrides(call(caller, TIMEOUT, request)).await?;
+        let mut request = call_as(caller, TIMEOUT, request);
+        if let Ok(name) = request_id.parse() {
+            request.metadata_mut().insert("x-request-id", name);
+        }
+        let answer = self.client.clone().set_overrides(request).await?;
         let arrived = self.flags.reach(answer.into_inner().version, TIMEOUT).await;
         arrived.map_err(|fault: Fault| to_status(&fault))
     }

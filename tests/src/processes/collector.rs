@@ -24,6 +24,7 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::Span;
+use prost::Message;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -73,6 +74,8 @@ pub struct Kept {
     pub lines: Vec<Line>,
     /// Names of metrics, each with its service.
     pub metrics: BTreeSet<(String, String)>,
+    /// Every message as it came, with what it is about: `spans`, `lines` or `metrics`.
+    pub messages: Vec<(&'static str, Vec<u8>)>,
 }
 
 /// See the module. It ends when it is dropped.
@@ -200,6 +203,10 @@ impl Collector {
 struct Keep(Option<Arc<Mutex<Kept>>>);
 
 impl Keep {
+    fn put_message(&self, about: &'static str, message: &impl Message) {
+        self.put(|kept| kept.messages.push((about, message.encode_to_vec())));
+    }
+
     fn put(&self, put: impl FnOnce(&mut Kept)) {
         if let Some(kept) = &self.0 {
             put(&mut kept.lock().unwrap_or_else(PoisonError::into_inner));
@@ -213,7 +220,9 @@ impl TraceService for Keep {
         &self,
         request: Request<ExportTraceServiceRequest>,
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        for resource in request.into_inner().resource_spans {
+        let message = request.into_inner();
+        self.put_message("spans", &message);
+        for resource in message.resource_spans {
             let service = service(resource.resource.as_ref());
             let spans = resource.scope_spans.into_iter().flat_map(|scope| scope.spans);
             let told = |span| Told { service: service.clone(), span };
@@ -229,7 +238,9 @@ impl LogsService for Keep {
         &self,
         request: Request<ExportLogsServiceRequest>,
     ) -> Result<Response<ExportLogsServiceResponse>, Status> {
-        for resource in request.into_inner().resource_logs {
+        let message = request.into_inner();
+        self.put_message("lines", &message);
+        for resource in message.resource_logs {
             let service = service(resource.resource.as_ref());
             for record in resource.scope_logs.into_iter().flat_map(|scope| scope.log_records) {
                 let (trace, body) = (hex(&record.trace_id), value(record.body.as_ref()));
@@ -247,7 +258,9 @@ impl MetricsService for Keep {
         &self,
         request: Request<ExportMetricsServiceRequest>,
     ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
-        for resource in request.into_inner().resource_metrics {
+        let message = request.into_inner();
+        self.put_message("metrics", &message);
+        for resource in message.resource_metrics {
             let service = service(resource.resource.as_ref());
             let metrics = resource.scope_metrics.into_iter().flat_map(|scope| scope.metrics);
             let named = metrics.map(|metric| (service.clone(), metric.name));

@@ -7,7 +7,7 @@ use meta_proto::orchestrator as pb;
 use meta_proto::orchestrator::tenant_service_client::TenantServiceClient;
 use meta_tests::processes::{Answer, Rest, Up};
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -153,5 +153,31 @@ async fn h28_an_ended_key_is_refused_everywhere_within_the_time_of_the_cache() -
     refused(&short).await?;
     let tried = owner.get("/audit?action=key.used").await?.with(200)?;
     ensure!(tried["data"][0]["attributes"]["denied"] == true, "{tried:#}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limited_key_makes_no_key_and_no_user_that_may_do_more() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let up = Up::start(&folder.path().join("data"), &[]).await?;
+    let tenant = Tenant::new(&up.rest, "own").await?;
+    let owner = tenant.role(Role::Owner);
+    let path = format!("/tenants/{}/keys", tenant.id);
+    let key = |scopes: Value| json!({ "name": "k", "role": "viewer", "scopes": scopes });
+    let limited = json!({ "name": "k", "role": "owner", "scopes": ["manage", "runs"] });
+    let limited = owner.post(&path, &limited).await?.with(201)?;
+    let limited = owner.with_key(&text(&limited["data"]["attributes"]["api_key"])?);
+    for scopes in [json!([]), json!(["read"]), json!(["manage", "audit"])] {
+        let refused = limited.post(&path, &key(scopes.clone())).await?;
+        ensure!(refused.status == 403, "{scopes}: {:#}", refused.body);
+        ensure!(refused.error().0 == "scope_too_wide", "{:#}", refused.body);
+    }
+    for scopes in [json!(["runs"]), json!(["manage", "runs"])] {
+        limited.post(&path, &key(scopes)).await?.with(201)?;
+    }
+    let user = json!({ "email": "more@own.example", "role": "viewer" });
+    let refused = limited.post(&format!("/tenants/{}/users", tenant.id), &user).await?;
+    ensure!((refused.status, refused.error().0.as_str()) == (403, "scope_too_wide"));
+    owner.post(&path, &key(json!(["audit"]))).await?.with(201)?;
     Ok(())
 }

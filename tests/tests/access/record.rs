@@ -108,7 +108,9 @@ async fn h29_a_change_of_settings_is_on_record_once_also_across_a_kill() -> Resu
             .json(&body)
             .send()
     };
-    ensure!(set(&admin, 3, "").await?.status() == 200);
+    let answer = set(&admin, 3, "").await?;
+    ensure!(answer.status() == 200);
+    let asked = answer.headers()["x-request-id"].to_str()?;
     let first = settings_on_record(&admin, 1).await?;
     let entry = &first[0]["attributes"];
     ensure!(entry["action"] == "settings.changed" && entry["reason"] == "r3", "{entry:#}");
@@ -116,6 +118,12 @@ async fn h29_a_change_of_settings_is_on_record_once_also_across_a_kill() -> Resu
     ensure!(entry["object"] == "settings/tenant", "{entry:#}");
     ensure!(entry["before"] == json!({}) || entry["before"].is_null(), "{entry:#}");
     ensure!(entry["after"]["max_total_attempts"] == 3, "{entry:#}");
+    let keys = all(tenant.role(Role::Owner), &format!("/tenants/{}/keys?", tenant.id)).await?;
+    let key =
+        keys.iter().find(|k| entry["credential"] == format!("key:{}", text(&k["id"]).unwrap()));
+    let of_key = key.with_context(|| format!("{entry:#} is by none of {keys:#?}"))?;
+    ensure!(of_key["attributes"]["role"] == "admin", "{entry:#} {of_key:#}");
+    ensure!(entry["request_id"] == asked, "{entry:#}, asked as {asked}");
     for attempts in 4..9 {
         ensure!(set(&admin, attempts, "").await?.status() == 200);
     }
@@ -129,6 +137,10 @@ async fn h29_a_change_of_settings_is_on_record_once_also_across_a_kill() -> Resu
     let told: Vec<&Value> = found.iter().map(|e| &e["attributes"]["reason"]).collect();
     ensure!(told == ["r9", "r8", "r7", "r6", "r5", "r4", "r3"], "{told:?}");
     ensure!(found[0]["attributes"]["action"] == "settings.scheduled", "{:#}", found[0]);
+    let by =
+        |entry: &&Value| entry["attributes"]["credential"] != found[6]["attributes"]["credential"];
+    let other = found.iter().find(by);
+    ensure!(other.is_none(), "{other:#?}");
     // those of the platform are the operators' own
     let platform = "/settings/platform/platform?reason=all";
     let body = json!({ "data": { "attributes": { "max_total_attempts": 2 } } });

@@ -4,7 +4,8 @@ use crate::people::text;
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
-use meta_tests::processes::{Deployment, LIMIT};
+use meta_tests::processes::collector::{Collector, Kept};
+use meta_tests::processes::{Deployment, LIMIT, SERVICES};
 use serde_json::json;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -179,18 +180,22 @@ fn files(folder: &Path, found: &mut Vec<std::path::PathBuf>) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn h18_a_registered_secret_is_in_no_database_log_answer_or_webhook_in_any_form() -> Result<()>
-{
+async fn h18_a_registered_secret_is_in_no_database_log_answer_webhook_or_telemetry_in_any_form()
+-> Result<()> {
     let (told, port) = receiver().await?;
-    let secret = secret();
-    let deployment = Deployment::start_with(&[
+    let (collector, secret, port) = (Collector::start().await?, secret(), port.to_string());
+    let mut vars = vec![
         ("orchestrator", "METABUILDER__WEBHOOKS__ALLOW_HTTP", "true"),
         ("orchestrator", "METABUILDER__WEBHOOKS__NETWORKS", "127.0.0.0/8"),
-        ("orchestrator", "METABUILDER__WEBHOOKS__PORTS", &port.to_string()),
-        ("runner", "DEPLOY_TOKEN", &secret),
+        ("orchestrator", "METABUILDER__WEBHOOKS__PORTS", port.as_str()),
+        ("runner", "DEPLOY_TOKEN", secret.as_str()),
         ("flag-resolver", "META_V3_BACKOFF_CAP_SECONDS", "10"),
-    ])
-    .await?;
+    ];
+    for (name, value) in collector.vars() {
+        let processes = SERVICES.iter().map(|(process, _)| *process).chain(["gateway"]);
+        vars.extend(processes.map(|process| (process, name, value)));
+    }
+    let deployment = Deployment::start_with(&vars).await?;
     let rest = &deployment.rest;
     let hook = json!({ "url": format!("http://127.0.0.1:{port}/hook") });
     rest.post("/webhooks", &hook).await?.with(201)?;
@@ -263,9 +268,33 @@ async fn h18_a_registered_secret_is_in_no_database_log_answer_or_webhook_in_any_
     for file in kept {
         check(&file.display().to_string(), &std::fs::read(&file)?, &secret)?;
     }
-    for (name, service) in &deployment.services {
+    let gateway = ("gateway", &deployment.gateway);
+    for (name, service) in deployment.services.iter().map(|(n, s)| (*n, s)).chain([gateway]) {
         let (out, err) = service.process.said();
         check(&format!("{name}'s log"), format!("{out}{err}").as_bytes(), &secret)?;
     }
+    sent_nowhere(&collector, &run, &secret).await
+}
+
+/// What a collector was sent: spans, lines and measurements, whole messages of them.
+async fn sent_nowhere(collector: &Collector, run: &str, secret: &str) -> Result<()> {
+    let of_steps = |kept: &Kept| {
+        let executed = kept.spans.iter().filter(|t| t.span.name.starts_with("execute ")).count();
+        executed >= steps().len() && kept.lines.iter().any(|line| line.body == "a run has ended")
+    };
+    collector.until("spans of the steps and lines of the processes", of_steps).await?;
+    let of_run = |kept: &Kept| kept.messages.iter().any(|(_, bytes)| holds(bytes, run.as_bytes()));
+    collector.until("something that names the run", of_run).await?;
+    let kept = collector.kept();
+    for about in ["spans", "lines", "metrics"] {
+        ensure!(kept.messages.iter().any(|(of, _)| *of == about), "no {about} were sent");
+    }
+    for (about, bytes) in &kept.messages {
+        check(&format!("{about} for a collector"), bytes, secret)?;
+    }
     Ok(())
+}
+
+fn holds(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|window| window == part)
 }

@@ -113,7 +113,7 @@ async fn load(app: &App, visitor: &Visitor, run_id: &str) -> Result<pb::Run, Pro
     let run_id = id::<RunId>("run_id", run_id)
         .map_err(|_| {
             let what =
-                meta_domain::fault::Fault::not_found("RUN_NOT_FOUND", "run", "of this address");
+                meta_domain::fault::Fault::not_found("RUN_NOT_FOUND", "the run", "of this address");
             Problem::from(what)
         })?
         .to_string();

@@ -1,6 +1,7 @@
 //! A layer as it is stored: each setting with who set it, when and why.
 
 use super::write::{Term, Terms};
+use meta_domain::id::TenantId;
 use meta_domain::settings::{Overrides, Rollouts, Setting, Value};
 use meta_domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,20 @@ pub struct By {
     pub at: Timestamp,
     /// Why; may be empty.
     pub reason: Arc<str>,
+}
+
+/// By which credential and with which request something is written. It goes on record and decides
+/// nothing; whatever nobody named is empty.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// Such as `key:0197...`.
+    pub credential: String,
+    /// The credential's own tenant, where it acted in another one.
+    pub home: Option<TenantId>,
+    /// Names the request.
+    pub request_id: String,
+    /// The W3C trace that it belongs to.
+    pub trace_id: String,
 }
 
 /// The settings of a layer. What cannot be read is kept apart: it falls to the layer below, but for

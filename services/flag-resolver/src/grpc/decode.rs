@@ -1,6 +1,6 @@
 //! From the wire.
 
-use crate::core::document::By;
+use crate::core::document::{By, Origin};
 use crate::core::scope::Scope;
 use crate::core::write::{Terms, Write, rollout_terms, terms as terms_of};
 use crate::resolver::Request as Asked;
@@ -13,7 +13,7 @@ use meta_proto::convert::settings::rollouts_from;
 use meta_proto::convert::{Field, Required, instant, parse, parse_opt, word};
 use meta_proto::flags as pb;
 use meta_proto::status::to_status;
-use meta_runtime::{now, principal, trace_id};
+use meta_runtime::{asked, identity, now, principal};
 use std::collections::BTreeSet;
 use tonic::{Request, Status};
 
@@ -97,6 +97,17 @@ pub(super) fn by(caller: &Principal, reason: &str) -> By {
     By { actor: caller.actor.as_str().into(), at: now(), reason: reason.into() }
 }
 
+/// By which credential and with which request somebody writes.
+pub(super) fn origin<T>(request: &Request<T>) -> Result<Origin, Status> {
+    let (caller, asked) = (identity(request)?, asked(request));
+    Ok(Origin {
+        credential: caller.credential,
+        home: caller.home,
+        request_id: asked.request_id,
+        trace_id: asked.trace_id,
+    })
+}
+
 /// A write with its options.
 pub(super) fn options(
     request: &Request<()>,
@@ -111,7 +122,7 @@ pub(super) fn options(
         scope,
         write,
         by: by(&caller, reason),
-        trace_id: trace_id(request).unwrap_or_default().to_owned(),
+        origin: origin(request)?,
         if_version: wire.if_version,
         dry_run: wire.dry_run,
         effective_at: wire.effective_at.as_ref().map(instant),

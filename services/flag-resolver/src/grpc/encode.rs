@@ -1,6 +1,7 @@
 //! To the wire.
 
 use crate::core::affected::Affected;
+use crate::core::document::Origin;
 use crate::core::explain::{Explanation, LayerValue};
 use crate::core::scope::Scope;
 use crate::core::write::{Terms, Write};
@@ -143,8 +144,14 @@ fn run_id(scope: Scope) -> String {
 
 pub(super) fn tenant_change(change: Audited) -> pb::TenantChange {
     let tenant = change.scope.owner().map(|owner| owner.tenant.to_string());
-    let change = Some(self::change(change));
-    pb::TenantChange { tenant_id: tenant.unwrap_or_default(), change }
+    let Origin { credential, home, request_id, .. } = change.origin.clone();
+    pb::TenantChange {
+        tenant_id: tenant.unwrap_or_default(),
+        change: Some(self::change(change)),
+        credential,
+        home_tenant_id: home.map(|home| home.to_string()).unwrap_or_default(),
+        request_id,
+    }
 }
 
 pub(super) fn change(change: Audited) -> pb::Change {
@@ -160,7 +167,7 @@ pub(super) fn change(change: Audited) -> pb::Change {
         version: change.version,
         kind: kind(change.kind).into(),
         reason: change.by.reason.to_string(),
-        trace_id: change.trace_id,
+        trace_id: change.origin.trace_id,
         layer: change.scope.layer().number(),
         rollouts_before: rollouts(&rollouts_before),
         rollouts_after: rollouts(&rollouts_after),

@@ -161,7 +161,7 @@ impl Race {
             scope: *scope,
             write: write.clone(),
             by: By { actor: "ann".into(), at, reason: "".into() },
-            trace_id: String::new(),
+            origin: Origin::default(),
             if_version: match manner {
                 Manner::IfUnchanged => Some(version),
                 Manner::IfChanged => Some(version + 1),
@@ -287,7 +287,7 @@ async fn who_lags_too_far_gets_the_whole_again() {
             scope: Scope::Tenant(tenant(n)),
             write: Write::Replace(terms),
             by: By { actor: "ann".into(), at: now(), reason: "".into() },
-            trace_id: String::new(),
+            origin: Origin::default(),
             if_version: None,
             dry_run: false,
             effective_at: None,

@@ -1,6 +1,6 @@
 //! Rows, and what they mean.
 
-use crate::core::document::{By, Document};
+use crate::core::document::{By, Document, Origin};
 use crate::core::scope::Scope;
 use crate::core::write::{Terms, Write};
 use meta_domain::id::TenantId;
@@ -157,8 +157,8 @@ pub(crate) struct Scheduled {
     pub write: Write,
     /// Who scheduled it, when and why.
     pub by: By,
-    /// The W3C trace of the request; may be empty.
-    pub trace_id: String,
+    /// By which credential and request.
+    pub origin: Origin,
     /// When it takes effect.
     pub effective_at: Timestamp,
 }
@@ -172,6 +172,9 @@ pub(super) struct ScheduledRow {
     write_json: String,
     author: String,
     reason: String,
+    credential: String,
+    home_tenant: String,
+    request_id: String,
     trace_id: String,
     created_at: i64,
     effective_at: i64,
@@ -203,7 +206,12 @@ impl ScheduledRow {
                 at: Timestamp(self.created_at),
                 reason: self.reason.as_str().into(),
             },
-            trace_id: self.trace_id.clone(),
+            origin: Origin {
+                credential: self.credential.clone(),
+                home: home(&self.home_tenant).map_err(bad)?,
+                request_id: self.request_id.clone(),
+                trace_id: self.trace_id.clone(),
+            },
             effective_at: Timestamp(self.effective_at),
         })
     }
@@ -220,8 +228,8 @@ pub(crate) struct Audited {
     pub kind: Kind,
     /// Who, when and why.
     pub by: By,
-    /// The W3C trace of the request; may be empty.
-    pub trace_id: String,
+    /// By which credential and request.
+    pub origin: Origin,
     /// The terms before.
     pub before: Terms,
     /// The terms after.
@@ -239,6 +247,9 @@ pub(super) struct AuditRow {
     kind: String,
     actor: String,
     reason: String,
+    credential: String,
+    home_tenant: String,
+    request_id: String,
     trace_id: String,
     changed_at: i64,
     before_json: String,
@@ -260,12 +271,28 @@ impl TryFrom<AuditRow> for Audited {
                 at: Timestamp(row.changed_at),
                 reason: row.reason.into(),
             },
-            trace_id: row.trace_id,
+            origin: Origin {
+                credential: row.credential,
+                home: home(&row.home_tenant).map_err(|e| corrupt("changes", &id, e))?,
+                request_id: row.request_id,
+                trace_id: row.trace_id,
+            },
             before: decoded("changes", &id, &row.before_json)?,
             after: decoded("changes", &id, &row.after_json)?,
             scheduled: row.effective_at.map(|at| (row.scheduled_id, Timestamp(at))),
         })
     }
+}
+
+/// The tenant that a credential came from; empty where it acted in its own.
+fn home(tenant: &str) -> Result<Option<TenantId>, String> {
+    let read = |t: &str| t.parse().map_err(|e| format!("home_tenant: {e}"));
+    Some(tenant).filter(|t| !t.is_empty()).map(read).transpose()
+}
+
+/// An origin's tenant as it is stored.
+pub(super) fn home_of(origin: &Origin) -> String {
+    origin.home.map(|home| home.to_string()).unwrap_or_default()
 }
 
 /// The names of settings, each between spaces.

@@ -26,6 +26,16 @@ fn by(actor: &str) -> By {
     By { actor: actor.into(), at: Timestamp(7), reason: "because".into() }
 }
 
+/// What every write of a test comes with.
+fn origin() -> Origin {
+    Origin {
+        credential: "key:0197".to_owned(),
+        home: Some(OTHER),
+        request_id: "asked-once".to_owned(),
+        trace_id: TRACE.to_owned(),
+    }
+}
+
 fn total(n: u32) -> Write {
     Write::Replace(terms(&Overrides { max_total_attempts: Some(n), ..Overrides::default() }))
 }
@@ -37,7 +47,7 @@ fn clear() -> Write {
 /// A write as the resolver makes it; the version it made, if it changed anything.
 async fn write(store: &FlagStore, scope: Scope, write: &Write) -> Option<u64> {
     let decide = |before, _| Ok::<_, Error>(change(&before, write, &by("ann")));
-    store.change(scope, TRACE, decide).await.unwrap()
+    store.change(scope, &origin(), decide).await.unwrap()
 }
 
 async fn write_if(store: &FlagStore, scope: Scope, n: u32, version: u64) -> Result<u64, Fault> {
@@ -45,7 +55,7 @@ async fn write_if(store: &FlagStore, scope: Scope, n: u32, version: u64) -> Resu
         unchanged(seen, Some(version))?;
         Ok::<_, Fault>(change(&before, &total(n), &by("ann")))
     };
-    Ok(store.change(scope, TRACE, decide).await?.expect("another value"))
+    Ok(store.change(scope, &origin(), decide).await?.expect("another value"))
 }
 
 /// Statements of a test's own, that no service would make.
@@ -119,7 +129,7 @@ async fn a_change_that_fails_half_way_leaves_nothing(fresh: Fresh) {
     };
     execute(&store, full).await.unwrap();
     let decide = |before, _| Ok::<_, Error>(change(&before, &total(8), &by("ann")));
-    assert!(matches!(store.change(OWN, TRACE, decide).await, Err(Error::Statement(_))));
+    assert!(matches!(store.change(OWN, &origin(), decide).await, Err(Error::Statement(_))));
     assert!(store.schedule(&scheduled::at(OWN, 50)).await.is_err());
     assert_eq!(store.since(0).await.unwrap(), Batch::default());
     assert_eq!(store.scheduled(Some(TENANT)).await.unwrap(), []);

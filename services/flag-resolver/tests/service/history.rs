@@ -1,11 +1,14 @@
 //! The audit as it is read.
 
 use crate::caller::TRACE;
-use crate::{Served, autofix, because, per_step, run_id, total};
+use crate::{PATIENCE, Served, autofix, because, per_step, run_id, total};
+use meta_domain::id::TenantId;
+use meta_domain::role::Identity;
 use meta_proto::common::{self, Overrides};
 use meta_proto::convert::instant;
 use meta_proto::flags as pb;
-use meta_runtime::now;
+use meta_runtime::auth::machine_call;
+use meta_runtime::{call_as, new_id, now};
 use meta_storage::testing::Fresh;
 use tonic::Code;
 
@@ -13,6 +16,7 @@ meta_storage::on_both_engines! {
     the_audit_says_who_changed_what_from_what_when_why_and_in_which_trace;
     history_is_read_by_setting_and_page_by_page;
     the_platforms_history_is_its_own;
+    what_the_audit_follows_names_the_credential_and_the_request;
 }
 
 async fn the_audit_says_who_changed_what_from_what_when_why_and_in_which_trace(fresh: Fresh) {
@@ -103,4 +107,32 @@ async fn the_platforms_history_is_its_own(fresh: Fresh) {
     assert_eq!(layers, [(3, common::Layer::KillSwitch), (2, common::Layer::Platform)]);
     assert!(told.iter().all(|c| c.actor == "ops" && c.trace_id == TRACE));
     assert_eq!(ann.changes("").await.unwrap().len(), 1);
+}
+
+async fn what_the_audit_follows_names_the_credential_and_the_request(fresh: Fresh) {
+    let served = Served::start(&fresh).await;
+    let ann = served.caller();
+    let home = TenantId(new_id());
+    let identity = Identity {
+        credential: "key:7".to_owned(),
+        home: Some(home),
+        ..Identity::from(ann.principal.clone())
+    };
+    let body = pb::SetOverridesRequest {
+        overrides: Some(total(8)),
+        options: Some(because("first")),
+        ..Default::default()
+    };
+    let mut request = call_as(&identity, PATIENCE, body);
+    request.metadata_mut().insert("x-request-id", "asked-once".parse().unwrap());
+    ann.client.clone().set_overrides(request).await.unwrap();
+    ann.clone().set("", total(9)).await.unwrap();
+    let asked = machine_call(PATIENCE, pb::ReadChangesRequest::default());
+    let told = ann.client.clone().read_changes(asked).await.unwrap().into_inner().changes;
+    let by = |c: &pb::TenantChange| {
+        (c.credential.clone(), c.home_tenant_id.clone(), c.request_id.clone())
+    };
+    let named = ("key:7".to_owned(), home.to_string(), "asked-once".to_owned());
+    assert_eq!(told.iter().map(by).collect::<Vec<_>>(), [named, Default::default()]);
+    assert!(told.iter().all(|c| c.tenant_id == ann.tenant()));
 }

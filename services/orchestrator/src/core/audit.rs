@@ -89,10 +89,11 @@ impl Entry {
         Self { before: text(before), after: text(after), ..self }
     }
 
-    /// The same with the reason that was given.
+    /// The same with the reason that was given, which may be what a step has written: without the
+    /// one character that PostgreSQL does not take for text.
     #[must_use]
     pub fn because(self, reason: &str) -> Self {
-        Self { reason: reason.to_owned(), ..self }
+        Self { reason: reason.replace('\0', "\u{fffd}"), ..self }
     }
 
     /// The hash of this entry at its place in the chain.

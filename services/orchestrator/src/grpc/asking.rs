@@ -2,7 +2,7 @@
 
 use crate::core::audit::By;
 use meta_domain::id::TenantId;
-use meta_domain::role::{Principal, Role};
+use meta_domain::role::{Principal, Role, Scopes};
 use meta_runtime::{asked, identity};
 use tonic::{Request, Status};
 
@@ -12,6 +12,8 @@ pub struct Asking {
     pub tenant: TenantId,
     /// What they may do.
     pub role: Role,
+    /// What their credential is limited to.
+    pub scopes: Scopes,
     /// Who they are.
     pub actor: String,
     /// By which credential and request.
@@ -25,6 +27,7 @@ pub struct Asking {
 pub fn asking<T>(request: &Request<T>) -> Result<Asking, Status> {
     let identity = identity(request)?;
     let asked = asked(request);
+    let scopes = identity.scopes;
     let by = By {
         credential: identity.credential,
         home: identity.home,
@@ -32,5 +35,5 @@ pub fn asking<T>(request: &Request<T>) -> Result<Asking, Status> {
         trace_id: asked.trace_id,
     };
     let Principal { tenant, role, actor } = identity.principal;
-    Ok(Asking { tenant, role, actor, by })
+    Ok(Asking { tenant, role, scopes, actor, by })
 }

@@ -1,6 +1,6 @@
 //! The audit of a tenant.
 
-use super::{invalid, page_size, refuse, store};
+use super::{check_line, invalid, page_size, refuse, store};
 use crate::core::audit::{Hash, Sealed};
 use crate::record::Denials;
 use crate::store::Tables;
@@ -48,6 +48,7 @@ impl AuditService for Audit {
             let problem = format!("is too long (expected at most {ACTION_CHARS_MAX} characters)");
             return Err(invalid(InvalidField::new("action", problem)));
         }
+        check_line("action", &body.action).map_err(invalid)?;
         let size = page_size(body.page_size, PAGE_DEFAULT, PAGE_MAX);
         let found = self.tables.audit(tenant, before, &body.action, size + 1).await;
         let mut found = found.map_err(store)?;

@@ -1,7 +1,7 @@
 //! What operators do with a run.
 
 use super::asking::{Asking, asking};
-use super::{encode, invalid, refuse};
+use super::{check_text, encode, invalid, refuse};
 use crate::core::event::Mark;
 use crate::core::run::Run;
 use crate::core::transition::Input;
@@ -53,6 +53,7 @@ fn reason(text: String, needed: bool) -> Result<String, Status> {
         let problem = format!("{chars} characters (expected at most {REASON_CHARS_MAX})");
         return Err(invalid(InvalidField::new("reason", problem)));
     }
+    check_text("reason", &text).map_err(invalid)?;
     if needed && text.trim().is_empty() {
         return Err(invalid(InvalidField::new("reason", "is empty (expected why)")));
     }

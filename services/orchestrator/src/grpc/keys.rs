@@ -1,7 +1,7 @@
 //! The API keys of a tenant.
 
 use super::asking::{Asking, asking};
-use super::{invalid, page_size, refuse, store};
+use super::{check_text, invalid, page_size, refuse, store};
 use crate::core::audit::Entry;
 use crate::store::{KeyRow, NewKey, Tables};
 use meta_domain::fault::{ErrorKind, Fault, InvalidField};
@@ -46,6 +46,16 @@ fn manages(own: Role, of: Role) -> Result<(), Fault> {
     }
 }
 
+/// Whether a credential of these scopes may make one of those: what is limited hands on no more than
+/// it may do itself.
+pub(super) fn hands_on(own: &Scopes, of: &Scopes) -> Result<(), Fault> {
+    if of.within(own) {
+        return Ok(());
+    }
+    let text = format!("this credential is limited to {own} (expected no more than that)");
+    Err(Fault::new(ErrorKind::PermissionDenied, "SCOPE_TOO_WIDE", text))
+}
+
 #[tonic::async_trait]
 impl KeyService for Keys {
     async fn create_key(
@@ -56,6 +66,7 @@ impl KeyService for Keys {
         let at = now();
         let key = new_key(&asking, request.into_inner(), at).map_err(refuse)?;
         manages(asking.role, key.role).map_err(refuse)?;
+        hands_on(&asking.scopes, &key.scopes).map_err(refuse)?;
         let row = key.row(at);
         let entry = Entry::new(key.tenant, at, "key.created", &asking.actor, object(&row));
         let entry = entry.by(asking.by).change(&Value::Null, &shown(&row));
@@ -91,6 +102,7 @@ impl KeyService for Keys {
             let problem = format!("is too long (expected at most {REASON_CHARS_MAX} characters)");
             return Err(invalid(InvalidField::new("reason", problem)));
         }
+        check_text("reason", &body.reason).map_err(invalid)?;
         let unknown = || refuse(Fault::not_found("KEY_NOT_FOUND", "key", id));
         let row =
             self.tables.key_of(asking.tenant, id).await.map_err(store)?.ok_or_else(unknown)?;

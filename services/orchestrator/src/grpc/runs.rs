@@ -2,7 +2,7 @@
 
 use super::asking::{Asking, asking};
 use super::quota::count;
-use super::{encode, inspect, invalid, page_size, refuse, store, stream};
+use super::{check_text, encode, inspect, invalid, page_size, refuse, store, stream};
 use crate::config::Limits;
 use crate::core::quota::Action;
 use crate::core::run::{ExpiryAction, Gate, GatePolicy, Run, Step};
@@ -237,7 +237,8 @@ impl RunService for Runs {
         &self,
         request: Request<pb::CreateRunRequest>,
     ) -> Result<Response<pb::CreateRunResponse>, Status> {
-        let (caller, by) = (principal(&request)?, asking(&request)?.by);
+        let (identity, by) = (identity(&request)?, asking(&request)?.by);
+        let caller = identity.principal.clone();
         let body = request.into_inner();
         let request_id = Some(body.request_id.clone()).filter(|r| !r.is_empty());
         let asked: Overrides = body.overrides.unwrap_or_default().into();
@@ -249,7 +250,7 @@ impl RunService for Runs {
         let counted = count(&self.engine, self.limits, &caller, Action::Runs).await?;
         let overrides = run.graph.overrides.patched(&asked);
         if !overrides.is_empty() {
-            self.settings.set_run(&caller, run.id, overrides).await?;
+            self.settings.set_run(&identity, &by.request_id, run.id, overrides).await?;
         }
         let run = self.engine.create_as(run, request_id, Some(by)).await.map_err(refuse)?;
         // as with its end: there may be a thousand in a second, and the audit knows who made it
@@ -428,6 +429,7 @@ impl ApprovalService for Runs {
             let problem = format!("{chars} characters (expected at most {NOTES_CHARS_MAX})");
             return Err(invalid(InvalidField::new("notes", problem)));
         }
+        check_text("notes", &body.notes).map_err(invalid)?;
         let (run, gate) = self.named_gate(asking.tenant, &body).await?;
         let counted =
             count(&self.engine, self.limits, &caller.principal, Action::Approvals).await?;

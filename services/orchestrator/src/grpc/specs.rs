@@ -3,7 +3,7 @@
 use super::asking::asking;
 use super::inspect::Question;
 use super::quota::count;
-use super::{encode, invalid, page_size, refuse, store};
+use super::{check_line, check_text, encode, invalid, page_size, refuse, store};
 use crate::config::Limits;
 use crate::core::audit::Entry;
 use crate::core::plan::plan;
@@ -147,6 +147,8 @@ fn checked(body: pb::CreateSpecRequest, actor: &str) -> Result<SpecRow, Fault> {
         let problem = format!("{chars} characters (expected 1 to {TITLE_CHARS_MAX})");
         faults.push(InvalidField::new("title", problem));
     }
+    faults.extend(check_line("title", &title).err());
+    faults.extend(check_text("description", &body.description).err());
     let chars = body.description.chars().count();
     if chars > DESCRIPTION_CHARS_MAX {
         let problem = format!("{chars} characters (expected at most {DESCRIPTION_CHARS_MAX})");

@@ -1,14 +1,15 @@
 //! Tenants, users, and who a key belongs to.
 
 use super::asking::asking;
-use super::{invalid, page_size, refuse, store};
+use super::keys::hands_on;
+use super::{check_line, invalid, page_size, refuse, store};
 use crate::core::audit::{By, Entry};
 use crate::record::Credentials;
 use crate::store::{NewKey, Tables, TenantRow};
 use meta_domain::fault::{ErrorKind, Fault, InvalidField};
 use meta_domain::id::{KeyId, TenantId, UserId};
 use meta_domain::limits::TITLE_CHARS_MAX;
-use meta_domain::role::{Identity, Principal, Role};
+use meta_domain::role::{Identity, Principal, Role, Scopes};
 use meta_domain::time::Timestamp;
 use meta_proto::convert::{Number, parse, parse_opt, timestamp, word};
 use meta_proto::orchestrator as pb;
@@ -85,6 +86,7 @@ impl TenantService for Tenants {
                 format!("{name:?} is not a name (expected 1 to {TITLE_CHARS_MAX} characters)");
             return Err(invalid(InvalidField::new("name", problem)));
         }
+        check_line("name", name).map_err(invalid)?;
         let id = parse_opt::<TenantId>("id", &body.id).map_err(invalid)?;
         let id = id.unwrap_or_else(|| new_id().into());
         let at = now();
@@ -137,6 +139,8 @@ impl TenantService for Tenants {
             let text = format!("role {role} is not one that the caller may give ({})", asking.role);
             return Err(refuse(Fault::new(ErrorKind::PermissionDenied, "ROLE_TOO_HIGH", text)));
         }
+        // the key of a user is not limited
+        hands_on(&asking.scopes, &Scopes::default()).map_err(refuse)?;
         let (user, at): (UserId, Timestamp) = (UserId(new_id()), now());
         let secret = meta_runtime::clock::secret();
         let key = NewKey::new(tenant, role, &email, KeyId(new_id()), &secret);

@@ -104,7 +104,12 @@ fn entry(one: pb::TenantChange) -> Result<Entry, InvalidField> {
         after.insert("scheduled_id".to_owned(), change.scheduled_id.as_str().into());
         after.insert("effective_at".to_owned(), instant(effective).to_string().into());
     }
-    let by = By { trace_id: change.trace_id, ..By::default() };
+    let by = By {
+        credential: one.credential,
+        home: parse_opt("home_tenant_id", &one.home_tenant_id)?,
+        request_id: one.request_id,
+        trace_id: change.trace_id,
+    };
     let entry = Entry::new(tenant, at, action, &change.actor, object).by(by);
     Ok(entry.change(&before, &after).because(&change.reason))
 }

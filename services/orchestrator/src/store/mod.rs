@@ -74,6 +74,7 @@ statements! {
     RUN_STANDING = "run_standing";
     RUN_STATUS = "run_status";
     RUN_OF_REQUEST = "run_of_request";
+    RUN_OF_TENANT = "run_of_tenant";
     RUN_COUNT = "run_count";
     RUN_LIST = "run_list";
     EVENTS_AFTER = "events_after";

@@ -3,7 +3,7 @@
 use super::queue::{TaskRow, tasks_of};
 use super::{
     ARTIFACT_GET, EVENTS_AFTER, GATE_RUN, GATES_OF_STATUS, RUN_COUNT, RUN_GET, RUN_LIST,
-    RUN_OF_REQUEST, RUN_REV, RUN_STANDING, Tables, corrupt, signed, unsigned,
+    RUN_OF_REQUEST, RUN_OF_TENANT, RUN_REV, RUN_STANDING, Tables, corrupt, signed, unsigned,
 };
 use crate::core::apply::apply;
 use crate::core::event::RunEvent;
@@ -229,6 +229,18 @@ impl Tables {
             .fetch_optional(db)
             .await?);
         Ok(id.map(Into::into))
+    }
+
+    /// Whether a tenant has a run of that id.
+    pub async fn has_run(&self, tenant: TenantId, id: RunId) -> Result<bool, Error> {
+        let read = self.read()?;
+        let sql = RUN_OF_TENANT.on(&read);
+        let found: Option<Uuid> = on!(read, |db| sqlx::query_scalar(sql)
+            .bind(tenant.0)
+            .bind(id.0)
+            .fetch_optional(db)
+            .await?);
+        Ok(found.is_some())
     }
 
     /// Runs of a tenant with gates of a status, oldest gate first, at most 500 gates.

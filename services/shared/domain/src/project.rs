@@ -241,6 +241,20 @@ fn planned(spec: &StepSpec, at: &str, origin: &str, faults: &mut Vec<InvalidFiel
     if bytes > limits::COMMAND_BYTES_MAX {
         fault("run", format!("{bytes} bytes (expected at most {})", limits::COMMAND_BYTES_MAX));
     }
+    let words = match &run {
+        Command::Shell(line) => std::slice::from_ref(line),
+        Command::Argv(words) => words,
+    };
+    let values = || spec.env.values();
+    for (field, holds) in [
+        ("run", words.iter().any(|word| word.contains('\0'))),
+        ("fix", spec.fix.iter().any(|line| line.contains('\0'))),
+        ("env", values().any(|value| value.contains('\0'))),
+    ] {
+        if holds {
+            fault(field, "holds U+0000 (expected text that a program can be given)".to_owned());
+        }
+    }
     let timeout_ms = match spec.timeout.as_deref().map(parse_duration_ms) {
         None => limits::STEP_TIMEOUT_MS_DEFAULT,
         Some(Ok(ms)) if ms <= limits::STEP_TIMEOUT_MS_MAX => ms,

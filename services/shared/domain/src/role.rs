@@ -155,6 +155,11 @@ impl Scopes {
         self.0.is_empty() || self.0.contains(&needed)
     }
 
+    /// Whether everything that these allow is allowed by `others` too.
+    pub fn within(&self, others: &Self) -> bool {
+        others.0.is_empty() || (!self.0.is_empty() && self.0.iter().all(|s| others.allow(*s)))
+    }
+
     /// In their order.
     pub fn iter(&self) -> impl Iterator<Item = Scope> {
         self.0.iter().copied()
@@ -219,6 +224,22 @@ impl From<Principal> for Identity {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_limited_is_within_the_same_and_more_and_not_the_other_way() {
+        let of = |text: &str| text.parse::<Scopes>().unwrap();
+        for (inner, outer, within) in [
+            ("", "", true),
+            ("read", "", true),
+            ("read", "read", true),
+            ("read", "manage,read", true),
+            ("", "read", false),
+            ("manage,read", "read", false),
+            ("runs", "read", false),
+        ] {
+            assert_eq!(of(inner).within(&of(outer)), within, "{inner:?} within {outer:?}");
+        }
+    }
 
     #[test]
     fn machine_roles_are_below_every_other() {

@@ -3,7 +3,7 @@
 
 use axum::body::Body;
 use axum::extract::ConnectInfo;
-use http::Request;
+use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -64,7 +64,13 @@ pub(crate) async fn serve(listener: TcpListener, router: axum::Router, closing: 
         let router = router.clone();
         let service = tower::service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(ConnectInfo(from));
-            router.clone().oneshot(request.map(Body::new))
+            let router = router.clone();
+            async move {
+                if is_ambiguous(&request) {
+                    return Ok(refused());
+                }
+                router.oneshot(request.map(Body::new)).await
+            }
         });
         let io = TokioIo::new(Prompt::new(stream));
         let connection = builder
@@ -80,6 +86,22 @@ pub(crate) async fn serve(listener: TcpListener, router: axum::Router, closing: 
     }
     drop(listener);
     graceful.shutdown().await;
+}
+
+/// Whether a request over HTTP/1.1 names its host not at all or more than once: two servers may then
+/// read it differently, and one believes what the other did not check. (Of two lengths hyper takes
+/// the chunks, and closes the connection after them.)
+fn is_ambiguous<B>(request: &Request<B>) -> bool {
+    let hosts = request.headers().get_all(header::HOST).iter().count();
+    request.version() == Version::HTTP_11 && hosts != 1
+}
+
+/// The answer to what cannot be read for sure, after which nothing more is read.
+fn refused() -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::BAD_REQUEST;
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 fn builder() -> Builder<TokioExecutor> {

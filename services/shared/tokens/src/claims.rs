@@ -1,6 +1,6 @@
 //! What a signed token says, once its signature is known to be good. Pure: the time is given.
 
-use crate::issuer::Rules;
+use crate::rules::Rules;
 use crate::verify::Refused;
 use meta_domain::id::TenantId;
 use meta_domain::role::{Identity, Principal, Role, Scopes};

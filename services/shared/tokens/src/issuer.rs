@@ -1,11 +1,9 @@
-//! Whose tokens are believed, and how their claims are read.
+//! Whose tokens are believed.
 
 use crate::fetch::checked_url;
+use crate::rules::{Rules, with_rules};
 use meta_domain::fault::InvalidField;
-use meta_domain::id::TenantId;
-use meta_domain::role::Role;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use url::Url;
 
@@ -35,75 +33,20 @@ impl Algorithm {
     }
 }
 
-/// The section `jwt`: an issuer whose tokens open the API.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Issuer {
-    /// What `iss` has to be.
-    pub issuer: String,
-    /// What `aud` has to be, or to contain.
-    pub audience: String,
-    /// Where its public keys are: `https://`, or `http://` on loopback.
-    pub jwks_url: Option<String>,
-    /// Its public keys as a file, in place of an address.
-    pub jwks_file: Option<PathBuf>,
-    /// Signatures that are accepted.
-    pub algorithms: Vec<Algorithm>,
-    /// The claim that names the tenant: a name, or a JSON pointer such as `/metabuilder/tenant`.
-    pub tenant_claim: String,
-    /// The tenant of all its tokens; one that names another is refused.
-    pub tenant: Option<TenantId>,
-    /// The claim with the roles: a word, or a list of which the highest counts.
-    pub roles_claim: String,
-    /// Our role for each of its words, where they are not ours.
-    pub roles: BTreeMap<String, Role>,
-    /// Whether its tokens may say `platform_admin`.
-    pub platform_admins: bool,
-}
-
-impl Default for Issuer {
-    fn default() -> Self {
-        let rules = Rules::default();
-        Self {
-            issuer: String::new(),
-            audience: String::new(),
-            jwks_url: None,
-            jwks_file: None,
-            algorithms: Algorithm::ALL.to_vec(),
-            tenant_claim: rules.tenant_claim,
-            tenant: rules.tenant,
-            roles_claim: rules.roles_claim,
-            roles: rules.roles,
-            platform_admins: rules.platform_admins,
-        }
-    }
-}
-
-/// How claims become a tenant and a role.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Rules {
-    /// The claim that names the tenant: a name, or a JSON pointer.
-    pub tenant_claim: String,
-    /// The tenant of all tokens.
-    pub tenant: Option<TenantId>,
-    /// The claim with the roles.
-    pub roles_claim: String,
-    /// Our role for each of the issuer's words.
-    pub roles: BTreeMap<String, Role>,
-    /// Whether tokens may say `platform_admin`.
-    pub platform_admins: bool,
-}
-
-impl Default for Rules {
-    fn default() -> Self {
-        Self {
-            tenant_claim: "tenant".to_owned(),
-            tenant: None,
-            roles_claim: "roles".to_owned(),
-            roles: BTreeMap::new(),
-            platform_admins: false,
-        }
+with_rules! {
+    /// The section `jwt`: an issuer whose tokens open the API.
+    #[derive(Debug)]
+    pub struct Issuer {
+        /// What `iss` has to be.
+        pub issuer: String = String::new(),
+        /// What `aud` has to be, or to contain.
+        pub audience: String = String::new(),
+        /// Where its public keys are: `https://`, or `http://` on loopback.
+        pub jwks_url: Option<String> = None,
+        /// Its public keys as a file, in place of an address.
+        pub jwks_file: Option<PathBuf> = None,
+        /// Signatures that are accepted.
+        pub algorithms: Vec<Algorithm> = Algorithm::ALL.to_vec(),
     }
 }
 
@@ -116,37 +59,7 @@ pub(crate) enum Source {
     File(PathBuf),
 }
 
-impl Rules {
-    /// What is wrong with them.
-    pub(crate) fn check(&self) -> Vec<InvalidField> {
-        let mut faults = Vec::new();
-        for (name, claim) in
-            [("tenant_claim", &self.tenant_claim), ("roles_claim", &self.roles_claim)]
-        {
-            if claim.is_empty() {
-                faults.push(InvalidField::new(name, "is empty (expected the name of a claim)"));
-            }
-        }
-        if self.roles.values().any(|role| *role == Role::Runner) {
-            let problem = "gives the role runner (expected a role of people)";
-            faults.push(InvalidField::new("roles", problem));
-        }
-        faults
-    }
-}
-
 impl Issuer {
-    /// How its claims are read.
-    pub(crate) fn rules(&self) -> Rules {
-        Rules {
-            tenant_claim: self.tenant_claim.clone(),
-            tenant: self.tenant,
-            roles_claim: self.roles_claim.clone(),
-            roles: self.roles.clone(),
-            platform_admins: self.platform_admins,
-        }
-    }
-
     /// Where its keys are.
     ///
     /// # Errors
@@ -182,7 +95,7 @@ impl Issuer {
             let problem = "names none (expected RS256, ES256, EdDSA)";
             faults.push(InvalidField::new("algorithms", problem));
         }
-        faults.extend(self.rules().check());
+        faults.extend(Rules::from(self).check());
         faults
     }
 }

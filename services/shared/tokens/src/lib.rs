@@ -9,11 +9,13 @@ mod fetch;
 mod issuer;
 mod jwks;
 mod oidc;
+mod rules;
 mod verify;
 
 pub use claims::Claims;
-pub use issuer::{Algorithm, Issuer, Rules};
+pub use issuer::{Algorithm, Issuer};
 pub use oidc::{Oidc, Provider, SignIn, Started};
+pub use rules::Rules;
 pub use verify::{Refused, Verifier, is_token};
 
 #[cfg(test)]

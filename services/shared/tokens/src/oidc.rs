@@ -3,19 +3,17 @@
 
 use crate::claims::{Claims, Expected, checked};
 use crate::fetch::{self, checked_url};
-use crate::issuer::{Rules, Source};
+use crate::issuer::Source;
 use crate::jwks::KeySet;
+use crate::rules::{Rules, with_rules};
 use crate::verify::{Refused, Verifier};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use meta_domain::fault::InvalidField;
-use meta_domain::id::TenantId;
-use meta_domain::role::Role;
 use meta_domain::time::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::Mutex;
 use url::Url;
@@ -25,30 +23,20 @@ const DISCOVERED_MS: u64 = 60 * 60 * 1000;
 /// Characters of an authorization code.
 const CODE_CHARS_MAX: usize = 4096;
 
-/// The section `oidc`: a provider at which people sign in.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Oidc {
-    /// What people call it, on the button.
-    pub name: String,
-    /// Its issuer: what `iss` has to be, and below which it says where everything is.
-    pub issuer: String,
-    /// What it calls us.
-    pub client_id: String,
-    /// What we show it; without one it has to accept PKCE alone.
-    pub client_secret: Option<String>,
-    /// What we ask it for, beside `openid`.
-    pub scopes: Vec<String>,
-    /// The claim that names the tenant: a name, or a JSON pointer.
-    pub tenant_claim: String,
-    /// The tenant of everybody who signs in here.
-    pub tenant: Option<TenantId>,
-    /// The claim with the roles.
-    pub roles_claim: String,
-    /// Our role for each of its words, where they are not ours.
-    pub roles: BTreeMap<String, Role>,
-    /// Whether it may say `platform_admin`.
-    pub platform_admins: bool,
+with_rules! {
+    /// The section `oidc`: a provider at which people sign in.
+    pub struct Oidc {
+        /// What people call it, on the button.
+        pub name: String = "single sign-on".to_owned(),
+        /// Its issuer: what `iss` has to be, and below which it says where everything is.
+        pub issuer: String = String::new(),
+        /// What it calls us.
+        pub client_id: String = String::new(),
+        /// What we show it; without one it has to accept PKCE alone.
+        pub client_secret: Option<String> = None,
+        /// What we ask it for, beside `openid`.
+        pub scopes: Vec<String> = vec!["profile".to_owned(), "email".to_owned()],
+    }
 }
 
 impl std::fmt::Debug for Oidc {
@@ -59,35 +47,7 @@ impl std::fmt::Debug for Oidc {
     }
 }
 
-impl Default for Oidc {
-    fn default() -> Self {
-        let rules = Rules::default();
-        Self {
-            name: "single sign-on".to_owned(),
-            issuer: String::new(),
-            client_id: String::new(),
-            client_secret: None,
-            scopes: vec!["profile".to_owned(), "email".to_owned()],
-            tenant_claim: rules.tenant_claim,
-            tenant: rules.tenant,
-            roles_claim: rules.roles_claim,
-            roles: rules.roles,
-            platform_admins: rules.platform_admins,
-        }
-    }
-}
-
 impl Oidc {
-    fn rules(&self) -> Rules {
-        Rules {
-            tenant_claim: self.tenant_claim.clone(),
-            tenant: self.tenant,
-            roles_claim: self.roles_claim.clone(),
-            roles: self.roles.clone(),
-            platform_admins: self.platform_admins,
-        }
-    }
-
     /// Everything that is wrong with it.
     pub fn check(&self) -> Vec<InvalidField> {
         let mut faults: Vec<InvalidField> =
@@ -96,7 +56,7 @@ impl Oidc {
             let problem = "is missing (expected what the provider calls this installation)";
             faults.push(InvalidField::new("client_id", problem));
         }
-        faults.extend(self.rules().check());
+        faults.extend(Rules::from(self).check());
         faults
     }
 }
@@ -270,7 +230,7 @@ impl Provider {
         if azp == Some(false) || (several && azp.is_none()) {
             return Err(Refused::Token("was asked for by somebody else"));
         }
-        let rules = self.config.rules();
+        let rules = Rules::from(&self.config);
         let (issuer, audience) = (self.config.issuer.as_str(), self.config.client_id.as_str());
         let claims = checked(&Expected { issuer, audience, rules: &rules }, &said, now)?;
         if claims.nonce.as_deref() != Some(sign_in.nonce().as_str()) {
@@ -319,7 +279,7 @@ impl Provider {
         Ok(Place {
             authorization: url("authorization_endpoint", &said.authorization_endpoint)?,
             token: url("token_endpoint", &said.token_endpoint)?,
-            verifier: Verifier::of_provider(of, self.config.rules(), keys),
+            verifier: Verifier::of_provider(of, Rules::from(&self.config), keys),
             found_at: now,
         })
     }

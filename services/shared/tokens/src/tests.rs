@@ -285,3 +285,23 @@ fn a_sign_in_is_known_by_its_state_alone() {
         assert_eq!(SignIn::of(bad), None);
     }
 }
+
+#[test]
+fn both_sections_read_the_same_rules_and_refuse_what_they_do_not_know() {
+    let rules = json!({
+        "tenant_claim": "/our/tenant",
+        "tenant": "01890000-0000-7000-8000-000000000001",
+        "roles_claim": "groups",
+        "roles": { "builders": "admin" },
+        "platform_admins": true,
+    });
+    let issuer: Issuer = serde_json::from_value(rules.clone()).unwrap();
+    let oidc: Oidc = serde_json::from_value(rules.clone()).unwrap();
+    assert_eq!(Rules::from(&issuer), Rules::from(&oidc));
+    assert_eq!(serde_json::to_value(Rules::from(&issuer)).unwrap(), rules);
+    assert_eq!(Rules::from(&Issuer::default()), Rules::default());
+    assert_eq!(Rules::from(&Oidc::default()), Rules::default());
+    let unknown = json!({ "role_claim": "groups" });
+    assert!(serde_json::from_value::<Issuer>(unknown.clone()).is_err());
+    assert!(serde_json::from_value::<Oidc>(unknown).is_err());
+}

@@ -2,8 +2,9 @@
 
 use crate::claims::{Claims, Expected, NAME_CHARS_MAX, checked};
 use crate::fetch;
-use crate::issuer::{Algorithm, Issuer, Rules};
+use crate::issuer::{Algorithm, Issuer};
 use crate::jwks::{self, KeySet};
+use crate::rules::Rules;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jsonwebtoken::Validation;
@@ -67,7 +68,7 @@ impl Verifier {
             issuer: issuer.issuer.clone(),
             audience: issuer.audience.clone(),
             algorithms: issuer.algorithms.clone(),
-            rules: issuer.rules(),
+            rules: issuer.into(),
             keys: KeySet::new(source, http),
         })
     }

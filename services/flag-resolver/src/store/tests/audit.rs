@@ -4,7 +4,7 @@ use super::*;
 
 meta_storage::on_both_engines! {
     the_database_itself_refuses_to_change_the_audit;
-    an_entry_says_who_changed_what_why_and_in_which_trace;
+    an_entry_says_who_changed_what_why_and_by_which_credential_and_request;
     changes_are_found_by_owner;
     changes_are_found_by_setting;
     pages_follow_each_other_without_gap_or_overlap;
@@ -33,14 +33,14 @@ async fn the_database_itself_refuses_to_change_the_audit(fresh: Fresh) {
     assert_eq!(store.changes(filter()).await.unwrap(), before);
 }
 
-async fn an_entry_says_who_changed_what_why_and_in_which_trace(fresh: Fresh) {
+async fn an_entry_says_who_changed_what_why_and_by_which_credential_and_request(fresh: Fresh) {
     let store = open(&fresh).await;
     write(&store, RUN, &total(8)).await;
     write(&store, RUN, &total(9)).await;
     let [newer, older] = store.changes(filter()).await.unwrap().try_into().unwrap();
     assert_eq!((newer.version, older.version), (2, 1));
     assert_eq!((newer.scope, newer.kind, newer.by), (RUN, Kind::Written, by("ann")));
-    assert_eq!((newer.trace_id.as_str(), newer.scheduled), (TRACE, None));
+    assert_eq!((newer.origin, newer.scheduled), (origin(), None));
     assert_eq!((newer.before, newer.after), (total(8).terms(), total(9).terms()));
     assert_eq!(older.before, Terms::new());
 }
@@ -72,7 +72,7 @@ async fn changes_are_found_by_setting(fresh: Fresh) {
     let later = Write::Clear(BTreeSet::from([Setting::BackoffCapSeconds]));
     let waiting = Scheduled { write: later, ..scheduled::at(OWN, 50) };
     store.schedule(&waiting).await.unwrap();
-    store.cancel(waiting.id, Some(TENANT), &by("bob"), TRACE).await.unwrap();
+    store.cancel(waiting.id, Some(TENANT), &by("bob"), &origin()).await.unwrap();
     for (setting, expected) in [
         (Setting::MaxTotalAttempts, vec![3, 1]),
         (Setting::AutofixEnabled, vec![3, 2]),

@@ -10,7 +10,7 @@ pub(super) fn at(scope: Scope, ms: i64) -> Scheduled {
         scope,
         write: total(4),
         by: by("ann"),
-        trace_id: TRACE.to_owned(),
+        origin: origin(),
         effective_at: Timestamp(ms),
     }
 }
@@ -44,7 +44,7 @@ async fn a_scheduled_change_waits_for_its_time_and_is_in_the_audit_before_and_af
         assert_eq!((&change.before, &change.after), (&total(8).terms(), &total(4).terms()));
         assert_eq!(change.scheduled, Some((waiting.id.to_string(), Timestamp(50))));
         assert_eq!((&*change.by.actor, &*change.by.reason), ("ann", "because"));
-        assert_eq!(change.trace_id, TRACE);
+        assert_eq!(change.origin, origin());
     }
 }
 
@@ -73,13 +73,14 @@ async fn a_change_is_taken_back_by_its_owner_alone(fresh: Fresh) {
         (own.id, None),
         (new_id(), Some(TENANT)),
     ] {
-        assert_eq!(store.cancel(id, tenant, &by("eve"), TRACE).await.unwrap(), None);
+        assert_eq!(store.cancel(id, tenant, &by("eve"), &origin()).await.unwrap(), None);
     }
+    let none = Origin::default();
     for (version, (id, tenant)) in
         (4..).zip([(own.id, Some(TENANT)), (run.id, Some(TENANT)), (platform.id, None)])
     {
-        assert_eq!(store.cancel(id, tenant, &by("bob"), "").await.unwrap(), Some(version));
-        assert_eq!(store.cancel(id, tenant, &by("bob"), "").await.unwrap(), None);
+        assert_eq!(store.cancel(id, tenant, &by("bob"), &none).await.unwrap(), Some(version));
+        assert_eq!(store.cancel(id, tenant, &by("bob"), &none).await.unwrap(), None);
     }
     assert_eq!(store.apply_due(Timestamp(60)).await.unwrap(), 0);
     let told = store.changes(filter()).await.unwrap();
@@ -104,10 +105,10 @@ async fn a_change_is_taken_back_or_carried_out_but_not_both(fresh: Fresh) {
     for round in 1..=10_i64 {
         let waiting = Scheduled { write: total(u32::try_from(round).unwrap()), ..at(OWN, round) };
         one.schedule(&waiting).await.unwrap();
-        let canceler = by("bob");
+        let (canceler, origin) = (by("bob"), Origin::default());
         let (applied, canceled) = tokio::join!(
             one.apply_due(Timestamp(round)),
-            other.cancel(waiting.id, Some(TENANT), &canceler, ""),
+            other.cancel(waiting.id, Some(TENANT), &canceler, &origin),
         );
         let (applied, canceled) = (applied.unwrap() == 1, canceled.unwrap().is_some());
         assert!(applied != canceled, "round {round}: {applied}, {canceled}");

@@ -5,21 +5,23 @@ mod operate;
 
 use super::Told;
 use super::{
-    Context, Decision, Effect, ErrorKind, Execution, Fault, GateEffect, GateType, GuardVerdict,
-    Input, Outcome, Patch, RunEvent, Sharing, Signal, Strategy, TaskKind, Timestamp, TryVerdict,
-    Uuid, transition,
+    Context, Effect, ErrorKind, Fault, GateEffect, GateType, Input, Outcome, RunEvent, Sharing,
+    Strategy, TaskKind, Timestamp, Uuid, transition,
 };
 use crate::core::apply::apply;
+use crate::core::event::Execution;
 use crate::core::evidence::{Check, Evidence, hash};
 use crate::core::invariants::broken;
-use crate::core::run::{GatePolicy, Run, State, Step};
-use meta_domain::autofix::{FixerCommand, FixerSafety, PathGrant};
+use crate::core::run::{GatePolicy, Patch, Run, State, Step};
+use meta_domain::autofix::{
+    Decision, FixerCommand, FixerSafety, GuardVerdict, PathGrant, TryVerdict,
+};
 use meta_domain::failure::{FailureType, Severity};
 use meta_domain::id::{PlanId, RunId, SpecId, TenantId};
 use meta_domain::plan::{PlanGraph, PlanOp, PlanOpKind};
 use meta_domain::project::parse;
 use meta_domain::settings::Overrides;
-use meta_domain::signal::ExitInfo;
+use meta_domain::signal::{ExitInfo, Signal};
 use meta_domain::source::Source;
 use meta_domain::status::{RunStatus, StepStatus};
 use proptest::prelude::{any, prop, prop_assert_eq, proptest};
