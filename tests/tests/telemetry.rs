@@ -261,7 +261,7 @@ fn asks_properly(title: &str, target: &Value) -> Result<()> {
 async fn every_expression_of_the_dashboard_is_promql() -> Result<()> {
     let mut rules = "groups:\n- name: panels\n  rules:\n".to_owned();
     for (n, target) in
-        panels(&dashboard()?).iter().flat_map(|p| p["targets"].as_array()).flatten().enumerate()
+        panels(&dashboard()?).iter().filter_map(|p| p["targets"].as_array()).flatten().enumerate()
     {
         let expr =
             text(&target["expr"]).replace("$__range", "6h").replace("$__rate_interval", "1m");

@@ -88,6 +88,7 @@ impl Prometheus {
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         let prometheus = Self { child, url, client: Client::new() };
         let targets = targets.len();
+        prometheus.ready().await?;
         prometheus.until("up == 1", |samples| samples.len() == targets).await?;
         Ok(prometheus)
     }
@@ -95,6 +96,18 @@ impl Prometheus {
     /// Its address, for who draws from it.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Waits until it has read its storage: before, it listens and answers 503.
+    async fn ready(&self) -> Result<()> {
+        let url = format!("{}/-/ready", self.url);
+        let waited = tokio::time::timeout(LIMIT, async {
+            while !self.client.get(&url).send().await?.status().is_success() {
+                tokio::time::sleep(PAUSE).await;
+            }
+            Ok::<_, anyhow::Error>(())
+        });
+        waited.await.context("prometheus is not ready in time")?
     }
 
     async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Value> {

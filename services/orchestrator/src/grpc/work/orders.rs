@@ -24,13 +24,12 @@ impl Work {
     /// When the task does not fit its run any more, or the store fails.
     pub(super) async fn order(&self, leased: &Leased) -> Result<pb::Task, Fault> {
         let task = &leased.task;
-        let (work, traceparent) = match &leased.run {
-            Some(run) => (self.work_of(run, task).await?, traced(run, task)),
-            None => {
-                let mut asked = Asked::read(&task.payload)?;
-                let place = std::mem::take(&mut asked.trace);
-                (asked.order(), place)
-            }
+        let (work, traceparent) = if let Some(run) = &leased.run {
+            (self.work_of(run, task).await?, traced(run, task))
+        } else {
+            let mut asked = Asked::read(&task.payload)?;
+            let place = std::mem::take(&mut asked.trace);
+            (asked.order(), place)
         };
         Ok(pb::Task {
             task_id: task.id.to_string(),
