@@ -35,17 +35,17 @@ pub fn events(
         let mut seq = after;
         let mut changes = engine.watch(run);
         loop {
-            changes.mark_unchanged();
-            // Read the status first: events that came with the end are then surely read below.
-            let ended = match engine.load_stored(run).await {
-                Ok(run) => run.status.is_terminal(),
-                Err(fault) => return fail(&sender, refuse(fault)).await,
+            let recent = changes.borrow_and_update().after(seq);
+            let read = match recent.as_slice() {
+                [] => engine.tables.events(run, seq, BATCH_MAX).await,
+                _ => Ok(recent),
             };
-            let batch = match engine.tables.events(run, seq, BATCH_MAX).await {
+            let batch = match read {
                 Ok(batch) => batch,
                 Err(error) => return fail(&sender, store(error)).await,
             };
             let full = i64::try_from(batch.len()).is_ok_and(|n| n == BATCH_MAX);
+            let last = batch.last().map(|e| e.event_type.clone());
             for event in batch {
                 seq = event.seq;
                 let item = pb::StreamEventsResponse { event: Some(encode::event(event)) };
@@ -53,19 +53,34 @@ pub fn events(
                     return;
                 }
             }
-            if !full && (ended || !follow) {
+            if full {
+                continue;
+            }
+            if !follow {
                 return;
             }
-            if !full {
-                tokio::select! {
-                    () = sender.closed() => return,
-                    () = engine.stopping.cancelled() => return fail(&sender, refuse(stopping())).await,
-                    () = Engine::wait(&mut changes, EVENT_WAIT) => {}
+            if last.is_none_or(|word| may_be_last(&word)) {
+                match engine.load_stored(run).await {
+                    // it went on since the events were read
+                    Ok(run) if run.seq > seq => continue,
+                    Ok(run) if run.status.is_terminal() => return,
+                    Ok(_) => {}
+                    Err(fault) => return fail(&sender, refuse(fault)).await,
                 }
+            }
+            tokio::select! {
+                () = sender.closed() => return,
+                () = engine.stopping.cancelled() => return fail(&sender, refuse(stopping())).await,
+                () = Engine::wait(&mut changes, EVENT_WAIT) => {}
             }
         }
     });
     ReceiverStream::new(receiver)
+}
+
+/// Whether a run can be over with an event of that type: it concerns the whole run.
+fn may_be_last(word: &str) -> bool {
+    !word.starts_with("step.")
 }
 
 /// The logs of one step or of all; follows until the run has ended, or the process stops.

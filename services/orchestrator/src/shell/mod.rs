@@ -24,7 +24,7 @@ use crate::core::workspace::Workspaces;
 use crate::logs::Logs;
 use crate::store::Tables;
 use cache::Cache;
-use hub::Hub;
+use hub::{Hub, Recent};
 use meta_domain::fault::{ErrorKind, Fault};
 use meta_domain::id::{RunId, TaskId, TenantId};
 use meta_domain::time::Timestamp;
@@ -370,7 +370,7 @@ impl Engine {
     }
 
     /// Sees every change of a run from now on.
-    pub fn watch(&self, run: RunId) -> watch::Receiver<()> {
+    pub fn watch(&self, run: RunId) -> watch::Receiver<Recent> {
         self.hub.watch(run)
     }
 
@@ -385,7 +385,7 @@ impl Engine {
     }
 
     /// Waits for a change, at most `limit` or the time after which a waiter looks again.
-    pub async fn wait(changes: &mut watch::Receiver<()>, limit: Duration) {
+    pub async fn wait<T>(changes: &mut watch::Receiver<T>, limit: Duration) {
         // A timeout is as good as a change; a closed channel means the engine is gone, and the
         // caller finds out by its next read.
         let _ = tokio::time::timeout(limit.min(LOOK_AGAIN), changes.changed()).await;

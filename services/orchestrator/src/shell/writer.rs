@@ -8,7 +8,7 @@ use super::{Change, Clock, Engine, Leased, Op, Options};
 use crate::core::queue::{Task, TaskState};
 use crate::core::ready::{Candidate, Offer, Ready};
 use crate::core::work::Work;
-use crate::store::{Heard, Tables};
+use crate::store::{Heard, Tables, stored_events};
 use meta_domain::fault::Fault;
 use meta_domain::id::TenantId;
 use meta_domain::time::Timestamp;
@@ -353,7 +353,7 @@ impl Writer {
             }
         }
         if !work.events.is_empty() {
-            self.hub.changed(id);
+            self.hub.happened(id, || stored_events(work));
         }
     }
 

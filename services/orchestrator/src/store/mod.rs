@@ -25,7 +25,7 @@ pub use audit::AuditVerified;
 pub(crate) use audit::append;
 pub(crate) use batch::Opening;
 pub(crate) use batch::lock;
-pub use batch::{EventRow, RunRow, Writes};
+pub use batch::{EventRow, RunRow, Writes, stored_events};
 pub use builds::{PlanRow, SpecRow};
 #[cfg(feature = "faults")]
 pub use faults::{Faults, When};

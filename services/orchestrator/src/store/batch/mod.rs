@@ -7,6 +7,7 @@ mod rows;
 mod sqlite;
 
 pub(crate) use opening::Opening;
+pub use rows::stored_events;
 
 use super::{ARTIFACT_PUT, Tables, append};
 use crate::core::audit::{Entry, of_event};

@@ -1,10 +1,12 @@
 //! What both engines store of a batch, encoded once.
 
-use super::super::{corrupt, json, signed};
+use super::super::{StoredEvent, corrupt, json, signed};
 use super::{EventRow, RunRow, Writes};
 use crate::core::event::RunEvent;
 use crate::core::queue::Task;
+use crate::core::work::Work;
 use meta_domain::id::{RunId, TaskId};
+use meta_domain::time::Timestamp;
 use meta_storage::Error;
 
 /// A batch in columns.
@@ -56,6 +58,17 @@ impl<'a> Rows<'a> {
     pub(super) fn count(&self) -> usize {
         self.runs.len() + self.events.len() + self.tasks.len() + self.gone.len()
     }
+}
+
+/// A change's events as they are read again.
+pub fn stored_events(work: &Work) -> Vec<StoredEvent> {
+    let first = work.run.seq + 1 - work.events.len() as u64;
+    let stored = |(seq, (at, event)): (u64, &(Timestamp, RunEvent))| {
+        // it was stored, so it can be encoded; a watcher would read what is left out from the tables
+        let (event_type, body) = encoded(event, work.run.id).ok()?;
+        Some(StoredEvent { seq, event_type, step: event.step().to_owned(), at: *at, body })
+    };
+    (first..).zip(&work.events).filter_map(stored).collect()
 }
 
 /// An event's type, and the rest of it as JSON. The type is always written first.
