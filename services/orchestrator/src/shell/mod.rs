@@ -151,7 +151,7 @@ impl Engine {
         };
         let writer = writer::Writer::new(&engine, inbox).map_err(|error| {
             let text = format!("the system starts no thread: {error}");
-            Fault::new(ErrorKind::Unavailable, "INTERNAL", text)
+            Fault::new(ErrorKind::Internal, "INTERNAL", text)
         })?;
         writer.hear(engine.ops.downgrade()).await?;
         let writing = tokio::spawn(writer.run());
