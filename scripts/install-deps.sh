@@ -17,6 +17,8 @@ need bwrap bubblewrap
 need python3 python3
 need cc build-essential
 need curl curl
+# The tests look into databases that were damaged on purpose.
+need sqlite3 sqlite3
 if [ "${1:-}" = --browser ]; then
     need chromium chromium
     need npm npm
