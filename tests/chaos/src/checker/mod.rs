@@ -41,8 +41,8 @@ pub struct Limits {
     pub attempts_run: usize,
     /// The longest backoff, in milliseconds.
     pub backoff_cap_ms: i64,
-    /// How far an orchestrator's clock may be from the steps', in milliseconds: it goes by the
-    /// database's where that is a server, as far as a question tells.
+    /// How far an orchestrator's clock may be from the steps', in milliseconds: both are read in
+    /// whole ones, and it goes by the database's where that is a server, as far as a question tells.
     pub clock_slack_ms: i64,
     /// All processes had the same clock, so times of different records can be compared.
     pub one_clock: bool,
