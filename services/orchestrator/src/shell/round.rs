@@ -49,6 +49,24 @@ struct Done {
     given: Vec<(u64, RunId, Task)>,
     /// Runs of earlier requests, and runs that did not change.
     others: HashMap<RunId, Arc<Run>>,
+    /// The runs were taken as this process knew them, without asking the store.
+    from_memory: bool,
+}
+
+/// What came of a try to decide and store a batch.
+enum Tried {
+    Done(Done),
+    /// Another process was faster with one of the runs.
+    Overtaken,
+    /// Somebody would be answered by what may be out of date.
+    Unsure,
+}
+
+impl Done {
+    /// Whether a run that somebody wanted something of stays as it was.
+    fn leaves_runs(&self) -> bool {
+        self.works.iter().any(|(work, _)| !work.is_changed())
+    }
 }
 
 impl Wish {
@@ -129,32 +147,39 @@ impl Writer {
 
     async fn try_often(&mut self, wishes: &[Wish], claims: &[Claim]) -> Result<Done, Error> {
         for _ in 0..CONFLICT_TRIES_MAX {
-            if let Some(done) = self.try_once(wishes, claims).await? {
-                self.careful = self.careful.saturating_sub(1);
-                return Ok(done);
+            match self.try_once(wishes, claims).await? {
+                Tried::Done(done) => {
+                    self.careful = self.careful.saturating_sub(1);
+                    return Ok(done);
+                }
+                Tried::Overtaken => self.careful = CAREFUL_BATCHES,
+                Tried::Unsure => self.careful = 1,
             }
-            self.careful = CAREFUL_BATCHES;
         }
         let text = "runs change too fast; try again".to_owned();
         Err(Error::Unreachable(meta_storage::sqlx::Error::Protocol(text)))
     }
 
-    /// Decides and stores; nothing when another process was faster with one of the runs.
-    async fn try_once(&mut self, wishes: &[Wish], claims: &[Claim]) -> Result<Option<Done>, Error> {
+    async fn try_once(&mut self, wishes: &[Wish], claims: &[Claim]) -> Result<Tried, Error> {
         let began = Instant::now();
         let mut opening = Opening::new(&self.tables);
         let decided = self.decide(&mut opening, wishes, claims).await?;
+        // What is stored is checked by its revision. What is refused or left as it is would be so by
+        // what this process knows alone: another one may know better.
+        if self.tables.is_shared() && decided.from_memory && decided.leaves_runs() {
+            return Ok(Tried::Unsure);
+        }
         match self.tables.store(opening, &writes(&decided)).await {
             Ok(true) => {}
             // the next try asks which of them changed
-            Ok(false) if self.tables.is_shared() => return Ok(None),
+            Ok(false) if self.tables.is_shared() => return Ok(Tried::Overtaken),
             other => {
                 self.forget(&decided);
-                return other.map(|_| None);
+                return other.map(|_| Tried::Overtaken);
             }
         }
         metric::STORE_COMMIT.record_in(&[], began.elapsed(), None);
-        Ok(Some(decided))
+        Ok(Tried::Done(decided))
     }
 
     fn forget(&self, done: &Done) {
@@ -182,6 +207,7 @@ impl Writer {
             answers: Vec::with_capacity(wishes.len()),
             given: Vec::new(),
             others: HashMap::new(),
+            from_memory: !opening.has_begun(),
         };
         let mut requests: HashMap<_, RunId> = HashMap::new();
         for wish in wishes {

@@ -14,6 +14,7 @@ use orchestrator::core::workspace::Workspaces;
 use orchestrator::logs::Logs;
 use orchestrator::shell::{Engine, Finish, Leased, Options};
 use orchestrator::store::{ListRuns, Tables, When};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -65,22 +66,8 @@ impl Stage {
         failed
     }
 
-    /// A process that does not come up is started again.
     async fn engine(&self) -> Engine {
-        let options = Options {
-            lease_ms: LEASE_MS,
-            tenant_tasks_max: 4,
-            only: None,
-            own_leases: false,
-            workspaces: Workspaces::new(24, false),
-        };
-        loop {
-            let logs = Logs::new(&self.folder.path().join("logs"));
-            match Engine::start(self.tables.clone(), logs, options).await {
-                Ok((engine, _writing)) => return engine,
-                Err(_) => sleep(AGAIN).await,
-            }
-        }
+        engine_on(self.tables.clone(), self.folder.path()).await
     }
 
     async fn picture(&self) -> String {
@@ -134,6 +121,24 @@ impl Stage {
         let own = tables.candidates(true, None, at_most).await.expect("the store answers");
         let held = tables.leased_runs(None).await.expect("the store answers");
         !ready.is_empty() || !own.is_empty() || !held.is_empty()
+    }
+}
+
+/// A process that does not come up is started again.
+pub async fn engine_on(tables: Tables, folder: &Path) -> Engine {
+    let options = Options {
+        lease_ms: LEASE_MS,
+        tenant_tasks_max: 4,
+        only: None,
+        own_leases: false,
+        workspaces: Workspaces::new(24, false),
+    };
+    loop {
+        let logs = Logs::new(&folder.join("logs"));
+        match Engine::start(tables.clone(), logs, options).await {
+            Ok((engine, _writing)) => return engine,
+            Err(_) => sleep(AGAIN).await,
+        }
     }
 }
 

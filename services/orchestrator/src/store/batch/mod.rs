@@ -72,6 +72,11 @@ pub struct Writes {
 }
 
 impl Writes {
+    /// Whether there is nothing to store.
+    fn is_empty(&self) -> bool {
+        self.runs.is_empty() && self.tasks.is_empty() && self.gone.is_empty()
+    }
+
     /// Adds what storing a run takes that was changed.
     pub fn add(&mut self, work: &Work) {
         self.runs.push(RunRow {
@@ -96,7 +101,7 @@ impl Writes {
 }
 
 /// The revisions of runs, which stay as they are until the transaction ends. Runs that do not exist
-/// are missing, and with `skip` those that another process is changing.
+/// are missing.
 pub(crate) async fn lock(tx: &mut Tx, ids: &[RunId]) -> Result<HashMap<RunId, i64>, Error> {
     let shared = matches!(tx, Tx::Postgres(_));
     let mut revs = HashMap::with_capacity(ids.len());
@@ -133,6 +138,13 @@ impl Tables {
     /// # Errors
     /// When the store fails; nothing is changed then, or after [`Error::Unreachable`] all of it may be.
     pub(crate) async fn store(&self, opening: Opening, writes: &Writes) -> Result<bool, Error> {
+        if writes.is_empty() {
+            // nobody is told of nothing
+            if let Some(tx) = opening.begun() {
+                tx.rollback().await?;
+            }
+            return Ok(true);
+        }
         let done = match opening.begun() {
             None if self.is_of_one_call(writes) => self.write_at_once(writes).await,
             None => self.write_in(self.begin().await?, writes).await,
