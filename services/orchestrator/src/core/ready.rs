@@ -202,6 +202,29 @@ impl Ready {
         Some(found)
     }
 
+    /// Takes the task of a run whose time comes first, until `soon`.
+    pub fn take_early(
+        &mut self,
+        offer: &Offer,
+        held: &HashMap<TenantId, u32>,
+        limit: u32,
+        soon: Timestamp,
+    ) -> Option<Candidate> {
+        let open =
+            |tenant: &TenantId| offer.internal || held.get(tenant).copied().unwrap_or(0) < limit;
+        let fits = |c: &&Candidate| {
+            c.run.is_some()
+                && c.internal == offer.internal
+                && offer.offers(&c.labels)
+                && offer.takes(c, c.due)
+                && open(&c.tenant)
+        };
+        let found = self.later.values().take_while(|c| c.due <= soon).find(fits)?.clone();
+        self.remove(found.task);
+        self.had_a_turn(found.tenant);
+        Some(found)
+    }
+
     fn had_a_turn(&mut self, tenant: TenantId) {
         self.turns_had += 1;
         self.turns.insert(tenant, self.turns_had);

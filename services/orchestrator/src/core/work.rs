@@ -20,6 +20,9 @@ pub const LEASES_MAX: i64 = 4;
 /// Wait before a task is leased again whose holder took it for out of date: this times two to the
 /// tries, in milliseconds.
 const UNWANTED_PAUSE_MS: i64 = 500;
+/// How long before its time a task may be leased, in milliseconds: storing that takes about so long,
+/// and the task is handed out when its time has come.
+pub const AHEAD_MS: i64 = 3;
 /// Events after which the run itself is kept again, so that it is soon read.
 const KEEP_EVERY: u64 = 64;
 
@@ -227,7 +230,7 @@ impl Work {
         }
     }
 
-    /// Leases a task and tells the run. Nothing when it cannot be leased now; a task that no longer
+    /// Leases a task, or one whose time comes within [`AHEAD_MS`], and tells the run. Nothing when it cannot be leased now; a task that no longer
     /// fits its run is forgotten, and one that killed too many runners is ended.
     ///
     /// # Errors
@@ -238,9 +241,13 @@ impl Work {
         owner: &str,
         given: &mut Given<'_>,
     ) -> Result<Option<Task>, Fault> {
+        let soon = given.now.plus_ms(AHEAD_MS);
+        let ready = |t: &&mut Task| t.id == id && t.state == TaskState::Ready && t.due <= soon;
         self.settle(given.now);
-        let ready = |t: &&mut Task| t.id == id && t.state == TaskState::Ready && t.due <= given.now;
         let Some(task) = self.tasks.iter_mut().find(ready) else { return Ok(None) };
+        // nothing starts before its time, whenever that is stored
+        let now = given.now.max(task.due);
+        let given = &mut Given { now, ids: &mut *given.ids, lease_ms: given.lease_ms };
         task.lease(owner, given.now.plus_ms(given.lease_ms));
         let task = task.clone();
         if task.tries > LEASES_MAX && !task.kind.is_internal() {
@@ -390,3 +397,6 @@ pub fn lease_lost() -> Fault {
         "the task was canceled or is leased to somebody else",
     )
 }
+
+#[cfg(test)]
+mod tests;

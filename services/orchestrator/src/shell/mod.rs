@@ -276,12 +276,23 @@ impl Engine {
     /// # Errors
     /// When the store fails.
     pub async fn leased(&self, id: TaskId, epoch: i64) -> Result<Option<Task>, Fault> {
-        let known = if self.tables.is_shared() { None } else { self.cache.task(id) };
-        let task = match known {
-            Some(task) => Some(task),
-            None => self.tables.task(id).await?,
-        };
-        Ok(task.filter(|t| t.is_leased(epoch)))
+        if self.tables.is_shared() {
+            return Ok(self.tables.task(id).await?.filter(|t| t.is_leased(epoch)));
+        }
+        self.leased_lately(id, epoch).await
+    }
+
+    /// A task that is leased with this epoch, or was when this process looked last: for a change of
+    /// its run, which is refused if that is no longer so.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn leased_lately(&self, id: TaskId, epoch: i64) -> Result<Option<Task>, Fault> {
+        let holds = |task: &Task| task.is_leased(epoch);
+        match self.cache.task(id).filter(holds) {
+            Some(task) => Ok(Some(task)),
+            None => Ok(self.tables.task(id).await?.filter(holds)),
+        }
     }
 
     /// A task by id, wherever it stands.

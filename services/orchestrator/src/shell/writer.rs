@@ -7,7 +7,7 @@ use super::round::{Claim, Wish};
 use super::{Change, Clock, Engine, Leased, Op, Options};
 use crate::core::queue::{Task, TaskState};
 use crate::core::ready::{Candidate, Offer, Ready};
-use crate::core::work::Work;
+use crate::core::work::{AHEAD_MS, Work};
 use crate::store::{Heard, Tables, stored_events};
 use meta_domain::fault::Fault;
 use meta_domain::id::TenantId;
@@ -36,11 +36,19 @@ pub(super) struct Slot {
     reply: oneshot::Sender<Vec<Leased>>,
     /// Leased for it, and not yet handed out.
     gathered: Vec<Leased>,
+    /// What is gathered waits for its time.
+    early: bool,
 }
 
 impl Slot {
+    /// How many more tasks it takes: none while it waits for the time of one that it has.
     pub(super) fn room_left(&self) -> usize {
-        self.room.saturating_sub(self.gathered.len())
+        if self.early { 0 } else { self.room.saturating_sub(self.gathered.len()) }
+    }
+
+    /// When what it has is handed out.
+    fn due(&self) -> Option<Timestamp> {
+        self.gathered.iter().map(|leased| leased.task.due).max()
     }
 }
 
@@ -154,7 +162,15 @@ impl Writer {
         if !self.returned.is_empty() {
             return Instant::now();
         }
-        let due = self.ready.next_due().filter(|_| !self.slots.is_empty());
+        let early = self.slots.iter().filter_map(Slot::due).min();
+        let open = self.slots.iter().any(|slot| !slot.early);
+        let now = self.clock.now();
+        // what nobody took a moment early is looked at again when its time has come
+        let next = self.ready.next_due().filter(|_| open).map(|due| {
+            let soon = due.plus_ms(-AHEAD_MS);
+            if soon > now { soon } else { due }
+        });
+        let due = early.into_iter().chain(next).min();
         due.map_or(self.sweep_at, |due| self.sweep_at.min(self.clock.instant(due)))
     }
 
@@ -170,7 +186,7 @@ impl Writer {
                 Op::Poll { offer, room, reply } => {
                     self.slots_made += 1;
                     let (id, gathered) = (self.slots_made, Vec::new());
-                    self.slots.push(Slot { id, offer, room, reply, gathered });
+                    self.slots.push(Slot { id, offer, room, reply, gathered, early: false });
                 }
                 Op::Note(candidate) => self.note(candidate),
                 Op::Look => self.stale = true,
@@ -183,7 +199,7 @@ impl Writer {
                 Err(fault) => self.store_failed(&fault),
             }
         }
-        self.slots.retain(|slot| !slot.reply.is_closed());
+        self.slots.retain(|slot| slot.early || !slot.reply.is_closed());
         self.ready.ripen(self.clock.now());
         if self.stale
             && self.slots.iter().any(|slot| !self.ready.has(&slot.offer))
@@ -259,9 +275,15 @@ impl Writer {
         let limit = self.options.tenant_tasks_max;
         let mut held = self.held.clone();
         let (mut claims, mut loose) = (Vec::new(), Vec::new());
+        let soon = self.clock.now().plus_ms(AHEAD_MS);
         for slot in &self.slots {
+            let mut idle = true;
             for _ in 0..slot.room_left() {
-                let Some(next) = self.ready.take(&slot.offer, &held, limit) else { break };
+                let due = self.ready.take(&slot.offer, &held, limit);
+                idle &= due.is_none();
+                // who has nothing else to do waits for the rest of a wait, while that is stored
+                let early = || self.ready.take_early(&slot.offer, &held, limit, soon);
+                let Some(next) = due.or_else(|| idle.then(early).flatten()) else { break };
                 if !next.internal {
                     *held.entry(next.tenant).or_default() += 1;
                 }
@@ -292,12 +314,17 @@ impl Writer {
         }
     }
 
-    /// Hands out what was leased. What nobody takes any more is given back in the next round.
+    /// Hands out what was leased and may begin. What nobody takes any more is given back in the next
+    /// round.
     fn hand_out(&mut self) {
-        let (full, waiting) =
-            std::mem::take(&mut self.slots).into_iter().partition(|s| !s.gathered.is_empty());
+        let now = self.clock.now();
+        let (full, mut waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut self.slots)
+            .into_iter()
+            .partition(|slot| slot.due().is_some_and(|due| due <= now));
+        for slot in &mut waiting {
+            slot.early = !slot.gathered.is_empty();
+        }
         self.slots = waiting;
-        let full: Vec<Slot> = full;
         for slot in full {
             if let Err(back) = slot.reply.send(slot.gathered) {
                 let due = self.clock.now();

@@ -158,6 +158,7 @@ async fn work(
             leased = answer => leased.unwrap_or_default(),
         };
         for Leased { task, run } in leased {
+            assert!(engine.clock.now() >= task.due, "{task:?} is handed out before its time");
             // A fault of the store is no reason to lose a result: it is sent until it is answered.
             while let Err(fault) = carry_out(&engine, scenario, &task, run.as_deref()).await {
                 if !fault.kind.is_transient() {

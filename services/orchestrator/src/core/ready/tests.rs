@@ -185,3 +185,24 @@ fn a_flood_that_fills_the_memory_keeps_nobody_out() {
     let held = HashMap::from([(tenant(1), 1)]);
     assert_eq!(all.take(&offer(), &held, 9), Some(quiet));
 }
+
+#[test]
+fn a_task_of_a_run_is_taken_a_moment_early_and_by_whom_it_may() {
+    let run = Some(Uuid::from_u128(9).into());
+    let soon = |n, due| Candidate { run, due: Timestamp(due), ..candidate(n, 1) };
+    let loose = Candidate { run: None, ..soon(1, 6) };
+    let internal = Candidate { internal: true, ..soon(2, 6) };
+    let labeled = Candidate { labels: "gpu".to_owned(), ..soon(3, 6) };
+    let mut all = ready([loose, internal, labeled, soon(4, 8), soon(5, 7), soon(6, 9)]);
+    let none = HashMap::new();
+    assert!(all.take(&offer(), &none, 9).is_none(), "nothing is due");
+    let full = HashMap::from([(tenant(1), 9)]);
+    assert!(all.take_early(&offer(), &full, 9, Timestamp(8)).is_none());
+    let mut taken = Vec::new();
+    while let Some(next) = all.take_early(&offer(), &none, 9, Timestamp(8)) {
+        taken.push(next.task.0.as_u128());
+    }
+    assert_eq!(taken, [5, 4]);
+    all.ripen(Timestamp(9));
+    assert_eq!(all.take(&offer(), &none, 9).map(|c| c.task.0.as_u128()), Some(1));
+}

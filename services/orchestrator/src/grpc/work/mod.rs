@@ -124,13 +124,17 @@ impl Work {
     async fn complete(&self, body: pb::CompleteTaskRequest) -> Result<(), Status> {
         let id: TaskId = parse("task_id", &body.task_id).map_err(invalid)?;
         let epoch = i64::try_from(body.lease_epoch).unwrap_or(-1);
-        let task = self.engine.leased(id, epoch).await.map_err(refuse)?;
-        let Some(task) = task else {
-            self.ended_late(id, epoch).await.map_err(refuse)?;
-            return Err(refuse(lease_lost()));
-        };
         let missing = || invalid(InvalidField::new("result", "is missing"));
         let result = results::without_secrets(body.result.ok_or_else(missing)?);
+        let done = self.complete_leased(id, epoch, result).await;
+        if done.as_ref().is_err_and(|fault| fault.reason == lease_lost().reason) {
+            self.ended_late(id, epoch).await.map_err(refuse)?;
+        }
+        done.map_err(refuse)
+    }
+
+    async fn complete_leased(&self, id: TaskId, epoch: i64, result: Outcome) -> Result<(), Fault> {
+        let task = self.engine.leased_lately(id, epoch).await?.ok_or_else(lease_lost)?;
         if let Outcome::Error(error) = &result
             && error.retryable
             && task.tries < LEASES_MAX
@@ -138,30 +142,26 @@ impl Work {
             let wait = RETRY_BASE_MS << task.tries.clamp(0, 10);
             tracing::warn!(task = %id, error = error.message, wait, "a runner could not carry out a task");
             let due = self.engine.clock.now().plus_ms(wait);
-            return self.engine.release(&task, due, false).await.map_err(refuse);
+            return self.engine.release(&task, due, false).await;
         }
         let Some(run) = task.run else {
-            return self.complete_inspection(&task, result).await.map_err(refuse);
+            return self.complete_inspection(&task, result).await;
         };
         if let Outcome::Error(error) = &result {
             let text = format!("the runner could not do it: {}\n", error.message).into_bytes();
             let record = Record { at: now(), stderr: true, text };
             let name = log_name(id, epoch);
-            self.engine
-                .logs
-                .append((task.tenant, run), &name, None, &[record])
-                .await
-                .map_err(refuse)?;
+            self.engine.logs.append((task.tenant, run), &name, None, &[record]).await?;
         }
-        let (input, artifacts) = results::input(&task, result).map_err(refuse)?;
+        let (input, artifacts) = results::input(&task, result)?;
         let finish = Finish { task: Some((id, epoch)), artifacts };
         match self.engine.advance(run, input, finish).await {
             Ok(_) => Ok(()),
             Err(fault) if fault.reason == "STALE_INPUT" => {
-                self.engine.forget(id, epoch, Some(run)).await.map_err(refuse)?;
-                Err(refuse(lease_lost()))
+                self.engine.forget(id, epoch, Some(run)).await?;
+                Err(lease_lost())
             }
-            Err(fault) => Err(refuse(fault)),
+            Err(fault) => Err(fault),
         }
     }
 
