@@ -15,6 +15,8 @@ pub(crate) const PRIORITY_USER: u8 = 1;
 
 /// Hits weaker than this do not count on a line that only shows a commit.
 const STRENGTH_COMMIT_LINE: u8 = 96;
+/// Rules whose examples are checked before the memory that took is given back.
+const CHECKED_AT_ONCE: usize = 32;
 /// The rule files that ship with the product.
 const EMBEDDED: &[(&str, &str)] = &[
     ("rate_limit.toml", include_str!("../../rules/rate_limit.toml")),
@@ -151,15 +153,28 @@ impl Rules {
 
     /// Compiles rule files and runs every rule's own examples.
     pub fn from_sources(sources: &[Source]) -> Result<Self, Error> {
-        let rules = Self::compile(sources)?;
+        let mut rules = Self::compile(sources)?;
         for rule in 0..rules.all.len() {
+            if rule % CHECKED_AT_ONCE == 0 {
+                rules.forget_scratch();
+            }
             rules.check_examples(rule).map_err(|problem| Error::Rule {
                 id: rules.all[rule].spec.id.clone(),
                 file: rules.all[rule].file.clone(),
                 problem,
             })?;
         }
+        rules.forget_scratch();
         Ok(rules)
+    }
+
+    /// Gives back the memory that expressions took to match, which they keep for the next time: all
+    /// rules are checked, and few are needed again. A clone shares the program and nothing else.
+    fn forget_scratch(&mut self) {
+        for rule in &mut self.all {
+            rule.line = rule.line.clone();
+            rule.unless = rule.unless.clone();
+        }
     }
 
     /// Compiles rule files without running their examples.
