@@ -26,6 +26,8 @@ const LONE_RUNS: usize = 200;
 const LOAD: (usize, usize) = (1_000, 50);
 /// Finished runs in the store when the speed is measured for the second time.
 const FINISHED: usize = 100_000;
+/// Loads of each of the two stores then.
+const GROWTH_TURNS: usize = 7;
 /// Loads whose median counts.
 const LOADS: usize = 3;
 /// Runs with a step that fails twice.
@@ -95,22 +97,39 @@ async fn measure(database: &str) -> Result<Value> {
     Ok(report)
 }
 
-/// The same load on a store with few finished runs and with many (SQLite).
+/// The same load on a store with few finished runs and on one with many, in turns (SQLite): what
+/// the machine does meanwhile falls on both.
 async fn growth() -> Result<Value> {
-    let driver = Driver::start("metabuilder.db").await?;
-    let spec = driver.spec(5).await?;
-    load(&driver, &spec, LOAD.0).await?;
-    let few = median(&driver, &spec).await?;
-    load(&driver, &spec, FINISHED - (LOADS + 1) * LOAD.0).await?;
-    let many = median(&driver, &spec).await?;
-    driver.end();
-    let speed = |load: &Value| load["steps_per_s"].as_f64().unwrap_or_default();
+    let stores = [Driver::start("metabuilder.db").await?, Driver::start("metabuilder.db").await?];
+    let finished = [LOAD.0, FINISHED];
+    let mut specs = Vec::new();
+    for (driver, runs) in stores.iter().zip(finished) {
+        let spec = driver.spec(5).await?;
+        load(driver, &spec, runs).await?;
+        specs.push(spec);
+    }
+    let mut loads = [Vec::new(), Vec::new()];
+    for _ in 0..GROWTH_TURNS {
+        for (at, driver) in stores.iter().enumerate() {
+            loads[at].push(load(driver, &specs[at], LOAD.0).await?);
+        }
+    }
+    let [few, many] = loads.map(|mut loads| {
+        let at = loads.len() / 2;
+        loads.sort_by(|a, b| speed(a).total_cmp(&speed(b)));
+        speed(&loads[at])
+    });
+    stores.into_iter().for_each(Driver::end);
     Ok(json!({
-        "finished_runs": [LOAD.0, FINISHED],
-        "steps_per_s": [few["steps_per_s"], many["steps_per_s"]],
-        "ratio": round(speed(&many) / speed(&few)),
+        "finished_runs": finished,
+        "steps_per_s": [few, many],
+        "ratio": round(many / few),
         "peak_rss_mib": Usage::peak_rss_mib()?,
     }))
+}
+
+fn speed(load: &Value) -> f64 {
+    load["steps_per_s"].as_f64().unwrap_or_default()
 }
 
 /// The median of several loads.
@@ -119,7 +138,6 @@ async fn median(driver: &Driver, spec: &str) -> Result<Value> {
     for _ in 0..LOADS {
         loads.push(load(driver, spec, LOAD.0).await?);
     }
-    let speed = |load: &Value| load["steps_per_s"].as_f64().unwrap_or_default();
     loads.sort_by(|a, b| speed(a).total_cmp(&speed(b)));
     Ok(loads.swap_remove(LOADS / 2))
 }
