@@ -2,11 +2,13 @@
 
 use crate::document::{BASE, MEDIA_TYPE};
 use crate::problem::{PROBLEM_MEDIA_TYPE, Problem};
+use crate::routes::{self, App};
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use meta_runtime::clock::unrecorded_trace;
 use meta_telemetry::catalogue::HTTP_SERVER;
 use meta_telemetry::trace::{KeyValue, Kind, Span, TraceContext};
 use std::panic::AssertUnwindSafe;
@@ -33,28 +35,22 @@ pub(crate) struct Trace {
 }
 
 impl Trace {
-    /// The ids that a request names, and a new place in a trace unless it has got one.
-    fn of(headers: &HeaderMap, place: Option<TraceContext>) -> Self {
+    /// The ids of a request with that place in a trace: the name that it gives itself, or a new one.
+    fn of(headers: &HeaderMap, place: TraceContext) -> Self {
         let text = |name: &HeaderName| headers.get(name).and_then(|v| v.to_str().ok());
         let request_id = text(&REQUEST_ID)
             .filter(|id| {
                 let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
                 (1..=REQUEST_ID_CHARS_MAX).contains(&id.len()) && id.chars().all(plain)
             })
-            .map_or_else(|| meta_runtime::new_id().to_string(), str::to_owned);
-        let traceparent = place.map_or_else(new_traceparent, |place| place.to_string());
-        Self { request_id: request_id.into(), traceparent: traceparent.into() }
+            .map_or_else(|| meta_runtime::clock::passing_id().to_string().into(), Arc::from);
+        Self { request_id, traceparent: place.to_string().into() }
     }
 
     /// The id of the trace.
     pub(crate) fn trace_id(&self) -> &str {
         self.traceparent.split('-').nth(1).unwrap_or_default()
     }
-}
-
-fn new_traceparent() -> String {
-    let random = meta_runtime::clock::secret();
-    format!("00-{}-{}-00", &random[..32], &random[32..48])
 }
 
 /// The request as a part of the trace that it names, or as the start of one. What is asked all the
@@ -84,16 +80,27 @@ fn traced(request: &Request, route: &str) -> Span {
 /// answered. Health and the document of the API are always answered.
 pub(crate) type Room = Arc<Semaphore>;
 
-/// The outermost layer.
-pub(crate) async fn edge(State(room): State<Room>, mut request: Request, next: Next) -> Response {
+/// What the outermost layer needs to know.
+#[derive(Clone)]
+pub(crate) struct Edge {
+    pub(crate) room: Room,
+    pub(crate) app: Arc<App>,
+}
+
+/// The outermost layer, and the only one around every route: a layer costs each request as much as
+/// what the layers in it copy.
+pub(crate) async fn edge(State(edge): State<Edge>, mut request: Request, next: Next) -> Response {
+    let Edge { room, app } = edge;
     let route = request.extensions().get::<MatchedPath>().map(|of| of.as_str().to_owned());
     let route = route.unwrap_or_default();
     let mut span = traced(&request, &route);
-    let trace = Trace::of(request.headers(), span.context());
-    if span.context().is_none() {
+    let place = span.context().unwrap_or_else(|| {
         // not told, but the services' logs name it
-        span = trace.traceparent.parse().map_or_else(|_| Span::none(), Span::as_part_of);
-    }
+        let place = unrecorded_trace();
+        span = Span::as_part_of(place);
+        place
+    });
+    let trace = Trace::of(request.headers(), place);
     let as_problem = accepts(request.headers(), PROBLEM_MEDIA_TYPE);
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let started = Instant::now();
@@ -102,7 +109,10 @@ pub(crate) async fn edge(State(room): State<Room>, mut request: Request, next: N
     let permit = counted.then(|| room.try_acquire());
     let answer = match permit {
         Some(Err(_)) => Ok(Problem::overloaded().into_response()),
-        Some(Ok(_)) | None => AssertUnwindSafe(span.carry(next.run(request))).catch_unwind().await,
+        Some(Ok(_)) | None => {
+            let answer = routes::within(app, request, next);
+            AssertUnwindSafe(span.carry(answer)).catch_unwind().await
+        }
     };
     let response = answer.unwrap_or_else(|_| {
         tracing::error!(request_id = %trace.request_id, %path, "a handler panicked");
@@ -214,10 +224,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_without_a_trace_gets_a_place_in_a_new_one() {
-        let trace = Trace::of(&HeaderMap::new(), None);
-        let place: TraceContext = trace.traceparent.parse().unwrap();
+    fn a_request_without_a_name_gets_one_and_its_trace_is_passed_on() {
+        let place = unrecorded_trace();
+        let trace = Trace::of(&HeaderMap::new(), place);
+        assert_eq!(trace.traceparent.parse(), Ok(place));
         assert!(!place.sampled && trace.trace_id().len() == 32);
-        assert_eq!(&*Trace::of(&HeaderMap::new(), Some(place)).traceparent, &*trace.traceparent);
+        assert!(trace.request_id.parse::<uuid::Uuid>().is_ok_and(|id| id.get_version_num() == 7));
+        let headers = HeaderMap::from_iter([(REQUEST_ID, "mine-1".parse().unwrap())]);
+        assert_eq!(&*Trace::of(&headers, place).request_id, "mine-1");
     }
 }

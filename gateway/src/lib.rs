@@ -86,5 +86,6 @@ pub fn router(config: Config, peers: Peers) -> Result<axum::Router, Vec<InvalidF
 
 fn routed(app: Arc<routes::App>) -> axum::Router {
     let room = edge::Room::new(Semaphore::new(app.config.requests_max as usize));
-    routes::router(app).layer(axum::middleware::from_fn_with_state(room, edge::edge))
+    let edge = edge::Edge { room, app: Arc::clone(&app) };
+    routes::router(app).layer(axum::middleware::from_fn_with_state(edge, edge::edge))
 }

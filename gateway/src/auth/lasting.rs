@@ -5,7 +5,7 @@ use super::{Caller, check};
 use crate::problem::Problem;
 use crate::routes::App;
 use axum::body::{Body, HttpBody};
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::Response;
 use bytes::Bytes;
@@ -56,12 +56,8 @@ impl Slot {
     }
 }
 
-/// The layer.
-pub(crate) async fn while_in_force(
-    State(app): State<Arc<App>>,
-    mut request: Request,
-    next: Next,
-) -> Response {
+/// What every request passes.
+pub(crate) async fn while_in_force(app: Arc<App>, mut request: Request, next: Next) -> Response {
     let slot = Slot::default();
     request.extensions_mut().insert(slot.clone());
     let response = next.run(request).await;

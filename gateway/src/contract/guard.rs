@@ -5,11 +5,13 @@ use super::Operation;
 use crate::document::MEDIA_TYPE;
 use crate::params::Params;
 use crate::problem::{At, PROBLEM_MEDIA_TYPE, Problem, shown};
-use axum::extract::{Request, State};
-use axum::middleware::Next;
+use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
+use futures::future::{Either, Ready, ready};
 use http::{HeaderMap, StatusCode, header};
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use tower::{Layer, Service};
 
 /// The part of an operation that is checked for every request.
 #[derive(Debug, Clone)]
@@ -35,10 +37,37 @@ impl Guard {
 }
 
 /// Refuses what does not fit.
-pub(super) async fn guard(State(guard): State<Guard>, request: Request, next: Next) -> Response {
-    match fits(&guard, &request) {
-        Ok(()) => next.run(request).await,
-        Err(problem) => problem.into_response(),
+impl<S> Layer<S> for Guard {
+    type Service = Guarded<S>;
+    fn layer(&self, inner: S) -> Guarded<S> {
+        Guarded { guard: self.clone(), inner }
+    }
+}
+
+/// A route behind its guard.
+#[derive(Clone)]
+pub(super) struct Guarded<S> {
+    guard: Guard,
+    inner: S,
+}
+
+impl<S> Service<Request> for Guarded<S>
+where
+    S: Service<Request, Response = Response>,
+{
+    type Response = Response;
+    type Error = S::Error;
+    type Future = Either<Ready<Result<Response, S::Error>>, S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        match fits(&self.guard, &request) {
+            Ok(()) => Either::Right(self.inner.call(request)),
+            Err(problem) => Either::Left(ready(Ok(problem.into_response()))),
+        }
     }
 }
 

@@ -65,8 +65,7 @@ impl Routes {
     ) -> Self {
         let of = of.at(method, path);
         let guard = Guard::of(&of);
-        self.handlers
-            .push(handler.layer(axum::middleware::from_fn_with_state(guard, guard::guard)));
+        self.handlers.push(handler.layer(guard));
         self.operations.push(of);
         self
     }

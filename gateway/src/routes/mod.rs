@@ -29,7 +29,9 @@ use crate::session::SessionCache;
 use crate::signins::SignIns;
 use crate::{Config, Peers};
 use axum::Router;
-use axum::middleware::from_fn_with_state;
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::Response;
 use meta_domain::fault::InvalidField;
 use meta_runtime::flags::Flags;
 use meta_tokens::Provider;
@@ -143,7 +145,19 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .router()
         .merge(crate::pages::routes(&app))
         .fallback(crate::pages::nowhere)
-        .layer(from_fn_with_state(Arc::clone(&app), lasting::while_in_force))
-        .layer(from_fn_with_state(Arc::clone(&app), ofrep::cors))
         .with_state(app)
+}
+
+/// What every request passes between the edge and its route.
+pub(crate) async fn within(app: Arc<App>, request: Request, next: Next) -> Response {
+    match ofrep::Foreign::of(&app.config.cors_origins, &request) {
+        None => lasting::while_in_force(app, request, next).await,
+        Some(foreign) => {
+            let response = match foreign.preflight() {
+                Some(answer) => answer,
+                None => lasting::while_in_force(app, request, next).await,
+            };
+            foreign.allowed(response)
+        }
+    }
 }

@@ -12,7 +12,7 @@ use crate::body::within_limit;
 use crate::contract::schema::{any, map_of, parameter, text};
 use crate::contract::{Operation, Routes, op};
 use crate::problem::Problem;
-pub(super) use cors::cors;
+pub(super) use cors::Foreign;
 
 use answer::{Refused, Tag, bulk_json, evaluation_json};
 use axum::body::Body;

@@ -1,12 +1,9 @@
 //! Evaluations that scripts of other sites ask for in browsers: of the origins that the operator
 //! named, and of no other. Nothing of it carries cookies.
 
-use crate::routes::App;
-use axum::extract::{Request, State};
-use axum::middleware::Next;
+use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use std::sync::Arc;
 
 /// What lies below is what scripts may ask for.
 const PATHS: &str = "/ofrep/";
@@ -17,30 +14,46 @@ const SHOWN: HeaderValue = HeaderValue::from_static("etag, retry-after, x-reques
 /// How long a browser remembers that it may ask, in seconds.
 const REMEMBERED: HeaderValue = HeaderValue::from_static("600");
 
-/// The layer.
-pub(crate) async fn cors(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    if app.config.cors_origins.is_empty() || !request.uri().path().starts_with(PATHS) {
-        return next.run(request).await;
-    }
-    let origin = named(&app.config.cors_origins, request.headers());
-    let asks = request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-    let mut response = if request.method() == Method::OPTIONS && asks && origin.is_some() {
-        StatusCode::NO_CONTENT.into_response()
-    } else {
-        next.run(request).await
-    };
-    let headers = response.headers_mut();
-    headers.append(header::VARY, HeaderValue::from_static("origin"));
-    if let Some(origin) = origin {
-        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, SHOWN);
-        if asks {
-            headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
-            headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, ASKED);
-            headers.insert(header::ACCESS_CONTROL_MAX_AGE, REMEMBERED);
+/// A request for evaluations where scripts of other sites may ask for them.
+pub(crate) struct Foreign {
+    origin: Option<HeaderValue>,
+    /// Whether a browser asks if a script may ask.
+    asks: bool,
+    preflight: bool,
+}
+
+impl Foreign {
+    /// What a request is, where the operator named origins and it is for what lies open to them.
+    pub(crate) fn of(origins: &[String], request: &Request) -> Option<Self> {
+        if origins.is_empty() || !request.uri().path().starts_with(PATHS) {
+            return None;
         }
+        let origin = named(origins, request.headers());
+        let asks = request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+        let preflight = request.method() == Method::OPTIONS && asks && origin.is_some();
+        Some(Self { origin, asks, preflight })
     }
-    response
+
+    /// The answer to a browser's question, which no route sees.
+    pub(crate) fn preflight(&self) -> Option<Response> {
+        self.preflight.then(|| StatusCode::NO_CONTENT.into_response())
+    }
+
+    /// The answer with what the browser may do with it.
+    pub(crate) fn allowed(self, mut response: Response) -> Response {
+        let headers = response.headers_mut();
+        headers.append(header::VARY, HeaderValue::from_static("origin"));
+        if let Some(origin) = self.origin {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+            headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, SHOWN);
+            if self.asks {
+                headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
+                headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, ASKED);
+                headers.insert(header::ACCESS_CONTROL_MAX_AGE, REMEMBERED);
+            }
+        }
+        response
+    }
 }
 
 /// The one origin of a request, when the operator named it.

@@ -33,6 +33,25 @@ logged() { LC_ALL=C grep -aEq -e "$1" "$LOG"; }
 # What of the log fits the extended regex, each once.
 log_matches() { LC_ALL=C grep -aEo -e "$1" "$LOG" | LC_ALL=C sort -u; }
 
+# Whether there are findings that fit the extended regex: in the failed step's log, else in what the
+# check itself says now (another check of the step failed before it was reached). LOG is where they are.
+findings() {
+  local wanted=$1
+  shift
+  logged "$wanted" && return
+  command -v "${tool[0]}" >/dev/null 2>&1 || return
+  "${tool[@]}" "$@" > "$STATE_DIR/findings.log" 2>&1
+  LOG=$STATE_DIR/findings.log
+  logged "$wanted"
+}
+
+# The workspace's files with an ending (extended regex) that stand before a line number in the log,
+# spaces in their paths included.
+log_files() {
+  LC_ALL=C grep -aoE "[^:\"']+\.($1):[0-9]+" "$LOG" | sed -E 's/:[0-9]+$//; s/^[[:space:]]+//; s/^(-->|vet:|error:|warning:) *//' |
+    LC_ALL=C sort -u | while IFS= read -r path; do [ ! -f "$path" ] || printf '%s\n' "$path"; done
+}
+
 # Ends the call with a refusal.
 refuse() { echo "$*"; exit 4; }
 

@@ -67,6 +67,8 @@ def statement(name, source):
         if name == "datetime" and re.search(r"\bdatetime\.(now|utcnow|today|fromtimestamp|fromisoformat|strptime)\b", source):
             return "from datetime import datetime"
         return f"import {name}"
+    if len(offers) > 1 and not re.search(rf"\b{name}\[", source):
+        offers.pop("typing", None)
     if len({id(o) for o in offers.values()}) == 1:
         return f"from {next(iter(offers))} import {name}"
     if "typing" in offers and name[:1].isupper() and re.search(rf"\b{name}\[", source):

@@ -1,5 +1,6 @@
 """Applies what rustc and clippy suggest without being sure, one suggestion at a time, and keeps
-those that leave fewer errors. Where two suggestions of one diagnostic help equally, neither is
+those that leave fewer errors, or that answer the error and let the compiler come to a later one.
+Where two suggestions of one diagnostic help equally, neither is
 taken: choosing is a human's part. usage: rustc_suggestions.py CARGO CHECK --message-format=json"""
 import json
 import os
@@ -70,6 +71,23 @@ def restore(before):
             source.write(old)
 
 
+def key(diagnostic):
+    """What a diagnostic says, wherever the edits moved it to."""
+    code = (diagnostic.get("code") or {}).get("code")
+    texts = [t["text"] for s in diagnostic["spans"] if s["is_primary"] for t in s["text"]]
+    return json.dumps([code, diagnostic["message"], texts])
+
+
+def gain(diagnostic, before, after):
+    """How good it is that `before` became `after`, smaller is better; None when it is no help. One
+    error for another counts only when the compiler got on: the answered error is gone."""
+    if len(after) < len(before):
+        return len(after) - len(before)
+    left = [key(d) for d in after]
+    later = key(diagnostic) not in left and (len(before) == 1 or len(after) == len(before))
+    return 1 + len(after) if later else None
+
+
 def main(command):
     start, trials, kept = time.monotonic(), 0, 0
     errors, status = check(command)
@@ -88,8 +106,9 @@ def main(command):
                 continue
             trials += 1
             after, _ = check(command)
-            if len(after) < len(errors):
-                outcomes.append((len(after), edits, after))
+            worth = gain(diagnostic, errors, after)
+            if worth is not None:
+                outcomes.append((worth, edits, after))
             restore(before)
             if len(after) == 0 and edits[0][0] == 0:
                 break

@@ -1,7 +1,9 @@
 // Applies TypeScript's own code fixes where there is exactly one that helps, until none is left.
 // TypeScript is the project's own, else the one that `tsc` on the PATH belongs to.
 // usage: ts_codefix.mjs ARGUMENTS OF TSC
+import { spawnSync } from "node:child_process";
 import { createRequire } from "node:module";
+import { fileURLToPath } from "node:url";
 import { delimiter, dirname, isAbsolute, join, relative, resolve } from "node:path";
 import { existsSync, realpathSync, writeFileSync } from "node:fs";
 
@@ -42,7 +44,33 @@ function project(line) {
   return ts.getParsedCommandLineOfConfigFile(config, asked.options, host);
 }
 
-const parsed = project(process.argv.slice(2));
+/// Projects of `tsc --build`, those that others refer to first.
+function built(config, seen = []) {
+  const path = config.endsWith(".json") ? resolve(config) : join(resolve(config), "tsconfig.json");
+  if (seen.includes(path) || !existsSync(path)) return seen;
+  const own = ts.readConfigFile(path, ts.sys.readFile).config ?? {};
+  for (const reference of own.references ?? []) {
+    if (typeof reference.path === "string") built(resolve(dirname(path), reference.path), seen);
+  }
+  if (!seen.includes(path)) seen.push(path);
+  return seen;
+}
+
+/// Runs once for each project of a build; the best exit status of all counts.
+function build(line) {
+  const named = line.filter((word) => !word.startsWith("-") && existsSync(word));
+  const projects = (named.length > 0 ? named : ["."]).flatMap((config) => built(config));
+  const results = [...new Set(projects)].map((config) => {
+    const done = spawnSync(process.execPath, [fileURLToPath(import.meta.url), "-p", config], { encoding: "utf8" });
+    process.stdout.write(done.stdout ?? "");
+    return done.status ?? 1;
+  });
+  process.exit([0, 4].find((status) => results.includes(status)) ?? results.find((status) => status !== 3) ?? 3);
+}
+
+const line = process.argv.slice(2);
+if (line.some((word) => word === "-b" || word === "--build")) build(line);
+const parsed = project(line);
 const texts = new Map();
 const versions = new Map();
 const fileNames = new Set(parsed.fileNames.map((f) => resolve(f)));
@@ -149,7 +177,10 @@ for (let round = 0; round < ROUNDS_MAX; round += 1) {
   });
   const helping = results.filter((r) => r.left < open.length);
   const fewest = Math.min(...helping.map((r) => r.left));
-  const best = helping.filter((r) => r.left === fewest);
+  let best = helping.filter((r) => r.left === fewest);
+  // A name that exactly one module of the project offers is meant before one that is only spelt like it.
+  const imports = best.filter((r) => r.fix.fixName === "import" && /["']\.{1,2}\//.test(r.fix.description));
+  if (best.length > 1 && imports.length === 1) best = imports;
   if (best.length === 1) {
     apply(best[0].fix);
     console.log(`TS${next.code} ${relative(root, next.file.fileName)}: ${best[0].fix.description}`);

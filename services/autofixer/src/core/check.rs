@@ -47,13 +47,14 @@ pub fn list(registry: &Registry) -> Vec<Listed> {
 
 /// Every example of every fixer.
 pub fn test(registry: &Registry) -> Vec<ExampleResult> {
-    registry.fixers().iter().flat_map(examples).collect()
+    let twins = registry.twins();
+    registry.fixers().iter().flat_map(|f| examples(f, &twins)).collect()
 }
 
 /// The examples of one fixer.
-pub(super) fn examples(fixer: &Fixer) -> Vec<ExampleResult> {
+pub(super) fn examples(fixer: &Fixer, twins: &[&Fixer]) -> Vec<ExampleResult> {
     let check = |(index, example): (usize, &super::fixer::Example)| {
-        let (claim, script) = claim_of_example(fixer, example);
+        let (claim, script) = claim_of_example(fixer, example, twins);
         let detail = if claim.is_some() != example.claims {
             let verb = if example.claims { "does not claim" } else { "claims" };
             format!("{verb} {:?} as {}", example.command, example.failure_type)

@@ -29,6 +29,8 @@ pub struct Invocation {
     pub args: Vec<String>,
     /// It got arguments that are not known here (a loop variable, a pipe).
     pub open_ended: bool,
+    /// Its last argument is a command that prints one argument a line, blanks in it included.
+    pub by_line: bool,
 }
 
 impl Invocation {
@@ -37,10 +39,15 @@ impl Invocation {
         self.args.get(index).and_then(|w| literal(w))
     }
 
-    /// Whether this is `pattern`: the tool's name and, where given, its first arguments.
+    /// Whether this is `pattern`: the tool's name (`*.sh`: any with this ending) and, where given,
+    /// its first arguments.
     pub fn is(&self, pattern: &str) -> bool {
         let mut words = pattern.split(' ');
-        words.next() == Some(self.name.as_str())
+        let named = |first: &str| match first.strip_prefix('*') {
+            Some(ending) => self.name.ends_with(ending),
+            None => self.name == first,
+        };
+        words.next().is_some_and(named)
             && words.enumerate().all(|(i, w)| self.arg(i).as_deref() == Some(w))
     }
 
@@ -147,6 +154,7 @@ impl Walk<'_> {
             name: peeled.name,
             args: args.to_vec(),
             open_ended: false,
+            by_line: false,
         });
     }
 
@@ -180,6 +188,7 @@ impl Walk<'_> {
                 invocation.open_ended = true;
             } else {
                 invocation.args.push(format!("$({producer}{split})"));
+                invocation.by_line = null;
             }
         }
     }
@@ -197,6 +206,7 @@ impl Walk<'_> {
         self.simple(&tool, &[], folder);
         for invocation in &mut self.found[start..] {
             invocation.args.push(format!("$(find {})", args[..exec].join(" ")));
+            invocation.by_line = true;
         }
         true
     }

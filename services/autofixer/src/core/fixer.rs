@@ -47,6 +47,8 @@ pub(super) struct FixerToml {
     drop: Vec<String>,
     #[serde(default)]
     once: bool,
+    #[serde(default)]
+    wraps: bool,
     script: String,
     #[serde(default)]
     scripts: Vec<String>,
@@ -116,6 +118,9 @@ pub struct Fixer {
     pub drop: Vec<String>,
     /// Run once in the workspace, not once for each invocation.
     pub once: bool,
+    /// It runs the step's own line with the writable twins of all checks in their place, for a line
+    /// that starts no known check itself.
+    pub wraps: bool,
     /// Body of the shell function that fixes.
     pub script: String,
     /// Names of embedded scripts it needs in `$STATE_DIR`.
@@ -217,6 +222,7 @@ impl FixerToml {
             extensions: self.extensions,
             drop: self.drop,
             once: self.once,
+            wraps: self.wraps,
             script: self.script,
             scripts: self.scripts,
             safety: self.safety,
@@ -242,7 +248,16 @@ fn globs(patterns: &[String]) -> Result<Option<GlobSet>, String> {
     Ok((!patterns.is_empty()).then_some(set))
 }
 
+/// Fixers that tidy up a text, and may stand in for a check, have at least this place in a stack.
+const STACK_OF_TWINS: u32 = 10;
+
 impl Fixer {
+    /// Whether it may stand in for a check that a step's own script starts.
+    pub(super) fn is_twin(&self) -> bool {
+        let trusted = matches!(self.safety, FixerSafety::Safe | FixerSafety::Guarded);
+        trusted && self.stack >= STACK_OF_TWINS && !self.once && !self.invokes.is_empty()
+    }
+
     /// The pattern of `invokes` that an invocation fits.
     pub(super) fn invoked_as(&self, invocation: &Invocation) -> Option<&str> {
         self.invokes.iter().map(String::as_str).find(|p| invocation.is(p))

@@ -32,6 +32,7 @@ const SCRIPTS: &[(&str, &str)] = &[
     ("py_imports.py", include_str!("../../fixers/scripts/py_imports.py")),
     ("py_requirement.py", include_str!("../../fixers/scripts/py_requirement.py")),
     ("rustc_suggestions.py", include_str!("../../fixers/scripts/rustc_suggestions.py")),
+    ("twins.sh", include_str!("../../fixers/scripts/twins.sh")),
     ("ts_codefix.mjs", include_str!("../../fixers/scripts/ts_codefix.mjs")),
 ];
 
@@ -39,6 +40,10 @@ const SCRIPTS: &[(&str, &str)] = &[
 pub const STEP_FIX: &str = "step";
 /// Id of the combined run of all claimed fixers.
 pub const ALL_OF: &str = "all_of";
+/// Id of the combined run that also has the fixers of last resort.
+pub const ALL_OF_UNSAFE: &str = "all_of_unsafe";
+/// Fixers from here on are of last resort: tools that are less sure of themselves.
+const LAST_RESORT_ORDER: u32 = 40;
 /// Time limit of a step's own `fix` and of a combined run, in milliseconds.
 const LONG_TIMEOUT_MS: u64 = 600_000;
 /// Claims that are not for the tool that failed are moved back by this much.
@@ -142,6 +147,11 @@ impl Registry {
         &self.fixers
     }
 
+    /// The fixers that may stand in for a check.
+    pub(super) fn twins(&self) -> Vec<&Fixer> {
+        self.fixers.iter().filter(|f| f.is_twin()).collect()
+    }
+
     /// Faults that only show when all fixers are together, and examples that do not hold.
     fn faults(&self) -> Vec<InvalidField> {
         let mut faults = Vec::new();
@@ -151,6 +161,7 @@ impl Registry {
             if taken
                 || fixer.id == STEP_FIX
                 || fixer.id == ALL_OF
+                || fixer.id == ALL_OF_UNSAFE
                 || model::is_model(&fixer.id)
                 || fixer.id.starts_with("replay")
             {
@@ -165,7 +176,8 @@ impl Registry {
                     ));
                 }
             }
-            let broken = super::check::examples(fixer).into_iter().filter(|r| !r.passed);
+            let broken =
+                super::check::examples(fixer, &self.twins()).into_iter().filter(|r| !r.passed);
             faults.extend(
                 broken.map(|r| InvalidField::new(format!("{path}.example[{}]", r.index), r.detail)),
             );
@@ -186,25 +198,39 @@ impl Registry {
             files: &case.files,
         };
         let command = case.step.run.to_string();
-        let scene = render::Scene { command: &command, invocations: &found, located: &located };
+        let twins = self.twins();
+        let scene = render::Scene {
+            command: &command,
+            invocations: &found,
+            located: &located,
+            twins: &twins,
+        };
+        let started = |f: &Fixer| !f.wraps && f.claims(&claimed) == Some(Claim::Invoked);
+        let plain = self.fixers.iter().any(started);
         let mut candidates: Vec<Candidate> = step_fix(case).into_iter().collect();
         let mut stacked: Vec<&Fixer> = Vec::new();
         for fixer in &self.fixers {
             let Some(claim) = fixer.claims(&claimed) else { continue };
-            if fixer.stack > 0 && claim == Claim::Invoked {
+            if fixer.wraps && plain {
+                continue;
+            }
+            if fixer.stack > 0 && claim != Claim::Named {
                 stacked.push(fixer);
             }
-            let failed_tool =
-                case.signal.tool.is_empty() || fixer.tools.contains(&case.signal.tool);
+            let failed_tool = case.signal.tool.is_empty()
+                || fixer.wraps
+                || fixer.tools.contains(&case.signal.tool);
             candidates.push(Candidate {
                 order: fixer.order + if failed_tool { 0 } else { OTHER_TOOL_ORDER },
                 command: single(fixer, &scene),
             });
         }
         candidates.sort_by_key(|c| c.order);
-        if let Some(all) = combined(stacked, &scene) {
-            candidates.push(all);
-        }
+        let sure: Vec<&Fixer> =
+            stacked.iter().copied().filter(|f| f.order < LAST_RESORT_ORDER).collect();
+        let more = (sure.len() < stacked.len()).then(|| combined(ALL_OF_UNSAFE, stacked, &scene));
+        candidates.extend(combined(ALL_OF, sure, &scene));
+        candidates.extend(more.flatten());
         candidates
     }
 }
@@ -267,7 +293,7 @@ fn files_of(fixers: &[&Fixer]) -> Vec<FixerFile> {
 }
 
 /// All stackable fixers on one copy: a step of several checks may need several of them at once.
-fn combined(mut fixers: Vec<&Fixer>, scene: &render::Scene<'_>) -> Option<Candidate> {
+fn combined(id: &str, mut fixers: Vec<&Fixer>, scene: &render::Scene<'_>) -> Option<Candidate> {
     if fixers.len() < 2 {
         return None;
     }
@@ -285,7 +311,7 @@ fn combined(mut fixers: Vec<&Fixer>, scene: &render::Scene<'_>) -> Option<Candid
     Some(Candidate {
         order: u32::MAX,
         command: FixerCommand {
-            id: ALL_OF.to_owned(),
+            id: id.to_owned(),
             title: titles.join(", then "),
             script: render::script(&fixers, scene),
             files: files_of(&fixers),
@@ -308,6 +334,7 @@ fn combined(mut fixers: Vec<&Fixer>, scene: &render::Scene<'_>) -> Option<Candid
 pub(super) fn claim_of_example(
     fixer: &Fixer,
     example: &super::fixer::Example,
+    twins: &[&Fixer],
 ) -> (Option<Claim>, String) {
     let found: Vec<Invocation> =
         invocations(&meta_domain::plan::Command::Shell(example.command.clone()));
@@ -318,7 +345,8 @@ pub(super) fn claim_of_example(
         evidence: &example.evidence,
         files: &example.files,
     });
-    let scene = render::Scene { command: &example.command, invocations: &found, located: &[] };
+    let scene =
+        render::Scene { command: &example.command, invocations: &found, located: &[], twins };
     (claim, render::script(&[fixer], &scene))
 }
 

@@ -17,6 +17,7 @@ pub(super) struct Scene<'a> {
     pub(super) command: &'a str,
     pub(super) invocations: &'a [Invocation],
     pub(super) located: &'a [String],
+    pub(super) twins: &'a [&'a Fixer],
 }
 
 /// The script of one fixer, or of several that run one after another on the same copy.
@@ -24,13 +25,44 @@ pub(super) fn script(fixers: &[&Fixer], scene: &Scene<'_>) -> String {
     let mut out = String::from(PRELUDE);
     out.push_str(&format!("step_command={}\n", quoted(scene.command)));
     for fixer in fixers {
-        out.push_str(&format!("\nfix_{}() {{\n{}\n}}\n", fixer.id, fixer.script.trim_end()));
+        if fixer.wraps {
+            out.push_str(&twins(scene.twins));
+        }
+        out.push_str(&function(fixer));
         for call in calls(fixer, scene) {
             out.push_str(&call);
         }
     }
     out.push_str(&put_back(fixers));
     out.push_str("exit \"$result\"\n");
+    out
+}
+
+fn function(fixer: &Fixer) -> String {
+    format!("\nfix_{}() {{\n{}\n}}\n", fixer.id, fixer.script.trim_end())
+}
+
+/// Functions of the fixers that stand in for checks, and a table of what they stand in for.
+fn twins(fixers: &[&Fixer]) -> String {
+    let mut out: String = fixers.iter().map(|f| function(f)).collect();
+    let mut names: Vec<&str> = Vec::new();
+    out.push_str("\ntwin_of() {\n  case \"$* \" in\n");
+    for fixer in fixers {
+        let dropped: Vec<String> = fixer.drop.iter().map(|d| quoted(d)).collect();
+        for pattern in &fixer.invokes {
+            let words = pattern.split(' ').count();
+            out.push_str(&format!(
+                "    \"{pattern} \"*) fixer={} words={words} dropped=({}) ;;\n",
+                fixer.id,
+                dropped.join(" ")
+            ));
+            names.extend(pattern.split(' ').next());
+        }
+    }
+    names.sort_unstable();
+    names.dedup();
+    out.push_str("    *) return 1 ;;\n  esac\n}\n");
+    out.push_str(&format!("twin_names={}\n", quoted(&names.join(" "))));
     out
 }
 
@@ -104,8 +136,9 @@ fn invoked(
     };
     let env =
         if at.env.is_empty() { String::new() } else { format!("export {}; ", at.env.join(" ")) };
+    let (lines, words) = if at.by_line { ("IFS=$'\\n'; ", "; unset IFS") } else { ("", "") };
     format!(
-        "( {folder}{env}tool=({}); {files}; set -- {}; fix_{} \"$@\" )\nnote $?\n",
+        "( {folder}{env}tool=({}); {files}; {lines}set -- {}{words}; fix_{} \"$@\" )\nnote $?\n",
         tool.join(" "),
         args.join(" "),
         fixer.id

@@ -37,6 +37,8 @@ pub(crate) struct Verdict {
     pub(crate) rule: Option<usize>,
     /// The hits of the deciding type, the deciding one first.
     pub(crate) hits: Vec<Hit>,
+    /// The hits of the type that came second.
+    pub(crate) second: Vec<Hit>,
     pub(crate) strength: u8,
     /// The message when no line of the log can be one.
     pub(crate) message: String,
@@ -52,6 +54,7 @@ impl Verdict {
             source: source.to_owned(),
             rule: None,
             hits: Vec::new(),
+            second: Vec::new(),
             strength,
             message: message.to_owned(),
             runner_up: None,
@@ -199,6 +202,9 @@ fn verdict(rules: &Rules, hits: &[Hit], deciding: &Hit) -> Verdict {
             && (hit.line, hit.rule) != (deciding.line, deciding.rule)
     };
     verdict.hits.extend(hits.iter().filter(same).cloned());
+    let second = verdict.runner_up.map(|(failure_type, _)| failure_type);
+    let of_second = |hit: &&Hit| Some(rules.all[hit.rule].failure_type) == second;
+    verdict.second = hits.iter().filter(of_second).cloned().collect();
     verdict
 }
 

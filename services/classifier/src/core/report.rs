@@ -18,6 +18,8 @@ use regex::bytes::Captures;
 const MESSAGE_CHARS_MAX: usize = 300;
 /// Lines of evidence in a signal.
 const EVIDENCE_LINES_MAX: usize = 10;
+/// Lines of evidence for the type that came second, such as the exception below a failed test.
+const EVIDENCE_LINES_SECOND_MAX: usize = 3;
 /// Locations in a signal.
 const LOCATIONS_MAX: usize = 50;
 /// Lines between a finding and the line that says where it is.
@@ -139,6 +141,15 @@ fn evidence(scan: &Scan, verdict: &Verdict) -> Vec<EvidenceLine> {
             lines.push(line(hit.line, &hit.text));
         }
     }
+    let room = EVIDENCE_LINES_MAX.saturating_sub(lines.len()).min(EVIDENCE_LINES_SECOND_MAX);
+    let fresh = |hit: &&Hit| verdict.hits.iter().all(|seen| seen.line != hit.line);
+    let mut second: Vec<EvidenceLine> = Vec::new();
+    for hit in verdict.second.iter().filter(fresh) {
+        if second.len() < room && second.iter().all(|seen| seen.line != hit.line) {
+            second.push(line(hit.line, &hit.text));
+        }
+    }
+    lines.append(&mut second);
     lines.sort_by_key(|line| line.line);
     lines
 }

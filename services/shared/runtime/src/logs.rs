@@ -1,5 +1,9 @@
 //! Logs on standard error: JSON for machines, pretty for people.
 
+mod lines;
+
+pub(crate) use lines::{before_park, end};
+
 use meta_telemetry::otlp::Bridge;
 use meta_telemetry::trace;
 use serde::{Deserialize, Serialize};
@@ -51,7 +55,7 @@ pub fn install(config: &Config) -> Result<(), String> {
 pub(crate) fn install_with(config: &Config, bridge: Option<Bridge>) -> Result<(), String> {
     let filter = EnvFilter::try_new(&config.level)
         .map_err(|e| format!("log.level: {:?} is not a filter ({e})", config.level))?;
-    let lines = fmt::layer().with_writer(std::io::stderr);
+    let lines = fmt::layer().with_writer(lines::Stderr::new());
     let lines = match config.format {
         Format::Json => {
             let format = Traced(fmt::format().json().flatten_event(true));

@@ -5,7 +5,7 @@ use crate::config::{self, Common};
 use crate::serve::{Bound, Drain, run};
 use crate::service::{Host, Service, StartError};
 use crate::telemetry::Telemetry;
-use crate::{probe, transport};
+use crate::{logs, probe, transport};
 use clap::Parser;
 use meta_domain::fault::InvalidField;
 use std::collections::BTreeMap;
@@ -41,11 +41,13 @@ pub fn main<S: Service>() -> ExitCode {
     let flags = Flags::parse();
     let result = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .on_thread_park(logs::before_park)
         .build()
         .map_err(|e| StartError::failed("runtime", e))
         .and_then(|runtime| {
             let result = runtime.block_on(serve::<S>(flags));
             runtime.shutdown_timeout(Duration::from_millis(200));
+            logs::end();
             result
         });
     report(S::NAME, result)
@@ -192,6 +194,7 @@ pub fn stop_signal() -> CancellationToken {
                 tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
                 child.cancel();
                 tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+                logs::end();
                 std::process::exit(130);
             });
         }

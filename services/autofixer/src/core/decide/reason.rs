@@ -57,11 +57,14 @@ pub(super) fn missing_module(case: &Case) -> Option<String> {
 }
 
 fn module_in(line: &str) -> Option<String> {
-    const BEFORE: [&str; 4] = [
+    const BEFORE: [&str; 7] = [
         "No module named ",
         "Cannot find module ",
         "Cannot find package ",
         "no required module provides package ",
+        "No matching distribution found for ",
+        "Could not find a version that satisfies the requirement ",
+        "no matching package named ",
     ];
     let rest = BEFORE.iter().find_map(|b| line.split_once(b).map(|(_, rest)| rest))?;
     let name: String = rest
@@ -110,7 +113,19 @@ fn tool_in(line: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::tool_in;
+    use super::{module_in, tool_in};
+
+    #[test]
+    fn a_missing_package_is_named() {
+        for (line, module) in [
+            ("ModuleNotFoundError: No module named 'yaml.x'", Some("yaml.x")),
+            ("ERROR: No matching distribution found for acme-sdk==1.0", Some("acme-sdk")),
+            ("error: no matching package named `left_pad` found", Some("left_pad")),
+            ("Error: Cannot find module './local'", None),
+        ] {
+            assert_eq!(module_in(line).as_deref(), module, "{line}");
+        }
+    }
 
     #[test]
     fn a_missing_tool_is_named_and_a_missing_file_is_not() {

@@ -111,11 +111,33 @@ fn comes(regex: &LazyLock<Option<Regex>>, file: &FilePatch) -> bool {
 /// Locks name the registry's addresses; in a manifest every address is foreign.
 fn foreign_source(file: &FilePatch, manifest: bool) -> bool {
     if manifest {
-        return comes(&SOURCE, file);
+        let mut outside = file.clone();
+        outside.added.retain(|line| !stays_inside(file.path(), line));
+        return comes(&SOURCE, &outside);
     }
     let foreign = ["git+", "http://", "git://", "\"file:..", "\"file:/", "\"github:"];
     let names = |l: &String| foreign.iter().any(|s| l.contains(s));
     file.added.iter().any(|l| names(l) && !file.removed.contains(l))
+}
+
+/// Whether a line only adds a dependency on a folder of the workspace: `util = { path = "../util" }`.
+fn stays_inside(manifest: &str, line: &str) -> bool {
+    let Some((_, rest)) = line.split_once("path") else { return false };
+    let Some(path) = rest.trim_start().strip_prefix('=').map(str::trim_start) else { return false };
+    let Some(path) = path.strip_prefix('"').and_then(|p| p.split('"').next()) else { return false };
+    let rest = line.replace(path, "");
+    let other = ["git", "registry", "://", "url", "path", "["];
+    let named = other.iter().map(|word| rest.matches(word).count()).sum::<usize>();
+    let mut depth = manifest.split('/').count() - 1;
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." if depth == 0 => return false,
+            ".." => depth -= 1,
+            _ => depth += 1,
+        }
+    }
+    named == 1 && !path.starts_with('/') && !path.contains(['\\', ':'])
 }
 
 /// Whether every pattern could be compiled.

@@ -104,6 +104,12 @@ pub fn call_as<T>(caller: &Identity, timeout: Duration, message: T) -> tonic::Re
 }
 
 fn insert(metadata: &mut MetadataMap, name: &'static str, text: &str) {
+    if text.bytes().all(|b| b == b' ' || b.is_ascii_graphic())
+        && let Ok(value) = MetadataValue::try_from(text)
+    {
+        metadata.insert(name, value);
+        return;
+    }
     let plain: String =
         text.chars().map(|c| if c.is_ascii() && !c.is_control() { c } else { '?' }).collect();
     let value = MetadataValue::try_from(plain);

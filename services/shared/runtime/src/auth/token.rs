@@ -71,9 +71,7 @@ impl Signer {
         let until = now.plus_ms(LIFETIME_MS).0;
         let mac = signed(key, machine, path, headers, until).finalize().into_bytes();
         let mut token = format!("{PREFIX}{}.{until}.", machine.word());
-        for byte in mac {
-            token.push_str(&format!("{byte:02x}"));
-        }
+        token.extend(mac.iter().flat_map(|byte| hex(*byte)));
         token
     }
 
@@ -107,8 +105,13 @@ pub fn runner_secret(secret: &str) -> Option<String> {
     let mut own = keyed(secret.as_bytes())?;
     own.update(b"metabuilder runner 1");
     let own = own.finalize().into_bytes();
-    let hex = own.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
+    let hex: String = own.iter().flat_map(|byte| hex(*byte)).collect();
     Some(format!("{RUNNER}{hex}"))
+}
+
+/// The two hex digits of a byte.
+fn hex(byte: u8) -> [char; 2] {
+    [byte >> 4, byte & 0xf].map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)]))
 }
 
 fn keyed(secret: &[u8]) -> Option<Hmac<Sha256>> {
@@ -135,8 +138,8 @@ fn signed(
     part(path.as_bytes());
     for name in [TENANT, ROLE, ACTOR, CREDENTIAL, SCOPES, HOME] {
         // a second header of the name, or none, is signed as such
-        let values: Vec<_> = headers.get_all(name).iter().collect();
-        part(&(values.len() as u64).to_be_bytes());
+        let values = headers.get_all(name);
+        part(&(values.iter().count() as u64).to_be_bytes());
         for value in values {
             part(value.as_bytes());
         }
