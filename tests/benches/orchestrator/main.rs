@@ -124,7 +124,6 @@ async fn growth() -> Result<Value> {
         "finished_runs": finished,
         "steps_per_s": [few, many],
         "ratio": round(many / few),
-        "peak_rss_mib": Usage::peak_rss_mib()?,
     }))
 }
 
