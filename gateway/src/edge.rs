@@ -107,12 +107,11 @@ pub(crate) async fn edge(State(edge): State<Edge>, mut request: Request, next: N
     request.extensions_mut().insert(trace.clone());
     let counted = path.starts_with(BASE);
     let permit = counted.then(|| room.try_acquire());
-    let answer = match permit {
-        Some(Err(_)) => Ok(Problem::overloaded().into_response()),
-        Some(Ok(_)) | None => {
-            let answer = routes::within(app, request, next);
-            AssertUnwindSafe(span.carry(answer)).catch_unwind().await
-        }
+    let answer = if let Some(Err(_)) = permit {
+        Ok(Problem::overloaded().into_response())
+    } else {
+        let answer = routes::within(app, request, next);
+        AssertUnwindSafe(span.carry(answer)).catch_unwind().await
     };
     let response = answer.unwrap_or_else(|_| {
         tracing::error!(request_id = %trace.request_id, %path, "a handler panicked");
