@@ -73,7 +73,15 @@ if (line.some((word) => word === "-b" || word === "--build")) build(line);
 const parsed = project(line);
 const texts = new Map();
 const versions = new Map();
-const fileNames = new Set(parsed.fileNames.map((f) => resolve(f)));
+const own = new Set(parsed.fileNames.map((f) => resolve(f)));
+const fileNames = new Set([...own, ...(parsed.projectReferences ?? []).flatMap((r) => built(r.path)).flatMap(filesOf)]);
+
+/// What a project refers to may be imported from it.
+function filesOf(config) {
+  const host = { ...ts.sys, onUnRecoverableConfigFileDiagnostic: () => {} };
+  return (ts.getParsedCommandLineOfConfigFile(config, {}, host)?.fileNames ?? []).map((f) => resolve(f));
+}
+
 
 function setText(file, text) {
   texts.set(file, text);
@@ -108,6 +116,7 @@ function errors() {
   return program
     .getSourceFiles()
     .filter((f) => ours(f.fileName) && !f.isDeclarationFile)
+    .filter((f) => own.has(resolve(f.fileName)) || !fileNames.has(resolve(f.fileName)))
     .flatMap((f) => [...service.getSyntacticDiagnostics(f.fileName), ...service.getSemanticDiagnostics(f.fileName)])
     .filter((d) => d.category === ts.DiagnosticCategory.Error && d.start !== undefined);
 }

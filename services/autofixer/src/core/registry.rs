@@ -228,9 +228,14 @@ impl Registry {
         candidates.sort_by_key(|c| c.order);
         let sure: Vec<&Fixer> =
             stacked.iter().copied().filter(|f| f.order < LAST_RESORT_ORDER).collect();
-        let more = (sure.len() < stacked.len()).then(|| combined(ALL_OF_UNSAFE, stacked, &scene));
+        let several = sure.len() >= 2 && sure.len() < stacked.len();
+        let more = several.then(|| combined(ALL_OF_UNSAFE, stacked, &scene));
         candidates.extend(combined(ALL_OF, sure, &scene));
         candidates.extend(more.flatten());
+        let hidden = found.iter().any(|i| i.open_ended);
+        let later = self.fixers.iter().filter(|f| f.wraps && plain && hidden);
+        let later = later.filter(|f| f.failure_types.contains(&case.signal.failure_type));
+        candidates.extend(later.map(|f| Candidate { order: u32::MAX, command: single(f, &scene) }));
         candidates
     }
 }

@@ -197,7 +197,7 @@ fn two_unknown_failures_empty_the_caches_once() {
 
 #[test]
 fn mixed_failures_beside_other_steps_serialise_the_plan() {
-    let mut mixed = case("make", FailureType::Lint);
+    let mut mixed = case("ninja", FailureType::Lint);
     mixed.signal.requires_replan = true;
     mixed.failure_types_of_run =
         vec![FailureType::Lint, FailureType::Infra, FailureType::Unknown, FailureType::Runtime];

@@ -145,3 +145,22 @@ fn stays_inside(manifest: &str, line: &str) -> bool {
 pub(super) fn all_compile() -> bool {
     SCRIPT.is_some() && SOURCE.is_some() && ADDED.is_some()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::stays_inside;
+
+    #[test]
+    fn only_a_folder_of_the_workspace_is_no_foreign_source() {
+        for (line, inside) in [
+            (r#"util = { path = "../util" }"#, true),
+            (r#"util = { version = "0.1.0", path = "../../lib/util" }"#, true),
+            (r#"util = { path = "../../../util" }"#, false),
+            (r#"util = { path = "/util" }"#, false),
+            (r#"util = { git = "https://x.io/util", path = "../util" }"#, false),
+            (r#"util = "1""#, false),
+        ] {
+            assert_eq!(stays_inside("crates/app/Cargo.toml", line), inside, "{line}");
+        }
+    }
+}

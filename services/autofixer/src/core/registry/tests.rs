@@ -29,7 +29,7 @@ fn the_tool_of_the_failing_step_is_used() {
     check(
         "cargo clippy",
         FailureType::Lint,
-        &["clippy_fix", "cargo_fix", "rustc_suggestions", "all_of"],
+        &["clippy_fix", "cargo_fix", "rustc_suggestions", "all_of", "all_of_unsafe"],
     );
 }
 
@@ -86,6 +86,39 @@ fn a_hidden_tool_is_started_on_the_files_that_the_log_names() {
         script.contains("tool=(eslint); files=(\"$ROOT\"/'web/a b.js'); set -- 'web/a b.js'; "),
         "{script}"
     );
+}
+
+#[test]
+fn checks_that_a_script_starts_are_replaced_by_their_twins() {
+    for line in ["make lint", "cd web && npm run lint", "./ci/lint.sh", "bash ci/lint.sh"] {
+        let claims = Registry::builtin().unwrap().claims(&case(line, FailureType::Lint));
+        let wrapped = claims.iter().find(|c| c.command.id == "wrapped").expect(line);
+        assert!(wrapped.command.files.iter().any(|f| f.name == "twins.sh"), "{line}");
+        for twin in ["ruff check ", "cargo fmt ", "prettier "] {
+            assert!(wrapped.command.script.contains(&format!("\"{twin}\"*) fixer=")), "{twin}");
+        }
+    }
+    let plain = ids(&case("make deps && black --check .", FailureType::Lint));
+    assert_eq!(plain, ["black"], "a line that starts its check itself needs no twins");
+    let loop_ = case("for f in *.sh; do shellcheck \"$f\" || exit 1; done", FailureType::Lint);
+    assert_eq!(ids(&loop_), ["shellcheck", "wrapped"], "what a loop comes to is not known here");
+}
+
+#[test]
+fn fixers_of_last_resort_join_a_combined_run_of_their_own() {
+    let both = case("ruff check . && ruff format --check .", FailureType::Lint);
+    assert_eq!(ids(&both), ["ruff_check", "ruff_format", "ruff_unsafe", "all_of", "all_of_unsafe"]);
+    let claims = Registry::builtin().unwrap().claims(&both);
+    let safety = |id: &str| claims.iter().find(|c| c.command.id == id).unwrap().command.safety;
+    assert_eq!(safety(ALL_OF), FixerSafety::Safe);
+    assert_eq!(safety(ALL_OF_UNSAFE), FixerSafety::Unsafe);
+}
+
+#[test]
+fn what_find_names_line_by_line_stays_whole() {
+    let null = case("find . -name '*.sh' -print0 | xargs -0 shellcheck", FailureType::Lint);
+    let script = Registry::builtin().unwrap().claims(&null)[0].command.script.clone();
+    assert!(script.contains("IFS=$'\\n'; set -- $(find . -name '*.sh' -print0"), "{script}");
 }
 
 #[test]

@@ -145,3 +145,18 @@ fn more_than_three_types_on_a_run_ask_for_a_new_plan() {
     let third = with_history(signal_of(Runtime), &[Lint], &[Lint, Infra, Runtime]);
     assert!(!third.requires_replan);
 }
+
+#[test]
+fn the_exception_below_a_failed_test_is_evidence_too() {
+    let log = "ERROR: test_up (test_m.T.test_up)\n\
+               Traceback (most recent call last):\n\
+               \x20 File \"/x/src/m.py\", line 2, in up\n\
+               \x20   return math.ceil(n)\n\
+               NameError: name 'math' is not defined\n\
+               \n\
+               FAILED (errors=1)\n";
+    let signal = by_text(log).expect(log);
+    assert_eq!(signal.failure_type, FailureType::TestAssert);
+    let named = |line: &&meta_domain::signal::EvidenceLine| line.text.starts_with("NameError: ");
+    assert_eq!(signal.evidence.iter().filter(named).count(), 1, "{:?}", signal.evidence);
+}
