@@ -224,10 +224,12 @@ async fn an_orchestrator_that_starts_without_the_flag_resolver_recalls_its_setti
     resolver.service.process.kill().await?;
     deployment.kill("orchestrator").await?;
     deployment.start_again("orchestrator").await?;
-    let (_, said) = deployment.service("orchestrator")?.process.said();
-    let mut said = said.lines().filter_map(|l| serde_json::from_str::<Value>(l).ok());
-    let recalled = said.find(|l| l["message"] == "recalled the settings");
-    ensure!(recalled.context("it recalls")?["version"] == version);
+    let recalled = |line: &str| {
+        let line: Value = serde_json::from_str(line).ok()?;
+        (line["message"] == "recalled the settings").then(|| line["version"].clone())
+    };
+    let process = &mut deployment.service_mut("orchestrator")?.process;
+    ensure!(process.until(recalled).await? == version);
     let run = deployment.rest.run(&spec, &json!({})).await?;
     deployment.rest.until_status(&run, "succeeded").await?;
     let events = deployment.rest.events(&run).await?;

@@ -139,6 +139,12 @@ impl Deployment {
         Ok(&found.with_context(|| format!("no service {name}"))?.1)
     }
 
+    /// A service, to wait for what it says.
+    pub fn service_mut(&mut self, name: &str) -> Result<&mut ServiceProcess> {
+        let found = self.services.iter_mut().find(|(n, _)| *n == name);
+        Ok(&mut found.with_context(|| format!("no service {name}"))?.1)
+    }
+
     /// Takes a service out, to be stopped.
     pub fn take(&mut self, name: &str) -> Result<ServiceProcess> {
         let at = self.services.iter().position(|(n, _)| *n == name);
