@@ -50,13 +50,21 @@ end() {
 }
 trap end EXIT
 
-export STORAGE_DRIVER=vfs BUILDAH_ISOLATION=chroot
+# Overlays keep a layer once. Without the right to mount them every layer is a whole copy.
+driver=vfs
+mkdir "$work"/{lower,upper,scratch,merged}
+if mount -t overlay overlay "$work/merged" \
+    -o "lowerdir=$work/lower,upperdir=$work/upper,workdir=$work/scratch" 2>/dev/null; then
+    umount "$work/merged"
+    driver=overlay
+fi
+export STORAGE_DRIVER=$driver BUILDAH_ISOLATION=chroot
 # What an end by force has left behind, and images that newer ones have replaced.
 tidy() {
     storage rm --all >/dev/null 2>&1 || true
     storage rmi --prune --force >/dev/null 2>&1 || true
 }
-storage() { buildah --root "$dir/storage" --runroot "$dir/run" --storage-driver vfs "$@"; }
+storage() { buildah --root "$dir/storage" --runroot "$dir/run" --storage-driver "$driver" "$@"; }
 mkdir -p "$work/registries"
 printf 'unqualified-search-registries = []\n' >"$work/registries/registries.conf"
 printf '{"default": [{"type": "insecureAcceptAnything"}]}\n' >"$work/policy.json"
@@ -89,7 +97,7 @@ if [ -n "$bin" ]; then
 fi
 build() {
     say "building $1"
-    storage bud --format docker --isolation chroot --signature-policy "$work/policy.json" --quiet --pull-never \
+    storage bud --format docker --isolation chroot --signature-policy "$work/policy.json" --quiet --layers --pull-never \
         --file deploy/Containerfile --target "$1" --tag "localhost/metabuilder/$1" \
         "${arguments[@]}" "$context" >"$work/$1.build.log" 2>&1 ||
         { tail -20 "$work/$1.build.log" >&2; die "$1 is not built"; }
