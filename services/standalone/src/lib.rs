@@ -36,7 +36,7 @@ const SHUTDOWN: Duration = Duration::from_millis(500);
 /// Carries out the command line; the exit code of the process.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match meta_runtime::start::embedded_runtime() {
         Ok(runtime) => runtime,
         Err(error) => return end(Err(Error::failed("cannot start", error)), false),
     };

@@ -33,13 +33,14 @@ const LOADS: usize = 3;
 /// Runs with a step that fails twice.
 const RETRIES: usize = 10;
 
-#[tokio::main]
-async fn main() -> Result<()> {
+fn main() -> Result<()> {
     // cargo passes its own words; the first other one names what to measure in this process
     match std::env::args().skip(1).find(|a| !a.starts_with('-')) {
         None => all(),
         Some(part) => {
-            println!("{:#}", one(&part).await?);
+            // as `metabuilder up` has it
+            let runtime = meta_runtime::start::embedded_runtime()?;
+            println!("{:#}", runtime.block_on(one(&part))?);
             Ok(())
         }
     }
@@ -62,11 +63,11 @@ fn all() -> Result<()> {
 
 async fn one(part: &str) -> Result<Value> {
     match part {
-        "sqlite" => measure("metabuilder.db").await,
-        "postgres" => {
-            let server = Postgres::durable().await;
-            measure(&server.empty().await.to_setting()).await
-        }
+        "sqlite" => measure("metabuilder.db", true).await,
+        "postgres" => on_postgres(true).await,
+        // without the waits of retries: to compare two builds in turns
+        "sqlite-quick" => measure("metabuilder.db", false).await,
+        "postgres-quick" => on_postgres(false).await,
         "growth" => growth().await,
         "unsandboxed" => commands::measure(SandboxMode::Off).await,
         "sandboxed" => commands::measure(SandboxMode::Required).await,
@@ -78,13 +79,18 @@ async fn one(part: &str) -> Result<Value> {
     }
 }
 
-async fn measure(database: &str) -> Result<Value> {
+async fn on_postgres(with_retries: bool) -> Result<Value> {
+    let server = Postgres::durable().await;
+    measure(&server.empty().await.to_setting(), with_retries).await
+}
+
+async fn measure(database: &str, with_retries: bool) -> Result<Value> {
     let driver = Driver::start(database).await?;
     let ten = driver.spec(10).await?;
     let five = driver.spec(5).await?;
     let lone = lone(&driver, &ten).await?;
     let load = median(&driver, &five).await?;
-    let retries = retries(&driver).await?;
+    let retries = if with_retries { retries(&driver).await? } else { Value::Null };
     let steps_run = driver.steps_completed();
     let report = json!({
         "run_of_10_steps_ms": lone,

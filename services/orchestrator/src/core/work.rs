@@ -68,7 +68,8 @@ pub struct Work {
     pub lost: Vec<TaskKind>,
     /// The run before the events.
     pub was: Arc<Run>,
-    before: Arc<Vec<Task>>,
+    /// Its tasks before that.
+    pub before: Arc<Vec<Task>>,
 }
 
 impl Work {

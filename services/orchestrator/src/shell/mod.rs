@@ -7,6 +7,7 @@
 mod alarm;
 mod cache;
 mod clock;
+mod draft;
 mod hub;
 mod round;
 mod telling;

@@ -1,21 +1,22 @@
 //! One transaction: what was wished for and what is claimed, decided and stored.
 
 use super::cache::Cached;
-use super::writer::Writer;
+use super::draft::Draft;
+use super::writer::{BATCH_MAX, Writer};
 use super::{Change, Leased, Reply};
 use crate::core::audit::By;
-use crate::core::queue::Task;
 use crate::core::ready::{Candidate, Ready};
 use crate::core::run::Run;
-use crate::core::work::{Given, Work};
-use crate::store::{Opening, Writes, load, lock, of_request};
+use crate::core::work::Given;
+use crate::store::{Opening, load, lock, of_request};
 use meta_domain::fault::{ErrorKind, Fault};
 use meta_domain::id::{RunId, TaskId};
 use meta_storage::Error;
 use meta_telemetry::catalogue as metric;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
+use uuid::Uuid;
 
 /// How often a batch is decided again when another process changed one of its runs in between.
 const CONFLICT_TRIES_MAX: usize = 10;
@@ -25,11 +26,11 @@ const CAREFUL_BATCHES: u32 = 64;
 
 /// Something that a caller wants, and where the answer goes.
 pub(super) struct Wish {
-    what: What,
+    pub(super) what: What,
     reply: Option<Reply>,
 }
 
-enum What {
+pub(super) enum What {
     Create { run: Box<Run>, request_id: Option<String>, by: Option<Arc<By>> },
     Change { run: RunId, change: Change },
 }
@@ -42,31 +43,36 @@ pub(super) struct Claim {
     pub(super) task: TaskId,
 }
 
-/// What a committed batch came to.
-struct Done {
-    works: Vec<(Work, Arc<Vec<Task>>)>,
-    answers: Vec<Result<RunId, Fault>>,
-    given: Vec<(u64, RunId, Task)>,
-    /// Runs of earlier requests, and runs that did not change.
-    others: HashMap<RunId, Arc<Run>>,
-    /// The runs were taken as this process knew them, without asking the store.
-    from_memory: bool,
+/// What came while a batch was in the store: the next one.
+#[derive(Default)]
+pub(super) struct Ahead {
+    /// Decided already.
+    wishes: Vec<Wish>,
+    draft: Draft,
+    /// Not to be decided before that batch is stored, or not without the store.
+    later: Vec<Wish>,
+}
+
+impl Ahead {
+    /// How many wishes there are.
+    pub(super) fn len(&self) -> usize {
+        self.wishes.len() + self.later.len()
+    }
+
+    /// The wishes, and the first of them decided.
+    pub(super) fn into_parts(mut self) -> (Vec<Wish>, Draft) {
+        self.wishes.append(&mut self.later);
+        (self.wishes, self.draft)
+    }
 }
 
 /// What came of a try to decide and store a batch.
 enum Tried {
-    Done(Done),
+    Done(Draft),
     /// Another process was faster with one of the runs.
     Overtaken,
     /// Somebody would be answered by what may be out of date.
     Unsure,
-}
-
-impl Done {
-    /// Whether a run that somebody wanted something of stays as it was.
-    fn leaves_runs(&self) -> bool {
-        self.works.iter().any(|(work, _)| !work.is_changed())
-    }
 }
 
 impl Wish {
@@ -95,6 +101,11 @@ impl Wish {
         matches!(&self.what, What::Change { change: Change::Expire | Change::Restart, .. })
     }
 
+    /// Whether it can only be decided with the store's help.
+    fn asks_the_store(&self) -> bool {
+        self.is_about_leases() || matches!(&self.what, What::Create { request_id: Some(_), .. })
+    }
+
     fn answer(self, answer: Result<Arc<Run>, Fault>) {
         match (self.reply, answer) {
             (Some(reply), answer) => {
@@ -110,10 +121,11 @@ impl Wish {
 }
 
 impl Writer {
-    /// Stores a batch and answers everyone. When the store refuses something in it, each is stored
-    /// on its own, so that one bad wish takes no others with it.
-    pub(super) async fn store(&mut self, wishes: Vec<Wish>, claims: Vec<Claim>) {
-        match self.try_often(&wishes, &claims).await {
+    /// Stores a batch, of which the first wishes may be decided already, and answers everyone. When
+    /// the store refuses something in it, each is stored on its own, so that one bad wish takes no
+    /// others with it.
+    pub(super) async fn store(&mut self, wishes: Vec<Wish>, claims: Vec<Claim>, draft: Draft) {
+        match self.try_often(&wishes, &claims, draft).await {
             Ok(done) => self.finish(wishes, done),
             Err(Error::Statement(_) | Error::CorruptRow { .. })
                 if wishes.len() + claims.len() > 1 =>
@@ -121,7 +133,8 @@ impl Writer {
                 tracing::warn!(wishes = wishes.len(), "storing a batch one by one");
                 self.stale = true;
                 for wish in wishes {
-                    match self.try_often(std::slice::from_ref(&wish), &[]).await {
+                    let alone = std::slice::from_ref(&wish);
+                    match self.try_often(alone, &[], Draft::default()).await {
                         Ok(done) => self.finish(vec![wish], done),
                         Err(error) => self.give_up(vec![wish], error),
                     }
@@ -145,9 +158,14 @@ impl Writer {
         }
     }
 
-    async fn try_often(&mut self, wishes: &[Wish], claims: &[Claim]) -> Result<Done, Error> {
+    async fn try_often(
+        &mut self,
+        wishes: &[Wish],
+        claims: &[Claim],
+        mut draft: Draft,
+    ) -> Result<Draft, Error> {
         for _ in 0..CONFLICT_TRIES_MAX {
-            match self.try_once(wishes, claims).await? {
+            match self.try_once(wishes, claims, std::mem::take(&mut draft)).await? {
                 Tried::Done(done) => {
                     self.careful = self.careful.saturating_sub(1);
                     return Ok(done);
@@ -160,21 +178,26 @@ impl Writer {
         Err(Error::Unreachable(meta_storage::sqlx::Error::Protocol(text)))
     }
 
-    async fn try_once(&mut self, wishes: &[Wish], claims: &[Claim]) -> Result<Tried, Error> {
+    async fn try_once(
+        &mut self,
+        wishes: &[Wish],
+        claims: &[Claim],
+        draft: Draft,
+    ) -> Result<Tried, Error> {
         let began = Instant::now();
         let mut opening = Opening::new(&self.tables);
-        let decided = self.decide(&mut opening, wishes, claims).await?;
+        let decided = self.decide(&mut opening, wishes, claims, draft).await?;
         // What is stored is checked by its revision. What is refused or left as it is would be so by
         // what this process knows alone: another one may know better.
-        if self.tables.is_shared() && decided.from_memory && decided.leaves_runs() {
+        if self.tables.is_shared() && !decided.asked && decided.leaves_runs() {
             return Ok(Tried::Unsure);
         }
-        match self.tables.store(opening, &writes(&decided)).await {
+        match self.put(opening, &decided).await {
             Ok(true) => {}
             // the next try asks which of them changed
             Ok(false) if self.tables.is_shared() => return Ok(Tried::Overtaken),
             other => {
-                self.forget(&decided);
+                decided.works.keys().for_each(|run| self.cache.forget(*run));
                 return other.map(|_| Tried::Overtaken);
             }
         }
@@ -182,10 +205,59 @@ impl Writer {
         Ok(Tried::Done(decided))
     }
 
-    fn forget(&self, done: &Done) {
-        for (work, _) in &done.works {
-            self.cache.forget(work.run.id);
+    /// Puts a batch into the store. What comes meanwhile is decided for the next one, as far as it
+    /// is about other runs.
+    async fn put(&mut self, opening: Opening, decided: &Draft) -> Result<bool, Error> {
+        let (tables, writes) = (self.tables.clone(), decided.writes());
+        let storing = tables.store(opening, &writes);
+        tokio::pin!(storing);
+        let mut busy: HashSet<RunId> = decided.works.keys().copied().collect();
+        loop {
+            tokio::select! {
+                biased;
+                stored = &mut storing => return stored,
+                Some(op) = self.inbox.recv(), if self.ahead.len() < BATCH_MAX => {
+                    if let Some(wish) = self.take_in(op) {
+                        self.decide_ahead(wish, &mut busy);
+                    }
+                }
+            }
         }
+    }
+
+    /// Decides a wish while other runs' batch is in the store, or leaves it for later, and with it
+    /// what comes after it for the same run.
+    fn decide_ahead(&mut self, wish: Wish, busy: &mut HashSet<RunId>) {
+        if !self.can_be_ahead(&wish, busy) {
+            busy.extend(wish.run());
+            self.ahead.later.push(wish);
+            return;
+        }
+        let mut ids = meta_runtime::new_id;
+        let mut given = self.given(&mut ids);
+        self.ahead.draft.decide(&wish, &self.options, &mut given);
+        self.ahead.wishes.push(wish);
+    }
+
+    /// Whether all that a wish takes is at hand; its run is in the draft then.
+    fn can_be_ahead(&mut self, wish: &Wish, busy: &HashSet<RunId>) -> bool {
+        if wish.asks_the_store() || (self.tables.is_shared() && self.careful > 0) {
+            return false;
+        }
+        let Some(run) = wish.run() else { return true };
+        if busy.contains(&run) {
+            return false;
+        }
+        let draft = &mut self.ahead.draft;
+        if !draft.works.contains_key(&run) {
+            let Some(cached) = self.cache.get(run) else { return false };
+            draft.put(run, cached);
+        }
+        true
+    }
+
+    fn given<'a>(&self, ids: &'a mut (dyn FnMut() -> Uuid + Send)) -> Given<'a> {
+        Given { now: self.clock.now(), ids, lease_ms: self.options.lease_ms }
     }
 
     async fn decide(
@@ -193,105 +265,92 @@ impl Writer {
         opening: &mut Opening,
         wishes: &[Wish],
         claims: &[Claim],
-    ) -> Result<Done, Error> {
+        draft: Draft,
+    ) -> Result<Draft, Error> {
+        let mut draft = self.open(opening, wishes, claims, draft).await?;
+        let mut ids = meta_runtime::new_id;
+        let mut given = self.given(&mut ids);
+        for wish in &wishes[draft.answers.len()..] {
+            match self.earlier(opening, wish, &mut draft).await? {
+                Some(first) => draft.answers.push(Ok(first)),
+                None => draft.decide(wish, &self.options, &mut given),
+            }
+        }
+        for claim in claims {
+            draft.claim(claim, &mut given);
+        }
+        self.direct(&mut draft, &mut given);
+        Ok(draft)
+    }
+
+    /// The run that was made for the same request before.
+    async fn earlier(
+        &self,
+        opening: &mut Opening,
+        wish: &Wish,
+        draft: &mut Draft,
+    ) -> Result<Option<RunId>, Error> {
+        let What::Create { run, request_id: Some(request_id), .. } = &wish.what else {
+            return Ok(None);
+        };
+        if let Some(first) = draft.of_request(run.tenant, request_id) {
+            return Ok(Some(first));
+        }
+        let tx = opening.tx().await?;
+        let Some(first) = of_request(tx, run.tenant, request_id).await? else { return Ok(None) };
+        if !draft.works.contains_key(&first)
+            && let Some(loaded) = load(tx, first, None).await?
+        {
+            draft.others.insert(first, Arc::new(loaded.run));
+        }
+        Ok(Some(first))
+    }
+
+    /// The runs of a batch as they are now, or as they were when this process stored or read them
+    /// last: then they are stored only if nobody changed them since.
+    async fn open(
+        &self,
+        opening: &mut Opening,
+        wishes: &[Wish],
+        claims: &[Claim],
+        mut draft: Draft,
+    ) -> Result<Draft, Error> {
         let fresh: BTreeSet<RunId> =
             wishes.iter().filter(|w| w.is_about_leases()).filter_map(Wish::run).collect();
         let ids: BTreeSet<RunId> =
             wishes.iter().filter_map(Wish::run).chain(claims.iter().map(|c| c.run)).collect();
-        let mut works = self.open(opening, &ids.into_iter().collect::<Vec<_>>(), &fresh).await?;
-        let mut ids = meta_runtime::new_id;
-        let mut given_ids =
-            Given { now: self.clock.now(), ids: &mut ids, lease_ms: self.options.lease_ms };
-        let mut done = Done {
-            works: Vec::new(),
-            answers: Vec::with_capacity(wishes.len()),
-            given: Vec::new(),
-            others: HashMap::new(),
-            from_memory: !opening.has_begun(),
-        };
-        let mut requests: HashMap<_, RunId> = HashMap::new();
-        for wish in wishes {
-            let answer = match &wish.what {
-                What::Change { run, change } => match works.get_mut(run) {
-                    Some((work, _)) => self.change(work, change, &mut given_ids).map(|()| *run),
-                    None => Err(Fault::not_found("RUN_NOT_FOUND", "run", run)),
-                },
-                What::Create { run, request_id, by } => {
-                    let key = request_id.clone().map(|r| (run.tenant, r));
-                    let first = match &key {
-                        Some(key) => match requests.get(key) {
-                            Some(first) => Some(*first),
-                            None => of_request(opening.tx().await?, key.0, &key.1).await?,
-                        },
-                        None => None,
-                    };
-                    match first {
-                        Some(first) => {
-                            if !works.contains_key(&first)
-                                && let Some(loaded) = load(opening.tx().await?, first, None).await?
-                            {
-                                done.others.insert(first, Arc::new(loaded.run));
-                            }
-                            Ok(first)
-                        }
-                        None => Work::create((**run).clone(), &mut given_ids).map(|mut work| {
-                            work.note_asked(0, by.as_ref());
-                            requests.extend(key.map(|key| (key, run.id)));
-                            works.insert(run.id, (work, Arc::default()));
-                            run.id
-                        }),
-                    }
-                }
-            };
-            done.answers.push(answer);
-        }
-        for claim in claims {
-            claim_one(&mut works, claim, &mut given_ids, &mut done.given);
-        }
-        self.direct(&mut works, &mut given_ids, &mut done.given);
-        let mut requests: HashMap<RunId, _> = requests.into_iter().map(|(k, v)| (v, k.1)).collect();
-        for (id, (mut work, before)) in works {
-            work.request_id = requests.remove(&id);
-            done.works.push((work, before));
-        }
-        Ok(done)
-    }
-
-    /// The runs as they are now, or as they were when this process stored or read them last: then
-    /// they are stored only if nobody changed them since.
-    async fn open(
-        &self,
-        opening: &mut Opening,
-        ids: &[RunId],
-        fresh: &BTreeSet<RunId>,
-    ) -> Result<HashMap<RunId, (Work, Arc<Vec<Task>>)>, Error> {
         let known: HashMap<RunId, Cached> =
             ids.iter().filter_map(|id| self.cache.get(*id).map(|c| (*id, c))).collect();
-        let asked = self.to_be_asked_for(ids, &known, fresh);
+        let asked = self.to_be_asked_for(&ids, &known, &fresh);
+        if !asked.is_empty() || !fresh.is_empty() {
+            // what was decided was so by memory alone
+            draft = Draft::of_the_store();
+        }
         let revs = match asked.as_slice() {
             [] => HashMap::new(),
             asked => lock(opening.tx().await?, asked).await?,
         };
-        let mut works = HashMap::with_capacity(ids.len());
         for id in ids {
+            if draft.works.contains_key(&id) {
+                continue;
+            }
             let sure = |cached: &Cached| {
-                let unchanged = !asked.contains(id) || revs.get(id) == Some(&cached.rev);
-                unchanged && !fresh.contains(id)
+                let unchanged = !asked.contains(&id) || revs.get(&id) == Some(&cached.rev);
+                unchanged && !fresh.contains(&id)
             };
-            let cached = match known.get(id) {
+            let cached = match known.get(&id) {
                 Some(cached) if sure(cached) => cached.clone(),
                 known => {
                     let known = known.map(|c| (*c.run).clone());
                     let tx = opening.tx().await?;
-                    let Some(loaded) = load(tx, *id, known).await? else { continue };
+                    let Some(loaded) = load(tx, id, known).await? else { continue };
                     let (run, tasks) = (Arc::new(loaded.run), Arc::new(loaded.tasks));
                     Cached { run, rev: loaded.rev, tasks }
                 }
             };
-            let work = Work::new(cached.run, cached.rev, Arc::clone(&cached.tasks));
-            works.insert(*id, (work, cached.tasks));
+            draft.put(id, cached);
         }
-        Ok(works)
+        Ok(draft)
     }
 
     /// The runs that are to be locked and asked for their revisions. Where other processes change
@@ -299,7 +358,7 @@ impl Writer {
     /// lately; nobody but this process is likely to have changed the others.
     fn to_be_asked_for(
         &self,
-        ids: &[RunId],
+        ids: &BTreeSet<RunId>,
         known: &HashMap<RunId, Cached>,
         fresh: &BTreeSet<RunId>,
     ) -> Vec<RunId> {
@@ -309,45 +368,11 @@ impl Writer {
         ids.iter().filter(|id| all || unknown(id)).copied().collect()
     }
 
-    fn change(&self, work: &mut Work, change: &Change, given: &mut Given<'_>) -> Result<(), Fault> {
-        let now = given.now;
-        match change {
-            Change::Advance(input, finish, by) => {
-                let from = work.events.len();
-                let done = work.advance((**input).clone(), finish.clone(), given);
-                work.note_asked(from, by.as_ref());
-                done
-            }
-            Change::Release { task, epoch, due, unused } => {
-                work.release(*task, *epoch, *due, *unused, now)
-            }
-            Change::Forget { task, epoch } => {
-                work.forget(*task, *epoch, now);
-                Ok(())
-            }
-            Change::Expire => {
-                for task in work.expire(now) {
-                    tracing::warn!(run = %work.run.id, %task, "a lease ran out");
-                }
-                Ok(())
-            }
-            Change::Restart => {
-                work.restart(self.options.own_leases, now, given.lease_ms);
-                Ok(())
-            }
-        }
-    }
-
     /// Leases what has just become ready to those who still wait, in the same transaction.
-    fn direct(
-        &self,
-        works: &mut HashMap<RunId, (Work, Arc<Vec<Task>>)>,
-        given: &mut Given<'_>,
-        leased: &mut Vec<(u64, RunId, Task)>,
-    ) {
+    fn direct(&self, draft: &mut Draft, given: &mut Given<'_>) {
         let mut room: Vec<(usize, usize)> = Vec::new();
         for (at, slot) in self.slots.iter().enumerate() {
-            let taken = leased.iter().filter(|(id, ..)| *id == slot.id).count();
+            let taken = draft.given.iter().filter(|(id, ..)| *id == slot.id).count();
             let left = slot.room_left().saturating_sub(taken);
             if left > 0 {
                 room.push((at, left));
@@ -357,7 +382,7 @@ impl Writer {
             return;
         }
         let mut fresh = Ready::default();
-        for (work, _) in works.values().filter(|(w, _)| w.is_changed()) {
+        for work in draft.works.values().filter(|work| work.is_changed()) {
             for candidate in work.claimable(given.now).filter_map(Candidate::of) {
                 fresh.put(candidate, given.now);
             }
@@ -372,7 +397,7 @@ impl Writer {
                 let Some(run) = next.run else { continue };
                 let owner = slot.offer.owner.clone();
                 let claim = Claim { slot: slot.id, owner, run, task: next.task };
-                if claim_one(works, &claim, given, leased) {
+                if draft.claim(&claim, given) {
                     left -= 1;
                     if !next.internal {
                         *held.entry(next.tenant).or_default() += 1;
@@ -382,14 +407,14 @@ impl Writer {
         }
     }
 
-    fn finish(&mut self, wishes: Vec<Wish>, done: Done) {
+    fn finish(&mut self, wishes: Vec<Wish>, done: Draft) {
         let mut runs = done.others;
-        for (work, before) in &done.works {
+        for (id, work) in done.works {
+            runs.insert(id, Arc::clone(&work.run));
             if work.is_changed() {
-                super::telling::tell(work);
-                self.stored(work, before);
+                super::telling::tell(&work);
+                self.stored(work);
             }
-            runs.insert(work.run.id, Arc::clone(&work.run));
         }
         for (wish, answer) in wishes.into_iter().zip(done.answers) {
             let run = |id| {
@@ -403,35 +428,4 @@ impl Writer {
             self.gather(slot, Leased { task, run });
         }
     }
-}
-
-/// Leases one task; false when it cannot be leased any more.
-fn claim_one(
-    works: &mut HashMap<RunId, (Work, Arc<Vec<Task>>)>,
-    claim: &Claim,
-    given: &mut Given<'_>,
-    leased: &mut Vec<(u64, RunId, Task)>,
-) -> bool {
-    let Some((work, _)) = works.get_mut(&claim.run) else { return false };
-    match work.claim(claim.task, &claim.owner, given) {
-        Ok(Some(task)) => {
-            leased.push((claim.slot, claim.run, task));
-            true
-        }
-        Ok(None) => false,
-        Err(fault) => {
-            tracing::error!(%fault, run = %claim.run, task = %claim.task, "cannot lease a task");
-            false
-        }
-    }
-}
-
-fn writes(done: &Done) -> Writes {
-    let mut writes = Writes::default();
-    for (work, _) in done.works.iter().filter(|(w, _)| w.is_changed()) {
-        writes.add(work);
-    }
-    // everybody locks rows in the same order
-    writes.runs.sort_unstable_by_key(|row| row.run.id);
-    writes
 }

@@ -3,7 +3,7 @@
 use super::alarm::Alarm;
 use super::cache::{Cache, Cached};
 use super::hub::Hub;
-use super::round::{Claim, Wish};
+use super::round::{Ahead, Claim, Wish};
 use super::{Change, Clock, Engine, Leased, Op, Options};
 use crate::core::queue::{Task, TaskState};
 use crate::core::ready::{Candidate, Offer, Ready};
@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 /// Wishes that go into one transaction.
-const BATCH_MAX: usize = 256;
+pub(super) const BATCH_MAX: usize = 256;
 /// How often leases that are over, and what other processes did, are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// Tasks of each tenant and set of labels that are read from the tables at once.
@@ -59,7 +59,9 @@ pub(super) struct Writer {
     pub(super) options: Options,
     pub(super) cache: Cache,
     pub(super) hub: Hub,
-    inbox: mpsc::Receiver<Op>,
+    pub(super) inbox: mpsc::Receiver<Op>,
+    /// What came while a batch was in the store.
+    pub(super) ahead: Ahead,
     pub(super) slots: Vec<Slot>,
     slots_made: u64,
     ready: Ready,
@@ -96,6 +98,7 @@ impl Writer {
             cache: engine.cache.clone(),
             hub: engine.hub.clone(),
             inbox,
+            ahead: Ahead::default(),
             slots: Vec::new(),
             slots_made: 0,
             ready: Ready::default(),
@@ -136,17 +139,19 @@ impl Writer {
     pub(super) async fn run(mut self) {
         loop {
             let mut ops = Vec::new();
-            let wake = self.wake_at();
-            tokio::select! {
-                op = self.inbox.recv() => match op {
-                    Some(op) => ops.push(op),
-                    None => return,
-                },
-                () = self.alarm.until(wake) => {}
+            if self.ahead.len() == 0 {
+                let wake = self.wake_at();
+                tokio::select! {
+                    op = self.inbox.recv() => match op {
+                        Some(op) => ops.push(op),
+                        None => return,
+                    },
+                    () = self.alarm.until(wake) => {}
+                }
             }
             // Whoever the last round woke asks at once: one transaction then serves them all.
             tokio::task::yield_now().await;
-            while ops.len() < BATCH_MAX {
+            while ops.len() + self.ahead.len() < BATCH_MAX {
                 let Ok(op) = self.inbox.try_recv() else { break };
                 ops.push(op);
             }
@@ -176,21 +181,10 @@ impl Writer {
 
     async fn round(&mut self, ops: Vec<Op>) {
         self.failed = false;
-        let mut wishes = self.returns().await;
+        let (mut wishes, draft) = std::mem::take(&mut self.ahead).into_parts();
+        wishes.extend(self.returns().await);
         for op in ops {
-            match op {
-                Op::Create { run, request_id, by, reply } => {
-                    wishes.push(Wish::create(run, request_id, by, reply));
-                }
-                Op::Change { run, change, reply } => wishes.push(Wish::change(run, change, reply)),
-                Op::Poll { offer, room, reply } => {
-                    self.slots_made += 1;
-                    let (id, gathered) = (self.slots_made, Vec::new());
-                    self.slots.push(Slot { id, offer, room, reply, gathered, early: false });
-                }
-                Op::Note(candidate) => self.note(candidate),
-                Op::Look => self.stale = true,
-            }
+            wishes.extend(self.take_in(op));
         }
         if Instant::now() >= self.sweep_at {
             self.sweep_at = Instant::now() + SWEEP_EVERY;
@@ -209,9 +203,27 @@ impl Writer {
         }
         let claims = self.choose().await;
         if !wishes.is_empty() || !claims.is_empty() {
-            self.store(wishes, claims).await;
+            self.store(wishes, claims, draft).await;
         }
         self.hand_out();
+    }
+
+    /// Takes what somebody asks for; what is about a run is answered.
+    pub(super) fn take_in(&mut self, op: Op) -> Option<Wish> {
+        match op {
+            Op::Create { run, request_id, by, reply } => {
+                return Some(Wish::create(run, request_id, by, reply));
+            }
+            Op::Change { run, change, reply } => return Some(Wish::change(run, change, reply)),
+            Op::Poll { offer, room, reply } => {
+                self.slots_made += 1;
+                let (id, gathered) = (self.slots_made, Vec::new());
+                self.slots.push(Slot { id, offer, room, reply, gathered, early: false });
+            }
+            Op::Note(candidate) => self.note(candidate),
+            Op::Look => self.stale = true,
+        }
+        None
     }
 
     pub(super) fn store_failed(&mut self, fault: &Fault) {
@@ -360,27 +372,27 @@ impl Writer {
     }
 
     /// What a stored change means for those who wait.
-    pub(super) fn stored(&mut self, work: &Work, before: &[Task]) {
+    pub(super) fn stored(&mut self, mut work: Work) {
         let id = work.run.id;
-        let tasks = Arc::new(work.tasks.clone());
+        let tasks = Arc::new(std::mem::take(&mut work.tasks));
         if work.run.status.is_terminal() && tasks.is_empty() {
             self.cache.forget(id);
         } else {
-            let cached = Cached { run: Arc::clone(&work.run), rev: work.rev + 1, tasks };
-            self.cache.put(cached);
+            let (run, tasks) = (Arc::clone(&work.run), Arc::clone(&tasks));
+            self.cache.put(Cached { run, rev: work.rev + 1, tasks });
         }
-        for task in before {
+        for task in work.before.iter() {
             self.ready.remove(task.id);
             self.count(task, -1);
         }
-        for task in work.tasks.iter().chain(&work.loose) {
+        for task in tasks.iter().chain(&work.loose) {
             self.count(task, 1);
             if let Some(candidate) = Candidate::of(task) {
                 self.note(candidate);
             }
         }
         if !work.events.is_empty() {
-            self.hub.happened(id, || stored_events(work));
+            self.hub.happened(id, || stored_events(&work));
         }
     }
 

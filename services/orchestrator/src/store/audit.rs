@@ -8,13 +8,17 @@ use crate::core::audit::{By, Entry, Hash, ORIGIN, Sealed, Verifier};
 use meta_domain::id::TenantId;
 use meta_domain::time::Timestamp;
 use meta_storage::{Error, Tx, on};
-use sqlx::{FromRow, QueryBuilder};
-use std::collections::BTreeMap;
+use sqlx::{FromRow, QueryBuilder, Sqlite};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Rows that one statement takes: below the engines' limit of parameters.
 const ROWS_MAX: usize = 64;
 /// Rows that a verification reads at once.
 const VERIFY_ROWS: i64 = 1_000;
+
+/// Chains whose ends are kept in memory; with more, all of them are read again.
+const ENDS_MAX: usize = 1_000;
 
 /// The settings, as a source of what goes on record.
 const SETTINGS: &str = "settings";
@@ -50,33 +54,85 @@ pub struct AuditVerified {
     pub problems: Vec<String>,
 }
 
+/// Entries at their places, and where their tenants' chains end then.
+#[derive(Debug, Default)]
+pub(super) struct Links {
+    pub(super) sealed: Vec<Sealed>,
+    pub(super) ends: BTreeMap<TenantId, (u64, Hash)>,
+}
+
+impl Links {
+    /// Adds a tenant's entries after the end of its chain.
+    fn add(&mut self, tenant: TenantId, end: (u64, Hash), entries: Vec<Entry>) {
+        let (mut seq, mut prev) = end;
+        for entry in entries {
+            seq += 1;
+            let hash = entry.hash(seq, &prev);
+            self.sealed.push(Sealed { seq, entry, prev, hash });
+            prev = hash;
+        }
+        self.ends.insert(tenant, (seq, prev));
+    }
+}
+
+/// The ends of chains as this process read or wrote them last. Somebody else may have appended
+/// since: then the next number is taken, and the database refuses what is to be put there.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Ends(Arc<Mutex<HashMap<TenantId, (u64, Hash)>>>);
+
+impl Ends {
+    fn get(&self, tenant: TenantId) -> Option<(u64, Hash)> {
+        self.locked().get(&tenant).copied()
+    }
+
+    /// Keeps the ends of what was stored.
+    pub(super) fn put(&self, links: &Links) {
+        let mut ends = self.locked();
+        if ends.len() >= ENDS_MAX {
+            ends.clear();
+        }
+        ends.extend(&links.ends);
+    }
+
+    /// Forgets the ends of these tenants' chains.
+    pub(super) fn forget(&self, tenants: impl Iterator<Item = TenantId>) {
+        let mut ends = self.locked();
+        for tenant in tenants {
+            ends.remove(&tenant);
+        }
+    }
+
+    fn locked(&self) -> MutexGuard<'_, HashMap<TenantId, (u64, Hash)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn by_tenant(entries: impl IntoIterator<Item = Entry>) -> BTreeMap<TenantId, Vec<Entry>> {
+    let mut of_tenants: BTreeMap<TenantId, Vec<Entry>> = BTreeMap::new();
+    for entry in entries {
+        of_tenants.entry(entry.tenant).or_default().push(entry);
+    }
+    of_tenants
+}
+
 /// Appends entries to their tenants' chains. Whoever else appends to one of them waits until the
 /// transaction ends.
 pub(crate) async fn append(
     tx: &mut Tx,
     entries: impl IntoIterator<Item = Entry>,
 ) -> Result<(), Error> {
-    let mut of_tenants: BTreeMap<TenantId, Vec<Entry>> = BTreeMap::new();
-    for entry in entries {
-        of_tenants.entry(entry.tenant).or_default().push(entry);
-    }
-    for (tenant, entries) in of_tenants {
-        let (mut seq, mut prev) = head(tx, tenant).await?;
-        let mut sealed = Vec::with_capacity(entries.len());
-        for entry in entries {
-            seq += 1;
-            let hash = entry.hash(seq, &prev);
-            sealed.push(Sealed { seq, entry, prev, hash });
-            prev = hash;
-        }
-        for part in sealed.chunks(ROWS_MAX) {
+    for (tenant, entries) in by_tenant(entries) {
+        let mut links = Links::default();
+        links.add(tenant, head(tx, tenant).await?, entries);
+        for part in links.sealed.chunks(ROWS_MAX) {
             insert(tx, part).await?;
         }
+        let (seq, hash) = links.ends[&tenant];
         let sql = AUDIT_HEAD_SET.on(tx);
         let changed = on!(tx, |db| sqlx::query(sql)
             .bind(tenant.0)
             .bind(signed(seq))
-            .bind(prev.to_vec())
+            .bind(hash.to_vec())
             .execute(db)
             .await?
             .rows_affected());
@@ -108,38 +164,78 @@ async fn head(tx: &mut Tx, tenant: TenantId) -> Result<(u64, Hash), Error> {
     Err(corrupt("audit_heads", tenant, "the end of the chain is not there"))
 }
 
-async fn insert(tx: &mut Tx, part: &[Sealed]) -> Result<(), Error> {
-    on!(tx, |db| {
-        let mut query = QueryBuilder::new(
+/// The rows of entries, as a part of a statement on either engine.
+macro_rules! push_rows {
+    ($query:expr, $part:expr) => {
+        $query.push(
             "INSERT INTO audit (tenant_id, seq, at, action, denied, actor, credential, home, \
              object, before, after, reason, request_id, trace_id, prev_hash, hash) ",
         );
-        query.push_values(part, |mut values, sealed| {
+        $query.push_values($part, |mut values, sealed| {
             let entry = &sealed.entry;
             values
                 .push_bind(entry.tenant.0)
                 .push_bind(signed(sealed.seq))
                 .push_bind(entry.at.0)
-                .push_bind(&entry.action)
+                .push_bind(entry.action.clone())
                 .push_bind(i64::from(entry.denied))
-                .push_bind(&entry.actor)
-                .push_bind(&entry.by.credential)
+                .push_bind(entry.actor.clone())
+                .push_bind(entry.by.credential.clone())
                 .push_bind(entry.by.home.map(|home| home.to_string()).unwrap_or_default())
-                .push_bind(&entry.object)
-                .push_bind(&entry.before)
-                .push_bind(&entry.after)
-                .push_bind(&entry.reason)
-                .push_bind(&entry.by.request_id)
-                .push_bind(&entry.by.trace_id)
+                .push_bind(entry.object.clone())
+                .push_bind(entry.before.clone())
+                .push_bind(entry.after.clone())
+                .push_bind(entry.reason.clone())
+                .push_bind(entry.by.request_id.clone())
+                .push_bind(entry.by.trace_id.clone())
                 .push_bind(sealed.prev.to_vec())
                 .push_bind(sealed.hash.to_vec());
         });
+    };
+}
+
+async fn insert(tx: &mut Tx, part: &[Sealed]) -> Result<(), Error> {
+    on!(tx, |db| {
+        let mut query = QueryBuilder::new("");
+        push_rows!(query, part);
         query.build().execute(db).await.map(drop)?;
     });
     Ok(())
 }
 
+/// Appends to chains as a part of a text of statements: it is refused as a whole if somebody else
+/// was faster with one of them.
+pub(super) fn put_links(query: &mut QueryBuilder<Sqlite>, links: &Links) {
+    for part in links.sealed.chunks(ROWS_MAX) {
+        push_rows!(query, part);
+        query.push(";");
+    }
+    for (tenant, (seq, hash)) in &links.ends {
+        query.push("UPDATE audit_heads SET seq = ").push_bind(signed(*seq));
+        query.push(", hash = ").push_bind(hash.to_vec());
+        query.push(" WHERE tenant_id = ").push_bind(tenant.0).push(";");
+    }
+}
+
 impl Tables {
+    /// Entries at the places that they have if nobody else appends meanwhile; `None` where a tenant
+    /// has no chain yet.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub(super) async fn links(&self, entries: &[Entry]) -> Result<Option<Links>, Error> {
+        let mut links = Links::default();
+        for (tenant, entries) in by_tenant(entries.iter().cloned()) {
+            let end = match self.ends.get(tenant) {
+                Some(end) => Some(end),
+                None => self.audit_head(tenant).await?,
+            };
+            let Some(end) = end else { return Ok(None) };
+            links.add(tenant, end, entries);
+        }
+        Ok(Some(links))
+    }
+
     /// Puts on record what changes nothing else, such as what was refused.
     ///
     /// # Errors

@@ -134,6 +134,7 @@ statements! {
 pub struct Tables {
     engine: Engine,
     webhooks: WebhookStore,
+    ends: audit::Ends,
     /// Which calls fail, in tests.
     #[cfg(feature = "faults")]
     pub faults: Faults,
@@ -155,6 +156,7 @@ impl Tables {
         Ok(Self {
             engine,
             webhooks,
+            ends: audit::Ends::default(),
             #[cfg(feature = "faults")]
             faults: Faults::default(),
         })

@@ -53,6 +53,19 @@ pub fn main<S: Service>() -> ExitCode {
     report(S::NAME, result)
 }
 
+/// A runtime for everything in one process, whose store has a thread of its own that is busy as
+/// often as all the rest together: a worker for each processor but one, and one at least. Two workers
+/// on two processors wake each other for each other's tasks, and take the processor that the store's
+/// thread could have.
+///
+/// # Errors
+/// When the system starts no thread.
+pub fn embedded_runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    let processors = std::thread::available_parallelism()?.get();
+    let workers = processors.saturating_sub(1).max(1);
+    tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()
+}
+
 /// Prints why a process ends and picks its exit code.
 pub fn report(name: &str, result: Result<(), StartError>) -> ExitCode {
     match result {

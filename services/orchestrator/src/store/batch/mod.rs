@@ -193,6 +193,7 @@ impl Tables {
                 entry.put(tx, &row.run, row.at).await?;
             }
         }
+        self.ends.forget(writes.audit.iter().map(|entry| entry.tenant));
         // last, so that others wait for the end of a chain as shortly as can be
         append(tx, writes.audit.iter().cloned()).await
     }
@@ -200,7 +201,7 @@ impl Tables {
     /// Whether a batch changes only what one call stores.
     fn is_of_one_call(&self, writes: &Writes) -> bool {
         writes.artifacts.is_empty()
-            && writes.audit.is_empty()
+            && (writes.audit.is_empty() || !self.is_shared())
             && (writes.events.is_empty() || !self.webhooks().anybody())
             && writes.events.iter().all(|row| IndexEntry::of(&row.event).is_none())
     }
@@ -209,10 +210,18 @@ impl Tables {
         #[cfg(feature = "faults")]
         self.faults.statement().and_then(|()| self.faults.call())?;
         let rows = Rows::of(writes)?;
-        match self.engine.hold().await? {
-            Side::Sqlite(held) => sqlite::put_alone(held, &rows).await?,
-            Side::Postgres(held) => postgres::put_alone(held, &rows, writes).await?,
+        let Some(links) = self.links(&writes.audit).await? else {
+            return self.write_in(self.begin().await?, writes).await;
+        };
+        let done = match self.engine.hold().await? {
+            Side::Sqlite(held) => sqlite::put_alone(held, &rows, &links).await,
+            Side::Postgres(held) => postgres::put_alone(held, &rows, writes).await,
+        };
+        match &done {
+            Ok(()) => self.ends.put(&links),
+            Err(_) => self.ends.forget(links.ends.keys().copied()),
         }
+        done?;
         #[cfg(feature = "faults")]
         self.faults.committed()?;
         Ok(())

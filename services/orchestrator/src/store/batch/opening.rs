@@ -28,11 +28,6 @@ impl Opening {
         Ok(self.tx.insert(tx))
     }
 
-    /// Whether something was read in it.
-    pub(crate) fn has_begun(&self) -> bool {
-        self.tx.is_some()
-    }
-
     /// The transaction, if it has begun.
     pub(super) fn begun(self) -> Option<Tx> {
         self.tx

@@ -4,6 +4,7 @@
 use super::ROWS_MAX;
 use super::rows::{EventColumns, Rows, RunColumns};
 use crate::core::queue::Task;
+use crate::store::audit::{Links, put_links};
 use crate::store::signed;
 use meta_domain::id::TaskId;
 use meta_storage::{Error, Held};
@@ -18,15 +19,20 @@ const KEPT_ROWS_MAX: usize = 8;
 pub(super) async fn put(db: &mut SqliteConnection, rows: &Rows<'_>) -> Result<(), Error> {
     let mut query = QueryBuilder::new("");
     put_all(&mut query, rows);
-    execute(db, query, rows).await
+    execute(db, query, rows.count()).await
 }
 
-/// Stores a batch as a transaction of its own.
-pub(super) async fn put_alone(mut held: Held<Sqlite>, rows: &Rows<'_>) -> Result<(), Error> {
+/// Stores a batch, and what goes on record of it, as a transaction of its own.
+pub(super) async fn put_alone(
+    mut held: Held<Sqlite>,
+    rows: &Rows<'_>,
+    links: &Links,
+) -> Result<(), Error> {
     let mut query = QueryBuilder::new("BEGIN IMMEDIATE;");
     put_all(&mut query, rows);
+    put_links(&mut query, links);
     query.push("COMMIT");
-    let done = execute(&mut held, query, rows).await;
+    let done = execute(&mut held, query, rows.count() + links.sealed.len()).await;
     if done.is_ok() || sqlx::query("ROLLBACK").execute(&mut *held).await.is_ok() {
         held.keep();
     }
@@ -36,9 +42,9 @@ pub(super) async fn put_alone(mut held: Held<Sqlite>, rows: &Rows<'_>) -> Result
 async fn execute(
     db: &mut SqliteConnection,
     mut query: QueryBuilder<Sqlite>,
-    rows: &Rows<'_>,
+    rows: usize,
 ) -> Result<(), Error> {
-    let query = query.build().persistent(rows.count() <= KEPT_ROWS_MAX);
+    let query = query.build().persistent(rows <= KEPT_ROWS_MAX);
     Ok(query.execute(db).await.map(drop)?)
 }
 
