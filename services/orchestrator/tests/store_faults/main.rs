@@ -2,6 +2,7 @@
 //! second, the third call is lost, and so on until a scenario needs no more calls. After each, the
 //! run has ended as it should, its log is dense and says what the tables say, and no task is left.
 
+mod crowd;
 mod replicas;
 mod scenarios;
 mod stage;

@@ -23,9 +23,9 @@ use tokio_util::sync::CancellationToken;
 /// How long a lease holds, in milliseconds: short, since a lost answer costs one.
 const LEASE_MS: i64 = 300;
 /// Wait before a caller without an answer asks again.
-const AGAIN: Duration = Duration::from_millis(10);
+pub const AGAIN: Duration = Duration::from_millis(10);
 /// No scenario takes longer, whatever fails.
-const LIMIT: Duration = Duration::from_mins(1);
+pub const LIMIT: Duration = Duration::from_mins(1);
 
 /// See the module.
 pub struct Stage {
@@ -54,7 +54,7 @@ impl Stage {
         for internal in [false, true] {
             workers.spawn(work(engine.clone(), scenario, internal, stop.clone()));
         }
-        let played = tokio::time::timeout(LIMIT, client(&engine, scenario)).await;
+        let played = tokio::time::timeout(LIMIT, client(&engine, scenario, "request")).await;
         let Ok(run) = played else { panic!("{what}: it does not end: {}", self.picture().await) };
         let failed = fault.is_some_and(|(_, when)| faults.has_failed(when));
         faults.stop();
@@ -143,7 +143,7 @@ pub async fn engine_on(tables: Tables, folder: &Path) -> Engine {
 }
 
 /// Leases tasks and carries them out until stopped.
-async fn work(
+pub async fn work(
     engine: Engine,
     scenario: &'static Scenario,
     internal: bool,
@@ -214,8 +214,8 @@ async fn carry_out(
 }
 
 /// Starts a run, does its part, and waits for the end.
-async fn client(engine: &Engine, scenario: &Scenario) -> RunId {
-    let request = Some("request".to_owned());
+pub async fn client(engine: &Engine, scenario: &Scenario, request: &str) -> RunId {
+    let request = Some(request.to_owned());
     let run = insist(|| engine.create(scenario.run(), request.clone())).await.expect("it is valid");
     if scenario.client == Client::RepeatsRequest {
         let again = insist(|| engine.create(scenario.run(), request.clone())).await;

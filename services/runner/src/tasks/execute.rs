@@ -14,10 +14,13 @@ use meta_domain::plan::{Command, PlannedStep};
 use meta_domain::signal::ExitInfo;
 use meta_proto::runner::{Execution, TestCount};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Bytes of waiting output that are sent at once instead of at the next tick.
 const BATCH_BYTES: usize = 256 * 1024;
+/// How long a count of the kernel's kills is good enough.
+const KILLS_KEPT: Duration = Duration::from_secs(1);
 /// A shell's way of saying that its command was killed.
 const CODE_KILLED: i32 = 128 + 9;
 
@@ -88,7 +91,7 @@ impl Workshop {
         if let Some(line) = header {
             output.note(line, meta_runtime::now());
         }
-        let kills_before = oom_kills();
+        let kills_before = oom_kills_before();
         let mut tests = Reader::default();
         let (started, since) = (Instant::now(), reports::now());
         let ended = self
@@ -193,6 +196,16 @@ fn exit_info(ended: Ended, kills_before: Option<u64>) -> ExitInfo {
         Ended::TimedOut => {
             ExitInfo { signal: Some(SIGKILL), timed_out: true, ..ExitInfo::default() }
         }
+    }
+}
+
+/// The count before a step, at most [`KILLS_KEPT`] old: to read it takes longer than some steps.
+fn oom_kills_before() -> Option<u64> {
+    static LAST: Mutex<Option<(Instant, Option<u64>)>> = Mutex::new(None);
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    match *last {
+        Some((at, kills)) if at.elapsed() < KILLS_KEPT => kills,
+        _ => last.insert((Instant::now(), oom_kills())).1,
     }
 }
 

@@ -45,6 +45,8 @@ impl Store {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
+            // what a statement may have to take back is not put into a file outside the data folder
+            .pragma("temp_store", "MEMORY")
             .busy_timeout(BUSY_TIMEOUT);
         let writer = connect(1, options.clone()).await?;
         migrate(&writer, migrator).await?;
