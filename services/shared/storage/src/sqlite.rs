@@ -60,16 +60,28 @@ impl Store {
     /// When the lock cannot be had in time.
     pub async fn begin(&self) -> Result<Transaction<'static, Sqlite>, Error> {
         self.kept.give_back().await;
-        match self.writer.begin_with("BEGIN IMMEDIATE").await {
-            // The rollback of an earlier transaction failed too: the connection is of no use.
-            Err(sqlx::Error::InvalidSavePointStatement) => {
-                let broken = self.writer.acquire().await?.detach();
-                tracing::warn!("replacing a connection whose transaction could not be ended");
-                broken.close_hard().await?;
-                Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
+        let since = Instant::now();
+        while since.elapsed() < BUSY_TIMEOUT {
+            match self.writer.begin_with("BEGIN IMMEDIATE").await {
+                // The rollback of an earlier transaction failed too. Others may be here for the same
+                // reason, and break the next connection meanwhile.
+                Err(sqlx::Error::InvalidSavePointStatement) => self.replace_broken().await?,
+                other => return Ok(other?),
             }
-            other => Ok(other?),
         }
+        Err(Error::Unreachable(sqlx::Error::InvalidSavePointStatement))
+    }
+
+    /// Closes the connection that writes if it is of no use.
+    async fn replace_broken(&self) -> Result<(), Error> {
+        let connection = self.writer.acquire().await?;
+        if connection.is_in_transaction() {
+            tracing::warn!("replacing a connection whose transaction could not be ended");
+            if let Err(error) = connection.detach().close_hard().await {
+                tracing::warn!(%error, "a connection could not be closed");
+            }
+        }
+        Ok(())
     }
 
     /// The connection that writes, for a transaction in one call.
