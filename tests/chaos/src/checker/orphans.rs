@@ -16,13 +16,17 @@ pub fn orphans_are_taken_over(evidence: &Evidence) -> Vec<Violation> {
 fn of_run(evidence: &Evidence, history: &History) -> Vec<Violation> {
     let mut executing: BTreeMap<&str, &Event> = BTreeMap::new();
     let mut found = Vec::new();
+    // When an orphan of the run was last taken over: another one waits until that was executed, and
+    // for its lease again if its runner died too.
+    let mut alone_since = 0;
     for event in &history.events {
         let step = event.step.as_str();
         match event.kind.as_str() {
             "step.started" => {
                 let Some(orphan) = executing.insert(step, event) else { continue };
                 let Some(died) = runner_died(evidence, orphan, event) else { continue };
-                let waited = event.at_ms - died;
+                let waited = event.at_ms - died.max(alone_since);
+                alone_since = event.at_ms;
                 let limit = evidence.limits.lease_ms + TAKEN_OVER_MS;
                 if waited > limit {
                     let what = format!(
@@ -52,6 +56,41 @@ mod tests {
     use super::super::sample::sound;
     use super::*;
     use crate::records::Injected;
+
+    #[test]
+    fn an_orphan_waits_for_another_one_of_its_run() {
+        let mut evidence = sound();
+        let kill = |at_ms| {
+            let fault = "Kill(Runner)".to_owned();
+            Injected { at_ms, over_ms: at_ms, fault, first_step_ms: None }
+        };
+        evidence.faults.extend([kill(1_100), kill(2_100)]);
+        evidence.limits.lease_ms = 1_000;
+        let like = evidence.histories[0].events.clone();
+        let like = like.iter().find(|e| e.kind == "step.started").expect("there is one");
+        let started = |step: &str, at_ms| Event { step: step.to_owned(), at_ms, ..like.clone() };
+        let mut play = |starts: [(&str, i64); 5]| {
+            evidence.histories[0].events = starts.map(|(step, at)| started(step, at)).into();
+            orphans_are_taken_over(&evidence).len()
+        };
+        let first = [("left", 1_000), ("right", 1_000)];
+        assert_eq!(
+            play([first[0], first[1], ("left", 2_050), ("left", 4_900), ("right", 5_000)]),
+            0
+        );
+        assert_eq!(
+            play([first[0], first[1], ("left", 2_050), ("left", 4_900), ("right", 8_000)]),
+            1
+        );
+        assert_eq!(
+            play([first[0], first[1], ("other", 2_050), ("other", 4_900), ("right", 5_000)]),
+            0
+        );
+        assert_eq!(
+            play([first[0], first[1], ("more", 2_050), ("other", 4_900), ("right", 5_000)]),
+            1
+        );
+    }
 
     #[test]
     fn an_orphan_that_waits_too_long_is_found() {
