@@ -241,7 +241,7 @@ impl Writer {
 
     /// Whether all that a wish takes is at hand; its run is in the draft then.
     fn can_be_ahead(&mut self, wish: &Wish, busy: &HashSet<RunId>) -> bool {
-        if wish.asks_the_store() || (self.tables.is_shared() && self.careful > 0) {
+        if wish.asks_the_store() || self.tables.is_shared() {
             return false;
         }
         let Some(run) = wish.run() else { return true };
