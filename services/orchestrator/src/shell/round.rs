@@ -211,7 +211,8 @@ impl Writer {
         let (tables, writes) = (self.tables.clone(), decided.writes());
         let storing = tables.store(opening, &writes);
         tokio::pin!(storing);
-        let mut busy: HashSet<RunId> = decided.works.keys().copied().collect();
+        let waiting = self.ahead.later.iter().filter_map(Wish::run);
+        let mut busy: HashSet<RunId> = decided.works.keys().copied().chain(waiting).collect();
         loop {
             tokio::select! {
                 biased;
@@ -241,7 +242,7 @@ impl Writer {
 
     /// Whether all that a wish takes is at hand; its run is in the draft then.
     fn can_be_ahead(&mut self, wish: &Wish, busy: &HashSet<RunId>) -> bool {
-        if wish.asks_the_store() || self.tables.is_shared() {
+        if wish.asks_the_store() {
             return false;
         }
         let Some(run) = wish.run() else { return true };

@@ -67,7 +67,7 @@ impl Engine {
     pub async fn begin(&self) -> Result<Tx, Error> {
         match self {
             Self::Sqlite(store) => store.begin().await.map(Tx::Sqlite),
-            Self::Postgres(server) => Ok(Tx::Postgres(server.pool().begin().await?)),
+            Self::Postgres(server) => server.begin().await.map(Tx::Postgres),
         }
     }
 

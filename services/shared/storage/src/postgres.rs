@@ -7,7 +7,7 @@ use crate::kept::{Held, Kept, PING_AFTER};
 use crate::location::PostgresUrl;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{Connection, Postgres};
+use sqlx::{Connection, Postgres, Transaction};
 use std::time::Duration;
 
 /// Connections of one process.
@@ -45,6 +45,17 @@ impl Server {
     /// The connections.
     pub fn pool(&self) -> &PgPool {
         &self.pool
+    }
+
+    /// A write transaction. It begins in a task of its own: when the wait for that is given up, sqlx
+    /// leaves it open on the server, and whoever got the connection next would store nothing.
+    ///
+    /// # Errors
+    /// When a connection cannot be had in time.
+    pub async fn begin(&self) -> Result<Transaction<'static, Postgres>, Error> {
+        let pool = self.pool.clone();
+        let beginning = tokio::spawn(async move { pool.begin().await });
+        Ok(beginning.await.map_err(|_| sqlx::Error::WorkerCrashed)??)
     }
 
     /// A connection that is kept at hand, for a transaction in one call.

@@ -1,6 +1,7 @@
 //! What a service may rely on, on either engine: the same bodies run on SQLite and PostgreSQL.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+mod abandoned;
 mod broken;
 mod changes;
 mod keeper;
