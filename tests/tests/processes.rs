@@ -17,6 +17,8 @@ use meta_tests::processes::{
 };
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
+use std::path::Path;
+use std::time::Duration;
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -402,4 +404,49 @@ async fn a_second_sigterm_does_not_wait_for_requests_in_flight() -> Result<()> {
     assert_eq!(ended.code, Some(130), "{}", ended.err);
     assert!(planning.await?.is_err());
     Ok(())
+}
+
+/// What is leased to a runner that stands still waits in its socket: the run may be canceled, or the
+/// lease somebody else's, when the runner goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runner_that_stood_still_begins_nothing_that_waited_meanwhile() -> Result<()> {
+    let lease = Duration::from_secs(6);
+    let lease_ms = lease.as_millis().to_string();
+    let mut deployment =
+        Deployment::start_with(&[("orchestrator", "METABUILDER__LEASE_MS", &lease_ms)]).await?;
+    let steps = json!([{ "name": "only", "run": "true" }]);
+    let spec = json!({ "title": "still", "mode": "freeform", "source": { "kind": "inline",
+        "files": { "a.txt": "a" } }, "steps": steps });
+    let spec = deployment.rest.planned(&spec).await?;
+    let first = deployment.rest.run(&spec, &json!({})).await?;
+    deployment.rest.until_status(&first, "succeeded").await?;
+    // it polls again by now
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    deployment.service("runner")?.process.signal(Signal::SIGSTOP)?;
+    let canceled = deployment.rest.run(&spec, &json!({})).await?;
+    deployment.rest.post(&format!("/runs/{canceled}/cancel"), &json!({})).await?.with(200)?;
+    let waits = deployment.rest.run(&spec, &json!({})).await?;
+    tokio::time::sleep(lease * 2 / 3).await;
+    let runner = &mut deployment.service_mut("runner")?.process;
+    runner.signal(Signal::SIGCONT)?;
+    runner.says("stood still").await?;
+    deployment.rest.until_status(&waits, "succeeded").await?;
+    deployment.rest.until_status(&canceled, "canceled").await?;
+    let workspace = deployment.folder.path().join("runner");
+    ensure!(!holds(&workspace, &canceled)?, "the canceled run was begun");
+    ensure!(holds(&workspace, &waits)?, "the other one was not where it is looked for");
+    Ok(())
+}
+
+/// Whether a folder has anything named so, at any depth.
+fn holds(folder: &Path, name: &str) -> Result<bool> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().contains(name)
+            || entry.file_type()?.is_dir() && holds(&entry.path(), name)?
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

@@ -26,7 +26,7 @@ const AT_A_TIME: usize = 6;
 const SOAK: Duration = Duration::from_hours(8);
 
 /// Names of the experiments of the per-change set, with what each needs beside SQLite.
-pub const PER_CHANGE: [&str; 7] = ["c1", "c2", "c3", "c5", "c6", "c11", "restart"];
+pub const PER_CHANGE: [&str; 8] = ["c1", "c2", "c3", "c5", "c6", "c11", "restart", "scale-out"];
 /// Names of all experiments.
 pub const ALL: [&str; 17] = [
     "c1",

@@ -37,8 +37,9 @@ pub fn events(
         loop {
             let recent = changes.borrow_and_update().after(seq);
             let read = match recent.as_slice() {
-                [] => engine.tables.events(run, seq, BATCH_MAX).await,
-                _ => Ok(recent),
+                // another process may have stored more; who follows comes to it
+                [_, ..] if follow => Ok(recent),
+                _ => engine.tables.events(run, seq, BATCH_MAX).await,
             };
             let batch = match read {
                 Ok(batch) => batch,

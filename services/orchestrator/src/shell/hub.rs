@@ -50,7 +50,10 @@ impl Recent {
 impl Hub {
     /// Sees every change of a run from now on.
     pub fn watch(&self, run: RunId) -> watch::Receiver<Recent> {
-        self.locked().entry(run).or_default().subscribe()
+        let mut runs = self.locked();
+        // nothing happens any more to most runs whose watchers have gone
+        runs.retain(|_, sender| sender.receiver_count() > 0);
+        runs.entry(run).or_default().subscribe()
     }
 
     /// Sees every result of what belongs to no run.
@@ -139,6 +142,10 @@ mod tests {
         drop(hub.watch(run));
         hub.happened(run, || panic!("nobody asks any more"));
         assert!(hub.locked().is_empty());
+        drop(hub.watch(run));
+        let other = hub.watch(RunId(uuid::Uuid::max()));
+        assert_eq!(hub.locked().len(), 1, "a run that is over has no further event");
+        drop(other);
         let mut watching = hub.watch(run);
         hub.happened(run, || vec![event(1)]);
         assert!(watching.has_changed().unwrap());

@@ -34,6 +34,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Callers that wait for the writer to take their wish.
@@ -136,7 +137,10 @@ impl Engine {
         logs: Logs,
         options: Options,
     ) -> Result<(Self, JoinHandle<()>), Fault> {
-        let clock = Clock::new(tables.clock().await?);
+        let asked = Instant::now();
+        let shown = tables.clock().await?;
+        let clock = Clock::new(shown);
+        clock.follow(asked, shown);
         let (ops, inbox) = mpsc::channel(WAITING_MAX);
         let (cache, hub) = (Cache::default(), Hub::default());
         let engine = Self {

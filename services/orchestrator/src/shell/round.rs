@@ -59,6 +59,12 @@ impl Ahead {
         self.wishes.len() + self.later.len()
     }
 
+    /// Leaves all of them to be decided later.
+    fn take_back(&mut self) {
+        let (wishes, _) = std::mem::take(self).into_parts();
+        self.later = wishes;
+    }
+
     /// The wishes, and the first of them decided.
     pub(super) fn into_parts(mut self) -> (Vec<Wish>, Draft) {
         self.wishes.append(&mut self.later);
@@ -120,36 +126,58 @@ impl Wish {
     }
 }
 
+/// Whether the store answers and does not take what it is given.
+fn is_refused(error: &Error) -> bool {
+    matches!(error, Error::Statement(_) | Error::CorruptRow { .. })
+}
+
 impl Writer {
     /// Stores a batch, of which the first wishes may be decided already, and answers everyone. When
-    /// the store refuses something in it, each is stored on its own, so that one bad wish takes no
-    /// others with it.
+    /// the store refuses something in it, each is stored on its own, so that one bad wish or task
+    /// takes no others with it.
     pub(super) async fn store(&mut self, wishes: Vec<Wish>, claims: Vec<Claim>, draft: Draft) {
         match self.try_often(&wishes, &claims, draft).await {
             Ok(done) => self.finish(wishes, done),
-            Err(Error::Statement(_) | Error::CorruptRow { .. })
-                if wishes.len() + claims.len() > 1 =>
-            {
-                tracing::warn!(wishes = wishes.len(), "storing a batch one by one");
-                self.stale = true;
-                for wish in wishes {
-                    let alone = std::slice::from_ref(&wish);
-                    match self.try_often(alone, &[], Draft::default()).await {
-                        Ok(done) => self.finish(vec![wish], done),
-                        Err(error) => self.give_up(vec![wish], error),
-                    }
-                }
+            Err(error) if is_refused(&error) && wishes.len() + claims.len() > 1 => {
+                tracing::warn!(wishes = wishes.len(), claims = claims.len(), %error,
+                    "storing a batch one by one");
+                self.store_one_by_one(wishes, claims).await;
             }
             Err(error) => self.give_up(wishes, error),
         }
     }
 
+    async fn store_one_by_one(&mut self, wishes: Vec<Wish>, claims: Vec<Claim>) {
+        let wishes = wishes.into_iter().map(|wish| (vec![wish], Vec::new()));
+        let claims = claims.into_iter().map(|claim| (Vec::new(), vec![claim]));
+        let mut all = wishes.chain(claims);
+        while let Some((mut wish, claim)) = all.next() {
+            match self.try_often(&wish, &claim, Draft::default()).await {
+                Ok(done) => self.finish(wish, done),
+                Err(error) => {
+                    if !is_refused(&error) {
+                        // the rest would only wait for the same
+                        wish.extend(all.by_ref().flat_map(|(wish, _)| wish));
+                    }
+                    self.give_up(wish, error);
+                }
+            }
+        }
+        // it was decided while its runs still waited for their own turn
+        self.ahead.take_back();
+    }
+
     fn give_up(&mut self, wishes: Vec<Wish>, error: Error) {
-        self.stale = true;
         // The batch may be stored all the same, with tasks that are leased or done.
         self.swept = false;
+        let refused = is_refused(&error);
         let fault = Fault::from(error);
-        self.store_failed(&fault);
+        if refused {
+            self.store_refused(&fault);
+        } else {
+            self.stale = true;
+            self.store_failed(&fault);
+        }
         for wish in wishes {
             if let Some(run) = wish.run() {
                 self.cache.forget(run);

@@ -78,6 +78,8 @@ pub(super) struct Writer {
     failed: bool,
     /// It failed since the last sweep.
     away: bool,
+    /// It refused something since the last sweep: that is tried again then.
+    refused: bool,
     /// Batches whose runs are locked before they are decided: others change them too.
     pub(super) careful: u32,
     /// No lease ends before this much uptime.
@@ -109,6 +111,7 @@ impl Writer {
             swept: false,
             failed: false,
             away: false,
+            refused: false,
             careful: 0,
             patient_until_ms: engine.options.lease_ms,
             alarm: Alarm::new()?,
@@ -234,12 +237,20 @@ impl Writer {
         meta_telemetry::catalogue::STORE_FAILURES.add(&[], 1);
     }
 
+    pub(super) fn store_refused(&mut self, fault: &Fault) {
+        if !std::mem::replace(&mut self.refused, true) {
+            tracing::error!(%fault, "the store refuses a change");
+        }
+        meta_telemetry::catalogue::STORE_FAILURES.add(&[], 1);
+    }
+
     /// Leases that are over; and, where others change the tables too, what they did.
     async fn sweep(&mut self) -> Result<Vec<Wish>, Fault> {
         if !self.swept {
             self.held = self.tables.held().await?;
             self.swept = true;
         }
+        self.stale |= std::mem::take(&mut self.refused);
         if self.tables.is_shared() {
             let asked = Instant::now();
             let shown = self.tables.clock().await?;

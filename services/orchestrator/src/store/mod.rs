@@ -126,7 +126,6 @@ statements! {
     QUOTA_TAKE = "quota_take";
     QUOTA_EMPTY = "quota_empty";
     QUOTAS_PRUNE = "quotas_prune";
-    CLOCK = "clock.sqlite" | "clock.postgres";
 }
 
 /// Everything durable of the orchestrator.

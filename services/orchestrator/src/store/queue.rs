@@ -1,7 +1,7 @@
 //! The queue as it is stored.
 
 use super::{
-    CLOCK, INSPECTION_DELETE, INSPECTION_FINISH, INSPECTION_GET, QUEUE_CANDIDATES, QUEUE_HELD,
+    INSPECTION_DELETE, INSPECTION_FINISH, INSPECTION_GET, QUEUE_CANDIDATES, QUEUE_HELD,
     QUEUE_LEASED_RUNS, QUEUE_OVERDUE, QUEUE_OVERDUE_LOOSE, TASK_DELETE, TASK_GET, TASK_HELD,
     TASK_LEASE, TASK_RELEASE, TASKS_OF_OWNER, TASKS_RENEW, Tables, Writes, corrupt,
 };
@@ -9,10 +9,12 @@ use crate::core::queue::Task;
 use crate::core::ready::Candidate;
 use meta_domain::id::{RunId, TaskId, TenantId};
 use meta_domain::time::Timestamp;
-use meta_storage::{Error, Tx, on};
+use meta_storage::{Error, Side, Tx, on};
 use sqlx::{FromRow, QueryBuilder};
 use std::collections::HashMap;
 use uuid::Uuid;
+
+const CLOCK: &str = include_str!("../../sql/clock.postgres.sql");
 
 /// The columns of a task.
 pub(super) const TASK_COLUMNS: &str = "id, tenant_id, run_id, kind, step, sharing, due_at, state, \
@@ -78,11 +80,12 @@ struct CandidateRow {
 }
 
 impl Tables {
-    /// Milliseconds since 1970 by the database's clock.
+    /// Milliseconds since 1970 by the database's clock; SQLite's is this machine's.
     pub async fn clock(&self) -> Result<Timestamp, Error> {
-        let read = self.read()?;
-        let sql = CLOCK.on(&read);
-        Ok(Timestamp(on!(read, |db| sqlx::query_scalar(sql).fetch_one(db).await?)))
+        match self.read()? {
+            Side::Sqlite(_) => Ok(meta_runtime::clock::now()),
+            Side::Postgres(pool) => Ok(Timestamp(sqlx::query_scalar(CLOCK).fetch_one(pool).await?)),
+        }
     }
 
     /// Tasks that nobody holds, whether they are due or not: of each tenant and each set of labels

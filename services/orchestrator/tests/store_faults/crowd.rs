@@ -6,7 +6,9 @@ use super::stage::{AGAIN, LIMIT, client, engine_on, work};
 use meta_domain::id::RunId;
 use meta_domain::status::RunStatus;
 use meta_storage::testing::Fresh;
+use meta_storage::{Side, sqlx};
 use orchestrator::core::audit::Entry;
+use orchestrator::core::ready::Offer;
 use orchestrator::core::transition::Input;
 use orchestrator::shell::{Engine, Finish};
 use orchestrator::store::{Tables, When};
@@ -180,4 +182,26 @@ async fn the_audit_goes_on_after_what_another_process_put_there() {
     assert!(after.problems.is_empty(), "{:?}", after.problems);
     assert_eq!(after.entries - before.entries, 9);
     other.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_cannot_be_read_takes_no_other_with_it() {
+    let (_fresh, folder, first) = alone().await;
+    let (bad, made) = create(&first);
+    made.await.expect("it is valid");
+    let (good, made) = create(&first);
+    made.await.expect("it is valid");
+    let mut tx = first.tables.begin().await.expect("nobody else has it");
+    let spoil = "UPDATE runs SET body = '{', body_seq = seq WHERE id = ?";
+    let Side::Sqlite(db) = tx.side() else { panic!("it is SQLite") };
+    sqlx::query(spoil).bind(bad.0).execute(db).await.expect("nothing forbids it");
+    tx.commit().await.expect("the store answers");
+    // one that remembers neither
+    let engine = engine_on(first.tables.clone(), folder.path()).await;
+    let owner = "runner".to_owned();
+    let offer = Offer { owner, internal: false, only: None, labels: Vec::new(), others: false };
+    let poll = engine.poll(offer, 4).await.expect("it works");
+    let leased = timeout(LIMIT, poll).await.expect("the good one is leased").expect("it works");
+    let runs: Vec<_> = leased.iter().map(|leased| leased.task.run).collect();
+    assert_eq!(runs, [Some(good)]);
 }

@@ -1,5 +1,6 @@
 //! Pulling work from the orchestrator and reporting what came of it.
 
+mod awake;
 mod leases;
 mod log;
 mod pull;

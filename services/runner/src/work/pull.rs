@@ -1,5 +1,6 @@
 //! The loop that takes tasks and reports their results.
 
+use super::awake::{Awake, TICK};
 use super::report::Report;
 use super::traced::Traced;
 use super::{CALL_LIMIT, Leases, Orchestrator, Retry, Stopped, log};
@@ -9,9 +10,10 @@ use meta_proto::runner::complete_task_request::Result as Outcome;
 use meta_proto::runner::{PollTaskRequest, Task, TaskError};
 use meta_runtime::auth::machine_call;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::Status;
@@ -87,7 +89,7 @@ impl Puller {
             }
             let polled = tokio::select! {
                 () = stop.cancelled() => return,
-                polled = self.poll(permits.len(), lost) => polled,
+                polled = self.poll_in_time(permits.len(), lost) => polled,
             };
             lost = polled.is_err();
             match polled {
@@ -107,6 +109,33 @@ impl Puller {
                 }
             }
         }
+    }
+
+    /// Polls, and takes an answer for lost that may have waited here for longer than a heartbeat: its
+    /// tasks may be canceled or somebody else's by now.
+    async fn poll_in_time(&self, room: usize, recovering: bool) -> Result<Vec<Task>, Status> {
+        let mut awake = Awake::since(Instant::now());
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let poll = self.poll(room, recovering);
+        tokio::pin!(poll);
+        let work = loop {
+            tokio::select! {
+                biased;
+                answer = &mut poll => break answer?,
+                _ = tick.tick() => awake.tick(Instant::now()),
+            }
+        };
+        let waited = awake.waited(Instant::now());
+        if work.iter().any(|task| waited > Duration::from_millis(task.lease_ms) / 3) {
+            tracing::warn!(
+                ?waited,
+                tasks = work.len(),
+                "an answer waited while this process stood still"
+            );
+            return Err(Status::deadline_exceeded("the answer to a poll came too late"));
+        }
+        Ok(work)
     }
 
     async fn poll(&self, room: usize, recovering: bool) -> Result<Vec<Task>, Status> {

@@ -59,9 +59,12 @@ impl<DB: Database> Kept<DB> {
         Ok(Held { connection: Some(connection), place })
     }
 
-    /// Gives the resting connection back to its pool, whose only one it may be.
-    pub(crate) async fn give_back(&self) {
-        self.place.lock().await.take();
+    /// Gives the resting connection back to its pool, whose only one it may be. Nobody takes it to
+    /// rest again while the answer lives.
+    pub(crate) async fn give_back(&self) -> impl Drop + use<DB> {
+        let mut place = Arc::clone(&self.place).lock_owned().await;
+        place.take();
+        place
     }
 }
 

@@ -68,7 +68,7 @@ impl Server {
 
     /// Closes all connections, after the calls that use them.
     pub(crate) async fn close(&self) {
-        self.kept.give_back().await;
+        drop(self.kept.give_back().await);
         self.pool.close().await;
     }
 }

@@ -59,7 +59,7 @@ impl Store {
     /// # Errors
     /// When the lock cannot be had in time.
     pub async fn begin(&self) -> Result<Transaction<'static, Sqlite>, Error> {
-        self.kept.give_back().await;
+        let _given_back = self.kept.give_back().await;
         let since = Instant::now();
         while since.elapsed() < BUSY_TIMEOUT {
             match self.writer.begin_with("BEGIN IMMEDIATE").await {
@@ -108,7 +108,7 @@ impl Store {
 
     /// Closes all connections.
     pub async fn close(&self) {
-        self.kept.give_back().await;
+        drop(self.kept.give_back().await);
         self.readers.close().await;
         self.writer.close().await;
     }

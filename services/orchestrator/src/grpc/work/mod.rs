@@ -218,13 +218,26 @@ impl WorkService for Work {
         let deadline =
             tokio::time::Instant::now() + Duration::from_millis(body.wait_ms).min(POLL_MAX);
         loop {
-            let answer = self.engine.poll(offer.clone(), room).await.map_err(refuse)?;
-            let leased = tokio::select! {
-                leased = answer => leased.map_err(|_| refuse(stopping()))?,
-                () = tokio::time::sleep_until(deadline) => {
-                    return Ok(Response::new(pb::PollTaskResponse::default()));
+            let mut answer = self.engine.poll(offer.clone(), room).await.map_err(refuse)?;
+            let over = tokio::select! {
+                biased;
+                leased = &mut answer => Ok(leased.map_err(|_| refuse(stopping()))?),
+                () = tokio::time::sleep_until(deadline) => Err(None),
+                () = self.engine.stopping.cancelled() => Err(Some(refuse(stopping()))),
+            };
+            let leased = match over {
+                Ok(leased) => leased,
+                Err(why) => {
+                    // what was leased in the same moment is taken; nothing is after this
+                    answer.close();
+                    match (answer.try_recv(), why) {
+                        (Ok(leased), _) => leased,
+                        (Err(_), Some(stopping)) => return Err(stopping),
+                        (Err(_), None) => {
+                            return Ok(Response::new(pb::PollTaskResponse::default()));
+                        }
+                    }
                 }
-                () = self.engine.stopping.cancelled() => return Err(refuse(stopping())),
             };
             let tasks = self.orders(leased).await.map_err(refuse)?;
             if !tasks.is_empty() {
