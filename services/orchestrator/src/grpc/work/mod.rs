@@ -25,6 +25,8 @@ use meta_runtime::now;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming};
 
 /// The longest poll.
@@ -79,6 +81,27 @@ impl Work {
             }
         }
         Ok(())
+    }
+
+    /// Waits for tasks, at most until then. What is leased in the moment in which the wait ends is
+    /// taken: whoever polls would not know that it holds it.
+    async fn leased(
+        &self,
+        mut answer: oneshot::Receiver<Vec<Leased>>,
+        deadline: Instant,
+    ) -> Result<Vec<Leased>, Status> {
+        tokio::select! {
+            biased;
+            leased = &mut answer => return leased.map_err(|_| refuse(stopping())),
+            () = tokio::time::sleep_until(deadline) => {}
+            () = self.engine.stopping.cancelled() => {}
+        }
+        answer.close();
+        match answer.try_recv() {
+            Ok(leased) => Ok(leased),
+            Err(_) if self.engine.stopping.is_cancelled() => Err(refuse(stopping())),
+            Err(_) => Ok(Vec::new()),
+        }
     }
 
     /// Tasks with their orders. One that fits its run no longer is dropped.
@@ -215,32 +238,11 @@ impl WorkService for Work {
             self.take_back(&offer.owner, &body.held).await.map_err(refuse)?;
         }
         let room = body.max_tasks.clamp(1, POLL_TASKS_MAX) as usize;
-        let deadline =
-            tokio::time::Instant::now() + Duration::from_millis(body.wait_ms).min(POLL_MAX);
+        let deadline = Instant::now() + Duration::from_millis(body.wait_ms).min(POLL_MAX);
         loop {
-            let mut answer = self.engine.poll(offer.clone(), room).await.map_err(refuse)?;
-            let over = tokio::select! {
-                biased;
-                leased = &mut answer => Ok(leased.map_err(|_| refuse(stopping()))?),
-                () = tokio::time::sleep_until(deadline) => Err(None),
-                () = self.engine.stopping.cancelled() => Err(Some(refuse(stopping()))),
-            };
-            let leased = match over {
-                Ok(leased) => leased,
-                Err(why) => {
-                    // what was leased in the same moment is taken; nothing is after this
-                    answer.close();
-                    match (answer.try_recv(), why) {
-                        (Ok(leased), _) => leased,
-                        (Err(_), Some(stopping)) => return Err(stopping),
-                        (Err(_), None) => {
-                            return Ok(Response::new(pb::PollTaskResponse::default()));
-                        }
-                    }
-                }
-            };
-            let tasks = self.orders(leased).await.map_err(refuse)?;
-            if !tasks.is_empty() {
+            let answer = self.engine.poll(offer.clone(), room).await.map_err(refuse)?;
+            let tasks = self.orders(self.leased(answer, deadline).await?).await.map_err(refuse)?;
+            if !tasks.is_empty() || Instant::now() >= deadline {
                 return Ok(Response::new(pb::PollTaskResponse { tasks }));
             }
         }
